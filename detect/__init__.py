@@ -1,0 +1,1 @@
+"""Batches in, signals and incidents out: templates, forecaster, detectors, convergence."""

@@ -1,0 +1,1 @@
+"""Bytes in, columnar batches out: wire formats, transports, dead letters, micro-batches."""

@@ -1,0 +1,205 @@
+"""What `ingest` hands on: columnar batches, and the watermark that says where they came from.
+
+Many rows are frozen dataclasses of numpy columns; single records that are stored or sent are
+`msgspec.Struct(frozen=True)`. Times are nanoseconds since the Unix epoch (`_ns`), always event time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Int64 = NDArray[np.int64]
+Int32 = NDArray[np.int32]
+Int8 = NDArray[np.int8]
+Float64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+
+class Level(IntEnum):
+    """Log severity, the first number of each OpenTelemetry severity range; 0 is unset."""
+
+    UNSET = 0
+    TRACE = 1
+    DEBUG = 5
+    INFO = 9
+    WARN = 13
+    ERROR = 17
+    FATAL = 21
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One record as the transport delivered it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    value: bytes
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A record that could not be decoded. `reason` is a bounded word, `detail` is for people."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    reason: str
+    detail: str
+    value: bytes
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """Which offsets a batch came from: `(topic, partition) -> next offset to read`.
+
+    Stored in the same transaction as the results the batch led to.
+    """
+
+    next_offsets: Mapping[tuple[str, int], int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> Watermark:
+        """The watermark that covers `records`."""
+        offsets: dict[tuple[str, int], int] = {}
+        for r in records:
+            at = (r.topic, r.partition)
+            offsets[at] = max(offsets.get(at, 0), r.offset + 1)
+        return cls(offsets)
+
+    def merge(self, other: Watermark) -> Watermark:
+        """The later of both, per partition."""
+        offsets = dict(self.next_offsets)
+        for at, offset in other.next_offsets.items():
+            offsets[at] = max(offsets.get(at, 0), offset)
+        return Watermark(offsets)
+
+    def __bool__(self) -> bool:
+        return bool(self.next_offsets)
+
+
+@dataclass(frozen=True)
+class LogBatch:
+    """Log lines. All columns have length n; `service` and `instance` index into `vocab` (-1: unknown)."""
+
+    ts_ns: Int64  # [n]
+    service: Int32  # [n]
+    instance: Int32  # [n]
+    level: Int8  # [n], see Level
+    text: list[str]  # [n]
+    trace_id: list[str]  # [n], "" where there is none
+    vocab: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+
+class SeriesKey(msgspec.Struct, frozen=True):
+    """One time series. `kind` is gauge, counter (cumulative) or delta; `labels` are sorted pairs.
+
+    `peer` is the other service of a client-side (caller, peer) metric, "" otherwise.
+    """
+
+    service: str
+    name: str
+    instance: str = ""
+    peer: str = ""
+    unit: str = ""
+    kind: str = "gauge"
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class MetricBatch:
+    """Metric points. `series` indexes into `series_table`."""
+
+    ts_ns: Int64  # [n]
+    series: Int32  # [n]
+    value: Float64  # [n], NaN marks "series ended" (Prometheus staleness)
+    series_table: tuple[SeriesKey, ...]
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+
+@dataclass(frozen=True)
+class TraceBatch:
+    """Spans. `service` and `peer` index into `vocab`; `peer` is -1 where the span names none.
+
+    Caller and callee come either from `peer` (client spans with `peer.service`) or from the
+    parent/child pairs (`span_id`, `parent_id`) whose services differ; the graph builder joins them.
+    """
+
+    ts_ns: Int64  # [n] start
+    service: Int32  # [n]
+    peer: Int32  # [n]
+    duration_us: Int64  # [n]
+    is_error: Bool  # [n]
+    kind: Int8  # [n] OpenTelemetry span kind: 1 internal 2 server 3 client 4 producer 5 consumer
+    trace_id: list[str]  # [n]
+    span_id: list[str]  # [n]
+    parent_id: list[str]  # [n]
+    vocab: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.span_id)
+
+
+class Change(msgspec.Struct, frozen=True):
+    """Somebody or something changed the system.
+
+    `kind` is rollout, config, scale, start, exit or action; `ref` is the new version, `old` the
+    former one; `actor` who did it (opsmend's own actions have the actor "opsmend").
+    """
+
+    ts_ns: int
+    service: str
+    kind: str
+    ref: str = ""
+    old: str = ""
+    actor: str = ""
+    instance: str = ""
+
+
+class ExternalAlert(msgspec.Struct, frozen=True):
+    """An alert of somebody else's rule (Alertmanager). `ends_ns` is 0 while it fires."""
+
+    name: str
+    service: str
+    fingerprint: str
+    status: str  # firing | resolved
+    starts_ns: int
+    ends_ns: int
+    severity: str = ""
+    instance: str = ""
+    summary: str = ""
+    group_key: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Everything decoded from one poll, with the watermark that covers it.
+
+    `bytes_in` and `records_in` count what came from the transport; `records_in` equals the number of
+    records decoded plus the dead letters.
+    """
+
+    logs: LogBatch
+    metrics: MetricBatch
+    traces: TraceBatch
+    changes: tuple[Change, ...]
+    alerts: tuple[ExternalAlert, ...]
+    dead_letters: tuple[DeadLetter, ...]
+    watermark: Watermark
+    records_in: int = 0
+    bytes_in: int = 0
+    formats: Mapping[str, int] = field(default_factory=dict)  # format name -> records

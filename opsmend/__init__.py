@@ -1,0 +1,1 @@
+"""The shell: composes the stages, stores, serves, and talks to people."""

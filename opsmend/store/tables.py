@@ -1,0 +1,128 @@
+"""The schema, as SQLAlchemy Core. Migrations in `opsmend/store/migrations` follow it.
+
+Bodies are msgspec JSON of the stage types; what is searched for has a column of its own.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+watermarks = sa.Table(
+    "watermarks", metadata,
+    sa.Column("topic", sa.Text, primary_key=True),
+    sa.Column("partition", sa.Integer, primary_key=True),
+    sa.Column("next_offset", sa.BigInteger, nullable=False),
+)
+stage_state = sa.Table(
+    "stage_state", metadata,
+    sa.Column("stage", sa.Text, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+ingest_totals = sa.Table(  # written with the watermark, so they count each record once
+    "ingest_totals", metadata,
+    sa.Column("what", sa.Text, primary_key=True),  # records, logs, points, spans, alerts, changes, dead, late
+    sa.Column("count", sa.BigInteger, nullable=False),
+)
+dead_letters = sa.Table(
+    "dead_letters", metadata,
+    sa.Column("topic", sa.Text, primary_key=True),
+    sa.Column("partition", sa.Integer, primary_key=True),
+    sa.Column("offset", sa.BigInteger, primary_key=True),
+    sa.Column("timestamp_ms", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+)
+incidents = sa.Table(
+    "incidents", metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, index=True),
+    sa.Column("severity", sa.Text, nullable=False),
+    sa.Column("opened_ns", sa.BigInteger, nullable=False, index=True),
+    sa.Column("updated_ns", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+diagnoses = sa.Table(
+    "diagnoses", metadata,
+    sa.Column("incident_id", sa.Text, primary_key=True),
+    sa.Column("ts_ns", sa.BigInteger, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+changes = sa.Table(
+    "changes", metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("ts_ns", sa.BigInteger, nullable=False, index=True),
+    sa.Column("service", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+observations = sa.Table(  # one row per closed bucket: msgpack {series index: value}; bounded by retention
+    "observations", metadata,
+    sa.Column("ts_ns", sa.BigInteger, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+series = sa.Table(
+    "series", metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("key", sa.LargeBinary, nullable=False, unique=True),
+)
+plans = sa.Table(
+    "plans", metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("incident_id", sa.Text, nullable=False, index=True),
+    sa.Column("state", sa.Text, nullable=False, index=True),
+    sa.Column("created_ns", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+runs = sa.Table(
+    "runs", metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("plan_id", sa.Text, nullable=False),
+    sa.Column("incident_id", sa.Text, nullable=False, index=True),
+    sa.Column("service", sa.Text, nullable=False, index=True),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, index=True),
+    sa.Column("started_ns", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+steps = sa.Table(
+    "steps", metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("step_id", sa.Text, primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False, default=0),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+outcomes = sa.Table(
+    "outcomes", metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("fault_signature", sa.Text, nullable=False, index=True),
+    sa.Column("action", sa.Text, nullable=False, index=True),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("ts_ns", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+repairs_control = sa.Table(  # one row: the kill switch survives every restart
+    "repairs_control", metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("mode", sa.Text, nullable=False),
+    sa.Column("stopped", sa.Boolean, nullable=False),
+    sa.Column("changed_by", sa.Text, nullable=False),
+    sa.Column("changed_ns", sa.BigInteger, nullable=False),
+)
+service_leases = sa.Table(  # one run per service
+    "service_leases", metadata,
+    sa.Column("service", sa.Text, primary_key=True),
+    sa.Column("run_id", sa.Text, nullable=False),
+)
+events = sa.Table(  # outbox: server-sent events, webhooks and topics read from here
+    "events", metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("ts_ns", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,1 @@
+"""Diagnoses in, outcomes out: catalogue, planner, gates, durable runs, verification, undo."""

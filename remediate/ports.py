@@ -1,0 +1,89 @@
+"""What `remediate` needs from the shell: a durable ledger, and eyes on the live system.
+
+The shell implements these (`opsmend/store/`); tests use `remediate.ledger_memory`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from detect.types import Incident, Observations, Signal
+from remediate.types import Mode, Outcome, Plan, PlanState, Run, StepRecord
+from rootcause.types import ServiceGraph
+
+
+class RepairsControl(msgspec.Struct, frozen=True):
+    """The kill switch, one row: `stopped` true means nothing may start, and running runs stop before
+    their next step."""
+
+    mode: Mode
+    stopped: bool
+    changed_by: str = ""
+    changed_ns: int = 0
+
+
+class Prior(msgspec.Struct, frozen=True):
+    """How often an action fixed a fault signature here."""
+
+    successes: int
+    trials: int
+
+
+class Ledger(Protocol):
+    """Plans, runs and outcomes, durable. Every method is one transaction and safe across processes.
+
+    Raises OpsmendError with reason "store" when the store can't be reached: callers treat that as
+    "do nothing" (gates fail closed).
+    """
+
+    def control(self) -> RepairsControl: ...
+    def set_control(self, *, mode: Mode | None = None, stopped: bool | None = None, by: str) -> RepairsControl: ...
+
+    def put_plan(self, plan: Plan) -> bool:
+        """Insert; False if a plan with this id is there already (ids are derived from content)."""
+
+    def plan(self, plan_id: str) -> Plan | None: ...
+    def plans(self, *, incident_id: str | None = None, state: PlanState | None = None,
+              limit: int = 100) -> Sequence[Plan]: ...
+
+    def move_plan(self, plan: Plan, *, expected: PlanState) -> bool:
+        """Replace the stored plan if it is still in state `expected` (compare and set)."""
+
+    def put_run(self, run: Run) -> None:
+        """Insert or replace."""
+
+    def run(self, run_id: str) -> Run | None: ...
+    def runs(self, *, service: str | None = None, since_ns: int = 0, limit: int = 100) -> Sequence[Run]:
+        """Newest first, with their steps."""
+
+    def put_step(self, step: StepRecord) -> None:
+        """Insert or replace (run_id, step_id)."""
+
+    def acquire_service(self, service: str, run_id: str) -> bool:
+        """Take the one lease of a service; True also if `run_id` holds it already."""
+
+    def release_service(self, service: str, run_id: str) -> None: ...
+    def leases(self) -> Sequence[tuple[str, str]]:
+        """(service, run_id) of all held leases."""
+
+    def put_outcome(self, outcome: Outcome) -> None:
+        """Insert once per run_id; a repeat changes nothing."""
+
+    def outcome(self, run_id: str) -> Outcome | None: ...
+    def outcomes(self, *, limit: int = 1000) -> Sequence[Outcome]: ...
+    def prior(self, fault_signature: str, action: str) -> Prior: ...
+
+
+class Observer(Protocol):
+    """The live system as the pipeline sees it."""
+
+    def now_ns(self) -> int:
+        """Event time up to which everything is decided (never the wall clock)."""
+
+    def window(self, start_ns: int, end_ns: int) -> Observations: ...
+    def open_signals(self, service: str) -> Sequence[Signal]: ...
+    def incident(self, incident_id: str) -> Incident | None: ...
+    def graph(self) -> ServiceGraph: ...

@@ -1,0 +1,1 @@
+"""Incidents in, diagnoses out: service graph, features, rankers."""

@@ -1,0 +1,92 @@
+"""What `rootcause` works on and hands on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from detect.types import Evidence, Signal
+from ingest.types import Change
+
+
+@dataclass(frozen=True)
+class CaseWindow:
+    """One incident as numbers: what a ranker sees, and what the simulator makes.
+
+    Rows before `baseline_rows` are the usual state; NaN is missing. `node_metrics` maps an indicator
+    (detect.indicators) to float64 [t, n]; `edge_metrics` maps traffic, errors, latency to [t, m].
+    """
+
+    ts_ns: NDArray[np.int64]  # [t]
+    services: tuple[str, ...]  # [n]
+    node_metrics: Mapping[str, NDArray[np.float64]]  # indicator -> [t, n]
+    edges: NDArray[np.int32]  # [m, 2] caller, callee as indexes into services
+    edge_metrics: Mapping[str, NDArray[np.float64]]  # indicator -> [t, m]
+    baseline_rows: int
+    changes: tuple[Change, ...] = ()
+    signals: tuple[Signal, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Scores per service of a CaseWindow, higher is more suspect, any scale; `p_none` in 0..1 or None
+    where the ranker can't say."""
+
+    scores: NDArray[np.float64]  # [n]
+    p_none: float | None = None
+    model_version: str = ""
+
+
+class Ranker(Protocol):
+    """Scores the services of one case. Deterministic; no state between cases."""
+
+    name: str
+
+    def rank(self, case: CaseWindow) -> Ranking: ...
+
+
+class Suspect(msgspec.Struct, frozen=True):
+    """A candidate cause: a service (`peer` empty) or an edge (calls from `service` to `peer`)."""
+
+    service: str
+    probability: float  # 0..1
+    peer: str = ""
+    path: tuple[str, ...] = ()  # from the suspect up to where it is felt
+    evidence: tuple[Evidence, ...] = ()
+    change: Change | None = None  # the change that may have caused it
+    signal_kinds: tuple[str, ...] = ()  # typed kinds of open signals on it
+
+
+class Diagnosis(msgspec.Struct, frozen=True):
+    """Ranked suspects; their probabilities and `p_none` add up to 1 (up to the ones cut off).
+
+    `cannot_tell` is true when no suspect is ahead of "none of these" and of the next by enough.
+    """
+
+    incident_id: str
+    ts_ns: int
+    suspects: tuple[Suspect, ...]
+    p_none: float
+    cannot_tell: bool
+    model_version: str
+    graph_hash: str
+
+
+@dataclass(frozen=True)
+class ServiceGraph:
+    """Who calls whom. `edges` are (caller, callee); `external` are services that are not ours to repair."""
+
+    services: tuple[str, ...]
+    edges: frozenset[tuple[str, str]]
+    external: frozenset[str] = field(default_factory=frozenset)
+
+    def callees(self, service: str) -> tuple[str, ...]:
+        return tuple(sorted(b for a, b in self.edges if a == service))
+
+    def callers(self, service: str) -> tuple[str, ...]:
+        return tuple(sorted(a for a, b in self.edges if b == service))
