@@ -1,0 +1,199 @@
+"""The ledger of repairs in SQL: plans, runs, outcomes, leases and the kill switch.
+
+Implements `remediate.ports.Ledger`. Each method is one transaction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+import sqlalchemy as sa
+
+from opsmend.store import tables as t
+from opsmend.store.engine import StoreError, reading
+from opsmend.store.outbox import add_event
+from remediate.ports import Prior, RepairsControl
+from remediate.types import Mode, Outcome, Plan, PlanState, Run, StepRecord
+
+_encode = msgspec.json.encode
+
+
+class SqlLedger:
+    """See `remediate.ports.Ledger`. Raises StoreError when the database can't be reached."""
+
+    def __init__(self, engine: sa.Engine, *, default_mode: Mode = "observe") -> None:
+        self._engine = engine
+        with self._write() as c:
+            if c.execute(sa.select(t.repairs_control.c.id)).first() is None:
+                c.execute(t.repairs_control.insert().values(
+                    id=1, mode=default_mode, stopped=False, changed_by="configuration", changed_ns=time.time_ns()))
+
+    @contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except sa.exc.DBAPIError as error:
+            raise StoreError(f"store: {error}") from error
+
+    @contextmanager
+    def _read(self) -> Iterator[sa.Connection]:
+        try:
+            with reading(self._engine) as connection:
+                yield connection
+        except sa.exc.DBAPIError as error:
+            raise StoreError(f"store: {error}") from error
+
+    # the kill switch ------------------------------------------------------------------------------
+    def control(self) -> RepairsControl:
+        with self._read() as c:
+            return _control(c)
+
+    def set_control(self, *, mode: Mode | None = None, stopped: bool | None = None, by: str) -> RepairsControl:
+        with self._write() as c:
+            values: dict[str, object] = {"changed_by": by, "changed_ns": time.time_ns()}
+            if mode is not None:
+                values["mode"] = mode
+            if stopped is not None:
+                values["stopped"] = stopped
+            c.execute(t.repairs_control.update().values(**values))
+            now = _control(c)
+            add_event(c, "io.opsmend.repairs.changed", "repairs", now.changed_ns, now)
+            return now
+
+    # plans ----------------------------------------------------------------------------------------
+    def put_plan(self, plan: Plan) -> bool:
+        with self._write() as c:
+            if c.execute(sa.select(t.plans.c.id).where(t.plans.c.id == plan.id)).first():
+                return False
+            c.execute(t.plans.insert().values(id=plan.id, incident_id=plan.incident_id, state=plan.state,
+                                              created_ns=plan.created_ns, body=_encode(plan)))
+            add_event(c, "io.opsmend.plan.proposed", plan.id, plan.created_ns, plan)
+            return True
+
+    def plan(self, plan_id: str) -> Plan | None:
+        with self._read() as c:
+            row = c.execute(sa.select(t.plans.c.body).where(t.plans.c.id == plan_id)).first()
+        return msgspec.json.decode(row.body, type=Plan) if row else None
+
+    def plans(self, *, incident_id: str | None = None, state: PlanState | None = None,
+              limit: int = 100) -> Sequence[Plan]:
+        query = sa.select(t.plans.c.body).order_by(t.plans.c.created_ns.desc(), t.plans.c.id).limit(limit)
+        if incident_id is not None:
+            query = query.where(t.plans.c.incident_id == incident_id)
+        if state is not None:
+            query = query.where(t.plans.c.state == state)
+        with self._read() as c:
+            return [msgspec.json.decode(row.body, type=Plan) for row in c.execute(query)]
+
+    def move_plan(self, plan: Plan, *, expected: PlanState) -> bool:
+        with self._write() as c:
+            done = c.execute(t.plans.update().where(t.plans.c.id == plan.id, t.plans.c.state == expected)
+                             .values(state=plan.state, body=_encode(plan)))
+            if done.rowcount != 1:
+                return False
+            add_event(c, "io.opsmend.plan.updated", plan.id, plan.created_ns, plan)
+            return True
+
+    # runs -----------------------------------------------------------------------------------------
+    def put_run(self, run: Run) -> None:
+        values = {"plan_id": run.plan_id, "incident_id": run.incident_id, "service": run.service,
+                  "action": run.action, "state": run.state, "started_ns": run.started_ns,
+                  "body": _encode(msgspec.structs.replace(run, steps=()))}
+        with self._write() as c:
+            if c.execute(t.runs.update().where(t.runs.c.id == run.id).values(**values)).rowcount == 0:
+                c.execute(t.runs.insert().values(id=run.id, **values))
+            for step in run.steps:
+                _put_step(c, step)
+            kind = "io.opsmend.run.finished" if run.state == "finished" else "io.opsmend.run.updated"
+            add_event(c, kind, run.id, run.ended_ns or run.started_ns, run)
+
+    def run(self, run_id: str) -> Run | None:
+        with self._read() as c:
+            row = c.execute(sa.select(t.runs.c.body).where(t.runs.c.id == run_id)).first()
+            return _run(c, row.body) if row else None
+
+    def runs(self, *, service: str | None = None, since_ns: int = 0, limit: int = 100) -> Sequence[Run]:
+        query = (sa.select(t.runs.c.body).where(t.runs.c.started_ns >= since_ns)
+                 .order_by(t.runs.c.started_ns.desc(), t.runs.c.id).limit(limit))
+        if service is not None:
+            query = query.where(t.runs.c.service == service)
+        with self._read() as c:
+            return [_run(c, row.body) for row in c.execute(query).all()]
+
+    def put_step(self, step: StepRecord) -> None:
+        with self._write() as c:
+            _put_step(c, step)
+            add_event(c, "io.opsmend.run.step", step.run_id, step.ended_ns or step.started_ns, step)
+
+    # leases ---------------------------------------------------------------------------------------
+    def acquire_service(self, service: str, run_id: str) -> bool:
+        with self._write() as c:
+            row = c.execute(sa.select(t.service_leases.c.run_id)
+                            .where(t.service_leases.c.service == service)).first()
+            if row is None:
+                c.execute(t.service_leases.insert().values(service=service, run_id=run_id))
+                return True
+            return bool(row.run_id == run_id)
+
+    def release_service(self, service: str, run_id: str) -> None:
+        with self._write() as c:
+            c.execute(t.service_leases.delete().where(
+                t.service_leases.c.service == service, t.service_leases.c.run_id == run_id))
+
+    def leases(self) -> Sequence[tuple[str, str]]:
+        with self._read() as c:
+            rows = c.execute(sa.select(t.service_leases).order_by(t.service_leases.c.service))
+            return [(row.service, row.run_id) for row in rows]
+
+    # outcomes -------------------------------------------------------------------------------------
+    def put_outcome(self, outcome: Outcome) -> None:
+        with self._write() as c:
+            if c.execute(sa.select(t.outcomes.c.run_id).where(t.outcomes.c.run_id == outcome.run_id)).first():
+                return
+            c.execute(t.outcomes.insert().values(
+                run_id=outcome.run_id, fault_signature=outcome.fault_signature, action=outcome.action,
+                verdict=outcome.verdict, ts_ns=outcome.ts_ns, body=_encode(outcome)))
+            add_event(c, "io.opsmend.outcome.recorded", outcome.run_id, outcome.ts_ns, outcome)
+
+    def outcome(self, run_id: str) -> Outcome | None:
+        with self._read() as c:
+            row = c.execute(sa.select(t.outcomes.c.body).where(t.outcomes.c.run_id == run_id)).first()
+        return msgspec.json.decode(row.body, type=Outcome) if row else None
+
+    def outcomes(self, *, limit: int = 1000) -> Sequence[Outcome]:
+        query = sa.select(t.outcomes.c.body).order_by(t.outcomes.c.ts_ns.desc(), t.outcomes.c.run_id).limit(limit)
+        with self._read() as c:
+            return [msgspec.json.decode(row.body, type=Outcome) for row in c.execute(query)]
+
+    def prior(self, fault_signature: str, action: str) -> Prior:
+        # cannot_tell says nothing about the action, so it is no trial.
+        query = (sa.select(t.outcomes.c.verdict, sa.func.count())
+                 .where(t.outcomes.c.fault_signature == fault_signature, t.outcomes.c.action == action)
+                 .group_by(t.outcomes.c.verdict))
+        with self._read() as c:
+            counts: dict[str, int] = {verdict: n for verdict, n in c.execute(query).all()}
+        fixed = counts.get("fixed", 0)
+        return Prior(successes=fixed, trials=fixed + counts.get("not_fixed", 0))
+
+
+def _control(c: sa.Connection) -> RepairsControl:
+    row = c.execute(sa.select(t.repairs_control)).one()
+    return RepairsControl(mode=row.mode, stopped=row.stopped, changed_by=row.changed_by, changed_ns=row.changed_ns)
+
+
+def _put_step(c: sa.Connection, step: StepRecord) -> None:
+    where = (t.steps.c.run_id == step.run_id, t.steps.c.step_id == step.step_id)
+    if c.execute(t.steps.update().where(*where).values(body=_encode(step))).rowcount == 0:
+        position = c.execute(sa.select(sa.func.count()).where(t.steps.c.run_id == step.run_id)).scalar_one()
+        c.execute(t.steps.insert().values(run_id=step.run_id, step_id=step.step_id, position=position,
+                                          body=_encode(step)))
+
+
+def _run(c: sa.Connection, body: bytes) -> Run:
+    run = msgspec.json.decode(body, type=Run)
+    rows = c.execute(sa.select(t.steps.c.body).where(t.steps.c.run_id == run.id).order_by(t.steps.c.position))
+    return msgspec.structs.replace(run, steps=tuple(msgspec.json.decode(r.body, type=StepRecord) for r in rows))
