@@ -175,7 +175,7 @@ class SqlLedger:
                  .where(t.outcomes.c.fault_signature == fault_signature, t.outcomes.c.action == action)
                  .group_by(t.outcomes.c.verdict))
         with self._read() as c:
-            counts: dict[str, int] = {verdict: n for verdict, n in c.execute(query).all()}
+            counts = {row[0]: int(row[1]) for row in c.execute(query)}
         fixed = counts.get("fixed", 0)
         return Prior(successes=fixed, trials=fixed + counts.get("not_fixed", 0))
 

@@ -1,0 +1,239 @@
+"""`opsmend.toml`: every key, its unit and its default. See docs/configuration.md.
+
+Order of precedence: environment (`OPSMEND_REPAIR__MODE=observe`) over file over default. A key that
+is not known is refused with its path, its line and the nearest valid name.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ingest.errors import OpsmendError
+
+
+class ConfigError(OpsmendError):
+    """The configuration can't be used. The message names file, line, key and the nearest valid name."""
+
+    reason = "configuration"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServiceSection(_Section):
+    data_dir: Path = Path("~/.local/share/opsmend")
+    """Where store, embedded transport and run journal live."""
+    listen: str = "127.0.0.1:8420"
+    """host:port of API and dashboard; port 0 takes a free one."""
+    tenant: str = "default"
+    token_env: str = ""
+    """Environment variable with the bearer token that state-changing requests must carry."""
+    retention_seconds: Annotated[int, Field(ge=600)] = 6 * 3600
+    """How long observations (the series behind charts and verification) are kept."""
+
+
+class KafkaSecurity(_Section):
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = ""
+    username: str = ""
+    password_env: str = ""
+    password_file: str = ""
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+
+class KafkaSection(_Section):
+    bootstrap_servers: str = ""
+    group_id: str = "opsmend"
+    security: KafkaSecurity = KafkaSecurity()
+
+
+class TopicSection(_Section):
+    name: str = ""
+    pattern: str = ""
+    """A regular expression instead of a name; must match the whole name."""
+    format: str = "auto"
+    """`auto`, or one name of `opsmend wire --formats`."""
+    kind: Literal["", "changes"] = ""
+
+
+class EntitySection(_Section):
+    from_: list[str] = Field(
+        default=["service.name", "service", "k8s.deployment.name", "app", "job", "program"], alias="from")
+    """Which field names the service; the first that is there wins."""
+
+
+class IngestSection(_Section):
+    transport: Literal["embedded", "kafka", "kafka-python"] = "embedded"
+    kafka: KafkaSection = KafkaSection()
+    topics: list[TopicSection] = [TopicSection(name=n) for n in ("logs", "metrics", "traces", "alerts", "changes")]
+    entity: EntitySection = EntitySection()
+    max_rows: Annotated[int, Field(ge=1)] = 20_000
+    """Records per poll."""
+    max_poll_ms: Annotated[int, Field(ge=1)] = 250
+
+
+class DetectSection(_Section):
+    bucket_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """The clock of detection. Metrics are aggregated to one point per bucket."""
+    allowed_lateness_seconds: Annotated[float, Field(ge=0)] = 5.0
+    """How long a bucket waits for late rows. What comes later is counted, not used."""
+    detectors: list[str] = []
+    """Names of the detectors to run; empty: all registered ones."""
+
+
+class TopologySection(_Section):
+    edges: list[tuple[str, str]] = []
+    external: list[str] = []
+    """Services that are not yours to repair; opsmend never acts on them, it tells people."""
+
+
+class ActuatorSection(_Section):
+    url: str = ""
+    """Base URL of the process and release actuator: `unix:///run/actuator.sock` or `http://host:port`."""
+    token_env: str = ""
+    postgres_dsn_env: str = ""
+    """Environment variable with the DSN that `postgres.terminate_blocker` connects with."""
+    redis_url_env: str = ""
+    """Environment variable with the URL that `cache.purge_prefix` connects with."""
+    protected_prefixes: list[str] = []
+    """Key prefixes that `cache.purge_prefix` never touches."""
+    notify_url: str = ""
+    """Where `notify` posts to; empty: the log alone."""
+
+
+class BudgetSection(_Section):
+    actions_per_hour: Annotated[int, Field(ge=0)] = 10
+    services_at_once: Annotated[int, Field(ge=0)] = 1
+    cooldown_seconds: Annotated[float, Field(ge=0)] = 300.0
+    max_blast_radius: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the services an unattended action may disturb: its target and all that call it."""
+
+
+class AllowSection(_Section):
+    service: str
+    actions: list[str]
+    mode: Literal["observe", "suggest", "auto"] = "suggest"
+
+
+class VerifySection(_Section):
+    baseline_seconds: Annotated[float, Field(gt=0)] = 60.0
+    settle_seconds: Annotated[float, Field(ge=0)] = 20.0
+    watch_seconds: Annotated[float, Field(gt=0)] = 60.0
+
+
+class RepairSection(_Section):
+    mode: Literal["observe", "suggest", "auto"] = "observe"
+    executor: Literal["dbos", "memory"] = "dbos"
+    actions_dir: Path | None = None
+    runbooks_dir: Path | None = None
+    approval_expires_seconds: Annotated[float, Field(gt=0)] = 900.0
+    diagnose_after_seconds: Annotated[float, Field(ge=0)] = 2.0
+    """How long an incident ripens before it is planned for: callers shout first."""
+    budget: BudgetSection = BudgetSection()
+    verify: VerifySection = VerifySection()
+    allow: list[AllowSection] = []
+
+
+class LlmSection(_Section):
+    base_url: str = ""
+    model: str = ""
+    api_key_env: str = ""
+    gguf: Path | None = None
+    """A GGUF file to run locally instead of `base_url` (extra `llm-local`)."""
+    max_usd_per_day: Annotated[float, Field(ge=0)] = 2.0
+    max_tokens_per_day: Annotated[int, Field(ge=0)] = 500_000
+    usd_per_million_input: Annotated[float, Field(ge=0)] = 0.0
+    usd_per_million_output: Annotated[float, Field(ge=0)] = 0.0
+    timeout_seconds: Annotated[float, Field(gt=0)] = 20.0
+
+
+class StoreSection(_Section):
+    url: str = ""
+    """SQLAlchemy URL; empty: `opsmend.db` in the data directory."""
+
+
+class HookSection(_Section):
+    url: str
+    secret_env: str = ""
+    types: list[str] = []
+    """CloudEvents types to send; empty: all."""
+
+
+class Settings(BaseSettings):
+    """All of `opsmend.toml`. Every section is optional: no file means embedded transport, observe."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="OPSMEND_", env_nested_delimiter="__", populate_by_name=True)
+
+    service: ServiceSection = ServiceSection()
+    ingest: IngestSection = IngestSection()
+    detect: DetectSection = DetectSection()
+    topology: TopologySection = TopologySection()
+    limits: dict[str, str | float] = {}
+    """`usage metric = limit metric or number`."""
+    actuator: ActuatorSection = ActuatorSection()
+    repair: RepairSection = RepairSection()
+    llm: LlmSection | None = None
+    store: StoreSection = StoreSection()
+    webhooks: list[HookSection] = []
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # `init_settings` carries the parsed file, so the environment comes before it.
+        return env_settings, init_settings
+
+    @property
+    def data_dir(self) -> Path:
+        """The data directory, `~` expanded."""
+        return self.service.data_dir.expanduser()
+
+    @property
+    def store_url(self) -> str:
+        return self.store.url or f"sqlite:///{self.data_dir / 'opsmend.db'}"
+
+
+def secret(value: str, env: str, file: str = "") -> str:
+    """A secret given directly, by the name of an environment variable, or by a file.
+
+    Raises ConfigError if the variable or the file named is not there.
+    """
+    if env:
+        if env not in os.environ:
+            raise ConfigError(f"the environment variable {env} is named in the configuration but not set")
+        return os.environ[env]
+    if file:
+        try:
+            return Path(file).expanduser().read_text().strip()
+        except OSError as error:
+            raise ConfigError(f"secret file {file}: {error.strerror}") from error
+    return value
+
+
+def load(path: Path | None = None) -> Settings:
+    """Settings from `path` (or none), the environment on top. Raises ConfigError."""
+    from opsmend.config_errors import explain, parse_toml
+
+    document, text = ({}, "") if path is None else parse_toml(path)
+    from pydantic import ValidationError
+
+    try:
+        return Settings(**document)
+    except ValidationError as error:
+        raise ConfigError(explain(error, path, text, Settings)) from error
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of `opsmend.toml`, for editors."""
+    return Settings.model_json_schema()

@@ -1,0 +1,87 @@
+"""Reads for the API, the dashboard and the command line. None of them blocks the writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+import sqlalchemy as sa
+
+from detect.types import Incident, IncidentState, Observations
+from ingest.types import Change, DeadLetter, SeriesKey
+from opsmend.store import tables as t
+from opsmend.store.engine import reading
+from rootcause.types import Diagnosis
+
+
+class Queries:
+    """Read-only view of the store."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._keys: dict[int, SeriesKey] = {}
+
+    def incidents(self, *, state: IncidentState | None = None, before_ns: int | None = None,
+                  limit: int = 100) -> Sequence[Incident]:
+        """Newest first; `before_ns` pages by opening time."""
+        query = sa.select(t.incidents.c.body).order_by(t.incidents.c.opened_ns.desc(), t.incidents.c.id).limit(limit)
+        if state is not None:
+            query = query.where(t.incidents.c.state == state)
+        if before_ns is not None:
+            query = query.where(t.incidents.c.opened_ns < before_ns)
+        with reading(self._engine) as c:
+            return [msgspec.json.decode(r.body, type=Incident) for r in c.execute(query)]
+
+    def incident(self, incident_id: str) -> Incident | None:
+        with reading(self._engine) as c:
+            row = c.execute(sa.select(t.incidents.c.body).where(t.incidents.c.id == incident_id)).first()
+        return msgspec.json.decode(row.body, type=Incident) if row else None
+
+    def diagnoses(self, incident_id: str, limit: int = 50) -> Sequence[Diagnosis]:
+        """Newest first."""
+        query = (sa.select(t.diagnoses.c.body).where(t.diagnoses.c.incident_id == incident_id)
+                 .order_by(t.diagnoses.c.ts_ns.desc()).limit(limit))
+        with reading(self._engine) as c:
+            return [msgspec.json.decode(r.body, type=Diagnosis) for r in c.execute(query)]
+
+    def changes(self, start_ns: int, end_ns: int) -> Sequence[Change]:
+        """Oldest first."""
+        query = (sa.select(t.changes.c.body).where(t.changes.c.ts_ns >= start_ns, t.changes.c.ts_ns <= end_ns)
+                 .order_by(t.changes.c.ts_ns, t.changes.c.id))
+        with reading(self._engine) as c:
+            return [msgspec.json.decode(r.body, type=Change) for r in c.execute(query)]
+
+    def dead_letters(self, limit: int = 100) -> Sequence[DeadLetter]:
+        query = sa.select(t.dead_letters).order_by(t.dead_letters.c.timestamp_ms.desc()).limit(limit)
+        with reading(self._engine) as c:
+            return [DeadLetter(**row._mapping) for row in c.execute(query)]
+
+    def totals(self) -> dict[str, int]:
+        """What was ingested since the store was made, each record counted once."""
+        with reading(self._engine) as c:
+            return {row.what: row.count for row in c.execute(sa.select(t.ingest_totals))}
+
+    def observations(self, start_ns: int, end_ns: int,
+                     keep: Callable[[SeriesKey], bool] | None = None) -> Observations:
+        """Buckets with start_ns <= ts <= end_ns; only the series that `keep` accepts."""
+        query = (sa.select(t.observations).where(t.observations.c.ts_ns >= start_ns, t.observations.c.ts_ns <= end_ns)
+                 .order_by(t.observations.c.ts_ns))
+        with reading(self._engine) as c:
+            rows = c.execute(query).all()
+            self._learn_keys(c)
+        decoded = [msgspec.msgpack.decode(r.body, type=tuple[list[int], list[float]]) for r in rows]
+        wanted = sorted({i for ids, _ in decoded for i in ids if keep is None or keep(self._keys[i])})
+        column = {series_id: at for at, series_id in enumerate(wanted)}
+        values = np.full((len(rows), len(wanted)), np.nan)
+        for at, (ids, points) in enumerate(decoded):
+            for series_id, point in zip(ids, points, strict=True):
+                if (to := column.get(series_id)) is not None:
+                    values[at, to] = point
+        return Observations(np.array([r.ts_ns for r in rows], dtype=np.int64),
+                            tuple(self._keys[i] for i in wanted), values)
+
+    def _learn_keys(self, c: sa.Connection) -> None:
+        newest = max(self._keys, default=0)
+        for row in c.execute(sa.select(t.series).where(t.series.c.id > newest)):
+            self._keys[row.id] = msgspec.json.decode(row.key, type=SeriesKey)

@@ -1,0 +1,159 @@
+"""What the pipeline writes: results, stage states and watermark of one step in one transaction.
+
+That single transaction is why nothing is lost and nothing counted twice, whatever dies.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+import sqlalchemy as sa
+
+from detect.types import Incident, Observations
+from ingest.types import Change, DeadLetter, SeriesKey, Watermark
+from opsmend.store import tables as t
+from opsmend.store.engine import reading
+from opsmend.store.outbox import add_event, trim_events
+from rootcause.types import Diagnosis
+
+_NAMESPACE = uuid.UUID("6f1b7a0e-6a0c-5f6e-9b0e-0a4f0c1f4f10")
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Everything one pipeline step leads to; committed as a whole or not at all."""
+
+    watermark: Watermark
+    states: Mapping[str, bytes]
+    totals: Mapping[str, int] = field(default_factory=dict)
+    dead_letters: Sequence[DeadLetter] = ()
+    incidents: Sequence[Incident] = ()
+    diagnoses: Sequence[Diagnosis] = ()
+    changes: Sequence[Change] = ()
+    observations: Observations | None = None
+
+
+def change_id(change: Change) -> str:
+    """UUIDv5 of the content: a replayed change is the same row."""
+    return str(uuid.uuid5(_NAMESPACE, msgspec.json.encode(change).decode()))
+
+
+class Records:
+    """Writes steps, and reads back what the pipeline needs to go on. One writer at a time."""
+
+    def __init__(self, engine: sa.Engine, *, retention_seconds: int) -> None:
+        self._engine = engine
+        self._retention_ns = retention_seconds * 1_000_000_000
+        self._series_ids: dict[SeriesKey, int] = {}
+        self._steps = 0
+        with reading(engine) as c:
+            for row in c.execute(sa.select(t.series)):
+                self._series_ids[msgspec.json.decode(row.key, type=SeriesKey)] = row.id
+
+    def commit(self, step: StepResult) -> None:
+        """One transaction. Raises sqlalchemy errors untouched: then nothing of the step is stored."""
+        known = dict(self._series_ids)
+        with self._engine.begin() as c:
+            for (topic, partition), offset in sorted(step.watermark.next_offsets.items()):
+                _upsert(c, t.watermarks, {"topic": topic, "partition": partition}, {"next_offset": offset})
+            for stage, body in step.states.items():
+                _upsert(c, t.stage_state, {"stage": stage}, {"body": body})
+            for what, count in step.totals.items():
+                if count:
+                    _add(c, what, count)
+            for letter in step.dead_letters:
+                fields = msgspec.structs.asdict(letter)
+                key = {k: fields.pop(k) for k in ("topic", "partition", "offset")}
+                _upsert(c, t.dead_letters, key, fields)
+            for change in step.changes:
+                self._put_change(c, change)
+            for incident in step.incidents:
+                _put_incident(c, incident)
+            for diagnosis in step.diagnoses:
+                _upsert(c, t.diagnoses, {"incident_id": diagnosis.incident_id, "ts_ns": diagnosis.ts_ns},
+                        {"body": msgspec.json.encode(diagnosis)})
+                add_event(c, "io.opsmend.incident.diagnosed", diagnosis.incident_id, diagnosis.ts_ns, diagnosis)
+            if step.observations is not None:
+                self._put_observations(c, step.observations)
+            self._steps += 1
+            if self._steps % 500 == 0:
+                trim_events(c)
+        # Only now are the ids that this transaction gave out real.
+        if len(known) != len(self._series_ids):
+            self._series_ids = {**known, **self._series_ids}
+
+    def _put_change(self, c: sa.Connection, change: Change) -> None:
+        _upsert(c, t.changes, {"id": change_id(change)}, {
+            "ts_ns": change.ts_ns, "service": change.service, "kind": change.kind,
+            "body": msgspec.json.encode(change)})
+
+    def _put_observations(self, c: sa.Connection, seen: Observations) -> None:
+        if len(seen.ts_ns) == 0:
+            return
+        ids = np.array([self._series_id(c, key) for key in seen.series], dtype=np.int64)
+        rows = []
+        for row, ts_ns in enumerate(seen.ts_ns.tolist()):
+            there = ~np.isnan(seen.values[row])
+            body = msgspec.msgpack.encode((ids[there].tolist(), seen.values[row][there].tolist()))
+            rows.append({"ts_ns": ts_ns, "body": body})
+        c.execute(t.observations.delete().where(t.observations.c.ts_ns.in_([r["ts_ns"] for r in rows[:500]])))
+        c.execute(t.observations.insert(), rows)
+        if self._steps % 50 == 0:
+            newest = int(seen.ts_ns.max())
+            c.execute(t.observations.delete().where(t.observations.c.ts_ns < newest - self._retention_ns))
+
+    def _series_id(self, c: sa.Connection, key: SeriesKey) -> int:
+        if (known := self._series_ids.get(key)) is None:
+            encoded = msgspec.json.encode(key)
+            row = c.execute(sa.select(t.series.c.id).where(t.series.c.key == encoded)).first()
+            known = row.id if row else int(
+                c.execute(t.series.insert().values(key=encoded)).inserted_primary_key[0])
+            self._series_ids[key] = known
+        return known
+
+    def watermark(self) -> Watermark:
+        """Where to go on reading."""
+        with reading(self._engine) as c:
+            rows = c.execute(sa.select(t.watermarks))
+            return Watermark({(r.topic, r.partition): r.next_offset for r in rows})
+
+    def states(self) -> dict[str, bytes]:
+        """The stages' snapshots, as of the stored watermark."""
+        with reading(self._engine) as c:
+            return {row.stage: row.body for row in c.execute(sa.select(t.stage_state))}
+
+    def put_alone(self, incident: Incident) -> None:
+        """Store one incident outside of a step (a person closed or merged it)."""
+        with self._engine.begin() as c:
+            _put_incident(c, incident)
+
+
+def _put_incident(c: sa.Connection, incident: Incident) -> None:
+    existed = c.execute(sa.select(t.incidents.c.state).where(t.incidents.c.id == incident.id)).first()
+    _upsert(c, t.incidents, {"id": incident.id}, {
+        "tenant": incident.tenant, "state": incident.state, "severity": incident.severity,
+        "opened_ns": incident.opened_ns, "updated_ns": incident.updated_ns,
+        "body": msgspec.json.encode(incident)})
+    what = "updated"
+    if existed is None:
+        what = "split" if incident.split_from else "opened"
+    elif incident.state != existed.state and incident.state != "open":
+        what = incident.state
+    add_event(c, f"io.opsmend.incident.{what}", incident.id, incident.updated_ns, incident)
+
+
+def _upsert(c: sa.Connection, table: sa.Table, key: dict[str, object], values: dict[str, object]) -> None:
+    where = [table.c[name] == value for name, value in key.items()]
+    if c.execute(table.update().where(*where).values(**values)).rowcount == 0:
+        c.execute(table.insert().values(**key, **values))
+
+
+def _add(c: sa.Connection, what: str, count: int) -> None:
+    totals = t.ingest_totals
+    grown = totals.update().where(totals.c.what == what).values(count=totals.c.count + count)
+    if c.execute(grown).rowcount == 0:
+        c.execute(totals.insert().values(what=what, count=count))
