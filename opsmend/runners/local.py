@@ -88,7 +88,7 @@ class LocalRunner:
     def _step_and_commit(self, records: Sequence[Record]) -> None:
         try:
             result = self.pipeline.step(records)
-        except Exception as error:  # noqa: BLE001 - the boundary; the record is kept
+        except Exception as error:
             # A stage has a bug that some record triggers. Go back to the stored state and halve until the
             # record stands alone; that one becomes a dead letter, the service and all other records go on.
             log.error("pipeline.step_failed", records=len(records), error=repr(error), exc_info=len(records) == 1)
@@ -111,7 +111,8 @@ class LocalRunner:
                 return True
             except sa.exc.OperationalError as error:
                 # Reading stops meanwhile: memory stays bounded, the transport keeps the rest.
-                log.warning("store.commit_failed", error=str(error.orig), retry_seconds=self._config.store_retry_seconds)
+                log.warning("store.commit_failed", error=str(error.orig),
+                            retry_seconds=self._config.store_retry_seconds)
                 if self._stop.is_set():
                     return False
                 time.sleep(self._config.store_retry_seconds)

@@ -1,0 +1,117 @@
+"""The command line. Results go to stdout, everything else to stderr.
+
+Heavy modules are imported inside the commands: `opsmend --help` must answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+                  help="opsmend: from telemetry to a verified repair.")
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="opsmend.toml; none: embedded, observe.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+EXIT_CONFIG = 2
+EXIT_DEPENDENCY = 3
+
+
+@app.command()
+def run(config: Config = None,
+        transport: Annotated[str, typer.Option(help="Overrides [ingest] transport.")] = "",
+        record: Annotated[Path | None, typer.Option(help="Also write a run journal for `replay`.")] = None) -> None:
+    """The service: ingest to repair, API, dashboard."""
+    from opsmend.commands.run import run_service
+
+    run_service(config, transport, record)
+
+
+@app.command()
+def demo(port: Annotated[int, typer.Option(help="Port of the dashboard.")] = 8420,
+         every: Annotated[float, typer.Option(help="Seconds between faults.")] = 60.0,
+         faults: Annotated[str, typer.Option(help="Comma-separated, or `all`.")] = "all",
+         count: Annotated[int, typer.Option(help="Stop after this many faults; 0: go on until Ctrl-C.")] = 0,
+         ) -> None:
+    """Lab and service together: one fault a minute; Ctrl-C leaves nothing behind."""
+    from opsmend.commands.demo import run_demo
+
+    raise typer.Exit(run_demo(port=port, every_seconds=every, faults=faults, count=count))
+
+
+@app.command()
+def doctor(config: Config = None, as_json: Json = False) -> None:
+    """Configuration, broker, store, models, rights: what works, and the remedy for what does not."""
+    from opsmend.commands.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(config, as_json))
+
+
+@app.command()
+def wire(files: Annotated[list[Path] | None, typer.Argument(help="Captures, one JSON object a line.")] = None,
+         json_file: Annotated[Path | None, typer.Option("--json", help="Write the report there.")] = None,
+         formats: Annotated[bool, typer.Option("--formats", help="List the known formats.")] = False) -> None:
+    """Which wire format, what came out, what was refused and why."""
+    from opsmend.commands.wire import run_wire
+
+    raise typer.Exit(run_wire(files or [], json_file, list_formats=formats))
+
+
+@app.command()
+def replay(file: Path, config: Config = None, as_json: Json = False) -> None:
+    """A recorded run again: the same incidents, id by id. Nothing is repaired."""
+    from opsmend.commands.replay import run_replay
+
+    run_replay(file, config, as_json)
+
+
+@app.command("eval")
+def evaluate(what: Annotated[str, typer.Argument(help="rca")], data: Annotated[Path, typer.Option()],
+             json_file: Annotated[Path | None, typer.Option("--json")] = None) -> None:
+    """Score a stage on data of yours, beside the baselines."""
+    from opsmend.commands.evaluate import run_evaluation
+
+    raise typer.Exit(run_evaluation(what, data, json_file))
+
+
+@app.command()
+def train(what: Annotated[str, typer.Argument(help="forecaster or rootcause")],
+          out: Annotated[Path | None, typer.Option(help="Directory of the model files.")] = None,
+          seed: int = 0) -> None:
+    """Make the shipped model files anew."""
+    from opsmend.commands.train import run_training
+
+    run_training(what, out, seed)
+
+
+def _mount() -> None:
+    """The command groups. Each is a small module without heavy imports."""
+    from opsmend.commands import actions, client, config, runbook
+
+    app.add_typer(client.incidents, name="incidents")
+    app.add_typer(client.plans, name="plans")
+    app.add_typer(client.runs, name="runs")
+    app.add_typer(client.repairs, name="repairs")
+    app.add_typer(actions.app, name="actions")
+    app.add_typer(runbook.app, name="runbook")
+    app.add_typer(config.app, name="config")
+    from opsmend.lab import cli as lab
+
+    app.add_typer(lab.app, name="lab")
+
+
+def main() -> None:
+    """Entry point: typed errors become one clear line and an exit code."""
+    from ingest.errors import OpsmendError, TransportError
+
+    _mount()
+    try:
+        app()
+    except OpsmendError as error:
+        sys.stderr.write(f"opsmend: {error}\n")
+        if error.reason == "configuration":
+            sys.exit(EXIT_CONFIG)
+        sys.exit(EXIT_DEPENDENCY if isinstance(error, TransportError) or error.reason == "store" else 1)

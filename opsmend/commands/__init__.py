@@ -1,0 +1,1 @@
+"""One module per family of commands; imported when the command runs, so that `--help` stays quick."""
