@@ -60,7 +60,7 @@ class Queries:
     def totals(self) -> dict[str, int]:
         """What was ingested since the store was made, each record counted once."""
         with reading(self._engine) as c:
-            return {what: count for what, count in c.execute(sa.select(t.ingest_totals)).tuples()}  # noqa: C416
+            return {row[0]: int(row[1]) for row in c.execute(sa.select(t.ingest_totals))}
 
     def observations(self, start_ns: int, end_ns: int,
                      keep: Callable[[SeriesKey], bool] | None = None) -> Observations:

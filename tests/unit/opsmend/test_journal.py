@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+
+from ingest.types import Record
+from opsmend.journal import JournalError, JournalWriter, read_polls
+
+
+def records(*offsets: int) -> list[Record]:
+    return [Record("logs", 0, o, 1000 + o, b"line %d" % o, None, (("h", b"v"),)) for o in offsets]
+
+
+def test_polls_come_back_with_their_boundaries_and_each_record_once(tmp_path: Path) -> None:
+    path = tmp_path / "run.journal"
+    writer = JournalWriter(path)
+    writer.write(records(0, 1))
+    writer.write(records(2))
+    writer.close()
+    again = JournalWriter(path)  # a restart reads the last poll again
+    again.write(records(2, 3))
+    again.close()
+    assert list(read_polls(path)) == [records(0, 1), records(2), records(3)]
+
+
+@pytest.mark.parametrize("cut", [1, 5, 20])
+def test_a_torn_last_frame_is_left_out(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "run.journal"
+    writer = JournalWriter(path)
+    writer.write(records(0))
+    writer.write(records(1))
+    writer.close()
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert list(read_polls(path)) == [records(0)]
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("{}\n")
+    with pytest.raises(JournalError, match="not a run journal"):
+        list(read_polls(path))

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from detect.types import Incident, Observations
+from ingest.types import Change, DeadLetter, SeriesKey, Watermark
+from opsmend.store.outbox import events_since
+from opsmend.store.queries import Queries
+from opsmend.store.records import Records, StepResult
+
+UP, RSS = SeriesKey("cart", "process.up", "cart-1"), SeriesKey("cart", "process.memory.rss", "cart-1")
+
+
+def incident(state: str = "open") -> Incident:
+    return Incident("i1", "default", "f", 10, 20, state, "critical", "cart is down", ("cart",), (), (), 9)  # type: ignore[arg-type]
+
+
+def step(at: int, **changes: object) -> StepResult:
+    seen = Observations(np.array([at * 10**9]), (UP, RSS), np.array([[1.0, np.nan]]))
+    fields = {"watermark": Watermark({("logs", 0): at}), "states": {"detect": b"s%d" % at}, "totals": {"records": 2},
+              "observations": seen}
+    return StepResult(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_results_state_and_watermark_are_one(engine: sa.Engine) -> None:
+    records = Records(engine, retention_seconds=3600)
+    records.commit(step(1, incidents=[incident()], changes=[Change(5, "cart", "rollout")] * 2))
+    records.commit(step(2, incidents=[incident("closed")]))
+    queries = Queries(engine)
+    assert records.watermark() == Watermark({("logs", 0): 2})
+    assert records.states() == {"detect": b"s2"}
+    assert queries.totals() == {"records": 4}
+    assert [i.state for i in queries.incidents()] == ["closed"]
+    assert len(queries.changes(0, 10)) == 1
+    assert [e.type for e in events_since(engine, 0)] == [
+        "io.opsmend.incident.opened", "io.opsmend.incident.closed"]
+
+
+def test_a_step_that_fails_halfway_leaves_nothing(engine: sa.Engine) -> None:
+    records = Records(engine, retention_seconds=3600)
+    records.commit(step(1))
+    broken = step(2, changes=[Change(None, "cart", "rollout")])  # type: ignore[arg-type]
+    with pytest.raises(sa.exc.IntegrityError):
+        records.commit(broken)
+    assert records.watermark() == Watermark({("logs", 0): 1})
+    assert records.states() == {"detect": b"s1"}
+    assert Queries(engine).totals() == {"records": 2}
+
+
+def test_series_ids_of_a_lost_transaction_are_not_used_again(engine: sa.Engine) -> None:
+    records = Records(engine, retention_seconds=3600)
+    with pytest.raises(TypeError):
+        records.commit(step(1, observations=Observations(np.array([10**9]), (UP, object()), np.ones((1, 2)))))  # type: ignore[arg-type]
+    records.commit(step(2))
+    read = Queries(engine).observations(0, 10**12)
+    assert read.series == (UP,)
+    assert read.values.tolist() == [[1.0]]
+
+
+def test_observations_come_back_as_they_were(engine: sa.Engine) -> None:
+    records = Records(engine, retention_seconds=3600)
+    records.commit(step(1))
+    seen = Observations(np.array([2 * 10**9, 3 * 10**9]), (RSS, UP), np.array([[5.0, 1.0], [6.0, np.nan]]))
+    records.commit(step(2, observations=seen))
+    read = Queries(engine).observations(0, 10**12)
+    assert read.ts_ns.tolist() == [10**9, 2 * 10**9, 3 * 10**9]
+    rss = read.series.index(RSS)
+    assert np.array_equal(read.values[:, rss], [np.nan, 5.0, 6.0], equal_nan=True)
+    only = Queries(engine).observations(0, 10**12, keep=lambda key: key == UP)
+    assert only.series == (UP,)
+
+
+def test_dead_letters_keep_their_bytes(engine: sa.Engine) -> None:
+    letter = DeadLetter("logs", 0, 7, 1, "undecodable", "no JSON", b"\x00\xff")
+    records = Records(engine, retention_seconds=3600)
+    records.commit(step(1, dead_letters=[letter]))
+    records.commit(step(2, dead_letters=[letter]))
+    assert list(Queries(engine).dead_letters()) == [letter]
