@@ -1,0 +1,49 @@
+"""From settings to the configurations of the stages. The only place that knows both."""
+
+from __future__ import annotations
+
+import re
+
+from detect.stage import DetectionConfig
+from ingest.decode import DecoderConfig
+from ingest.transports.config import TransportConfig
+from opsmend.config import Settings, secret
+from opsmend.pipeline import PipelineConfig
+from rootcause.graph import GraphConfig
+from rootcause.stage import RootCauseConfig
+
+
+def transport_config(settings: Settings) -> TransportConfig:
+    """Where records come from. Raises ConfigError if a secret is named but absent."""
+    kafka = settings.ingest.kafka
+    security = kafka.security
+    return TransportConfig(
+        kind=settings.ingest.transport,
+        topics=tuple(t.name for t in settings.ingest.topics if t.name),
+        patterns=tuple(t.pattern for t in settings.ingest.topics if t.pattern),
+        data_dir=str(settings.data_dir / "transport"),
+        bootstrap_servers=kafka.bootstrap_servers, group_id=kafka.group_id,
+        protocol=security.protocol, mechanism=security.mechanism, username=security.username,
+        password=secret("", security.password_env, security.password_file),
+        ca=security.ca, cert=security.cert, key=security.key)
+
+
+def pipeline_config(settings: Settings) -> PipelineConfig:
+    """The configuration of every stage of the pipeline."""
+    topics = settings.ingest.topics
+    return PipelineConfig(
+        decoder=DecoderConfig(
+            entity_from=tuple(settings.ingest.entity.from_),
+            topic_formats={_topic_key(t.name, t.pattern): t.format for t in topics if t.format != "auto"},
+            topic_kinds={_topic_key(t.name, t.pattern): t.kind for t in topics if t.kind}),
+        detection=DetectionConfig(
+            tenant=settings.service.tenant, bucket_seconds=settings.detect.bucket_seconds,
+            allowed_lateness_seconds=settings.detect.allowed_lateness_seconds,
+            detectors=tuple(settings.detect.detectors), limits=dict(settings.limits)),
+        graph=GraphConfig(edges=tuple(settings.topology.edges), external=tuple(settings.topology.external)),
+        rootcause=RootCauseConfig(),
+        diagnose_every_seconds=max(1.0, settings.detect.bucket_seconds))
+
+
+def _topic_key(name: str, pattern: str) -> str:
+    return name or re.compile(pattern).pattern
