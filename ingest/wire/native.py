@@ -1,0 +1,113 @@
+"""opsmend's own NDJSON: one or more lines per record, each `{"type": "log|metric|span|change", ...}`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ingest.errors import DecodeError
+from ingest.types import Change, SeriesKey
+from ingest.wire.rows import DecodeContext, Rows, level_of
+from ingest.wire.times import to_ns
+
+NAME = "native"
+_decode_lines = msgspec.json.Decoder().decode_lines
+_KINDS = ("gauge", "counter", "delta")
+
+
+def recognise(value: bytes, context: DecodeContext) -> bool:
+    """The first line is an object whose `type` is one of ours."""
+    head = value[:65536].lstrip()
+    if not head.startswith(b"{"):
+        return False
+    try:
+        first = msgspec.json.decode(value.split(b"\n", 1)[0])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    if not isinstance(first, dict):
+        return False
+    if context.is_changes:
+        return "service" in first and "kind" in first
+    return first.get("type") in _TYPES
+
+
+def decode(value: bytes, context: DecodeContext, rows: Rows) -> None:
+    """Raises DecodeError; the caller drops what the record had added."""
+    try:
+        objects = _decode_lines(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DecodeError(f"not NDJSON: {error}", reason="bad_json") from error
+    for entry in objects:
+        if not isinstance(entry, dict):
+            raise DecodeError("a line is no JSON object", reason="bad_json")
+        kind = entry.get("type", "change" if context.is_changes else None)
+        if kind not in _TYPES:
+            raise DecodeError(f"unknown type {kind!r:.40}; one of log, metric, span, change", reason="unknown_type")
+        _TYPES[kind](entry, context, rows)
+
+
+def _log(entry: Mapping[str, Any], context: DecodeContext, rows: Rows) -> None:
+    rows.log(to_ns(entry.get("ts"), context.timestamp_ns), context.service_of(entry),
+             text(entry.get("message")), instance=text(entry.get("instance")), level=level_of(entry.get("level")),
+             trace_id=text(entry.get("trace_id")))
+
+
+def _metric(entry: Mapping[str, Any], context: DecodeContext, rows: Rows) -> None:
+    name, value = entry.get("name"), entry.get("value")
+    if not isinstance(name, str) or not name:
+        raise DecodeError("metric without a name", reason="bad_metric")
+    kind = entry.get("kind", "gauge")
+    if kind not in _KINDS:
+        raise DecodeError(f"metric kind {kind!r:.40}; one of {', '.join(_KINDS)}", reason="bad_metric")
+    labels = entry.get("labels") or {}
+    if not isinstance(labels, dict):
+        raise DecodeError("labels are no object", reason="bad_metric")
+    key = SeriesKey(context.service_of(entry), name, text(entry.get("instance")), text(entry.get("peer")),
+                    text(entry.get("unit")), kind, tuple(sorted((str(k), str(v)) for k, v in labels.items())))
+    rows.point(to_ns(entry.get("ts"), context.timestamp_ns), key, number(value))
+
+
+def _span(entry: Mapping[str, Any], context: DecodeContext, rows: Rows) -> None:
+    kind = entry.get("kind", 0)
+    rows.span(to_ns(entry.get("ts"), context.timestamp_ns), context.service_of(entry), text(entry.get("peer")),
+              int(min(max(number(entry.get("duration_us", 0)), 0.0), 1e15)), is_error=entry.get("error") is True,
+              kind=kind if isinstance(kind, int) and 0 <= kind <= 5 else 0, trace_id=text(entry.get("trace_id")),
+              span_id=text(entry.get("span_id")), parent_id=text(entry.get("parent_id")))
+
+
+def _change(entry: Mapping[str, Any], context: DecodeContext, rows: Rows) -> None:
+    kind = text(entry.get("kind"))
+    if kind not in ("rollout", "config", "scale", "start", "exit", "action"):
+        raise DecodeError(f"change kind {kind!r:.40}; one of rollout, config, scale, start, exit, action",
+                          reason="bad_change")
+    rows.changes.append(Change(
+        to_ns(entry.get("ts"), context.timestamp_ns), context.service_of(entry), kind, text(entry.get("ref")),
+        text(entry.get("old")), text(entry.get("actor")), text(entry.get("instance"))))
+
+
+_TYPES = {"log": _log, "metric": _metric, "span": _span, "change": _change}
+
+
+def text(value: object) -> str:
+    """Text of a JSON scalar; "" for null. Objects and lists are written as JSON."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    return msgspec.json.encode(value).decode()
+
+
+def number(value: object) -> float:
+    """A float. NaN stays NaN ("series ended"); infinities and words are refused."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise DecodeError(f"value {value!r:.40} is no number", reason="bad_number")
+    try:
+        result = float(value)
+    except (ValueError, OverflowError) as error:
+        raise DecodeError(f"value {value!r:.40} is no number", reason="bad_number") from error
+    if math.isinf(result):
+        raise DecodeError("an infinite value can't be a measurement", reason="bad_number")
+    return result

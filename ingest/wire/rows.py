@@ -1,0 +1,122 @@
+"""Where decoders put what they read: plain columns that become one Batch per poll."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ingest.types import (
+    Change,
+    ExternalAlert,
+    Level,
+    LogBatch,
+    MetricBatch,
+    SeriesKey,
+    TraceBatch,
+)
+
+DEFAULT_ENTITY_FROM = ("service.name", "service", "k8s.deployment.name", "app", "job", "program")
+UNKNOWN_SERVICE = "unknown"
+
+_LEVELS = {
+    "trace": Level.TRACE, "debug": Level.DEBUG, "info": Level.INFO, "information": Level.INFO, "notice": Level.INFO,
+    "warn": Level.WARN, "warning": Level.WARN, "error": Level.ERROR, "err": Level.ERROR, "severe": Level.ERROR,
+    "fatal": Level.FATAL, "critical": Level.FATAL, "crit": Level.FATAL, "alert": Level.FATAL,
+    "emerg": Level.FATAL, "panic": Level.FATAL,
+}
+
+
+def level_of(word: object) -> Level:
+    """Severity from a word ("warn", "ERROR") or an OpenTelemetry number; UNSET if it is neither."""
+    if isinstance(word, (int, float)) and not isinstance(word, bool):
+        return number_level(int(word))
+    return _LEVELS.get(word.strip().lower(), Level.UNSET) if isinstance(word, str) else Level.UNSET
+
+
+def number_level(number: int) -> Level:
+    """The range of an OpenTelemetry severity number (1..24)."""
+    if not 1 <= number <= 24:
+        return Level.UNSET
+    return Level((number - 1) // 4 * 4 + 1)
+
+
+@dataclass(frozen=True)
+class DecodeContext:
+    """What a decoder may know besides the bytes."""
+
+    timestamp_ns: int
+    """The record's own time: used where the payload names none."""
+    topic: str = ""
+    headers: Mapping[str, bytes] = field(default_factory=dict)
+    entity_from: Sequence[str] = DEFAULT_ENTITY_FROM
+    is_changes: bool = False
+    """The topic is declared to hold changes."""
+
+    def service_of(self, fields: Mapping[str, object]) -> str:
+        """The service, by the configured field names; the first that is there wins."""
+        for name in self.entity_from:
+            value = fields.get(name)
+            if isinstance(value, str) and value:
+                return value
+        return UNKNOWN_SERVICE
+
+
+class Rows:
+    """Columns that decoders append to. One per poll; `len()` counts rows of every kind."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, int] = {}
+        self._series: dict[SeriesKey, int] = {}
+        self._log: list[tuple[int, int, int, int, str, str]] = []
+        self._point: list[tuple[int, int, float]] = []
+        self._span: list[tuple[int, int, int, int, bool, int, str, str, str]] = []
+        self.changes: list[Change] = []
+        self.alerts: list[ExternalAlert] = []
+
+    def __len__(self) -> int:
+        return len(self._log) + len(self._point) + len(self._span) + len(self.changes) + len(self.alerts)
+
+    def _name(self, name: str) -> int:
+        return self._names.setdefault(name, len(self._names)) if name else -1
+
+    def log(self, ts_ns: int, service: str, text: str, *, instance: str = "", level: Level = Level.UNSET,
+            trace_id: str = "") -> None:
+        self._log.append((ts_ns, self._name(service), self._name(instance), int(level), text, trace_id))
+
+    def point(self, ts_ns: int, key: SeriesKey, value: float) -> None:
+        self._point.append((ts_ns, self._series.setdefault(key, len(self._series)), value))
+
+    def span(self, ts_ns: int, service: str, peer: str, duration_us: int, *, is_error: bool, kind: int,
+             trace_id: str, span_id: str, parent_id: str) -> None:
+        self._span.append((ts_ns, self._name(service), self._name(peer), duration_us, is_error, kind,
+                           trace_id, span_id, parent_id))
+
+    def mark(self) -> tuple[int, int, int, int, int]:
+        """How much is there; `cut` goes back to it when a record turns out to be broken halfway."""
+        return len(self._log), len(self._point), len(self._span), len(self.changes), len(self.alerts)
+
+    def cut(self, mark: tuple[int, int, int, int, int]) -> None:
+        for column, length in zip((self._log, self._point, self._span, self.changes, self.alerts), mark, strict=True):
+            del column[length:]  # type: ignore[attr-defined]
+
+    def logs(self) -> LogBatch:
+        ts, service, instance, level, text, trace = _columns(self._log, 6)
+        return LogBatch(np.array(ts, np.int64), np.array(service, np.int32), np.array(instance, np.int32),
+                        np.array(level, np.int8), list(text), list(trace), tuple(self._names))
+
+    def metrics(self) -> MetricBatch:
+        ts, series, value = _columns(self._point, 3)
+        return MetricBatch(np.array(ts, np.int64), np.array(series, np.int32), np.array(value, np.float64),
+                           tuple(self._series))
+
+    def traces(self) -> TraceBatch:
+        ts, service, peer, duration, error, kind, trace, span, parent = _columns(self._span, 9)
+        return TraceBatch(np.array(ts, np.int64), np.array(service, np.int32), np.array(peer, np.int32),
+                          np.array(duration, np.int64), np.array(error, np.bool_), np.array(kind, np.int8),
+                          list(trace), list(span), list(parent), tuple(self._names))
+
+
+def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[Sequence[object]]:
+    return list(zip(*rows, strict=True)) if rows else [() for _ in range(width)]  # type: ignore[arg-type]
