@@ -1,0 +1,175 @@
+"""Event-time buckets: rows wait until the watermark has passed their bucket, then it closes for good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+
+from detect.templates.miner import TemplateMiner
+from ingest.types import Batch, Change, ExternalAlert, Level, LogBatch, MetricBatch, SeriesKey, TraceBatch
+
+_SKEW_NS = 300 * 10**9
+
+
+class Bucket(msgspec.Struct):
+    """What one bucket has gathered so far. Maps are keyed by things that msgpack can key."""
+
+    points: dict[int, tuple[int, float]] = {}  # series -> (time, newest value)
+    sums: dict[int, float] = {}  # delta series -> sum
+    logs: dict[str, dict[str, int]] = {}  # service -> template id -> lines
+    bad_logs: dict[str, dict[str, int]] = {}  # the same, WARN and above
+    errors: dict[str, int] = {}  # service -> lines at ERROR and above
+    spans: dict[str, list[tuple[int, bool]]] = {}  # "service" or "service\x1fpeer" -> (duration_us, failed)
+    changes: list[Change] = []
+    alerts: list[ExternalAlert] = []
+
+
+class SeriesTable:
+    """The series of the stage: an index per key that never changes."""
+
+    def __init__(self, max_series: int) -> None:
+        self.keys: list[SeriesKey] = []
+        self._at: dict[SeriesKey, int] = {}
+        self._max = max_series
+        self.refused = 0
+
+    def index(self, key: SeriesKey) -> int:
+        """The index of a series; -1 when the table is full (counted in `refused`)."""
+        at = self._at.get(key)
+        if at is None:
+            if len(self.keys) >= self._max:
+                self.refused += 1
+                return -1
+            at = self._at[key] = len(self.keys)
+            self.keys.append(key)
+        return at
+
+    def load(self, keys: list[SeriesKey]) -> None:
+        self.keys = keys
+        self._at = {key: at for at, key in enumerate(keys)}
+
+
+class Buckets:
+    """Sorts the rows of batches into buckets and hands out the closed ones in order."""
+
+    def __init__(self, bucket_ns: int, lateness_ns: int, table: SeriesTable, miner: TemplateMiner) -> None:
+        self._bucket_ns = bucket_ns
+        self._lateness_ns = lateness_ns
+        self._table = table
+        self._miner = miner
+        self._open: dict[int, Bucket] = {}
+        self.newest_ns = 0
+        self.closed_until = 0  # number of the first bucket that is still open
+        self.late = 0
+
+    def add(self, batch: Batch) -> None:
+        """Put every row into its bucket; rows of closed buckets are counted as late."""
+        self._advance(batch)
+        if len(batch.metrics):
+            self._metrics(batch.metrics)
+        if len(batch.logs):
+            self._logs(batch.logs)
+        if len(batch.traces):
+            self._traces(batch.traces)
+        for change in batch.changes:
+            if (bucket := self._bucket(change.ts_ns, is_rare=True)) is not None:
+                bucket.changes.append(change)
+        for alert in batch.alerts:
+            # An alert counts when it arrives: its startsAt may lie hours back.
+            if (bucket := self._bucket(max(alert.starts_ns, self.newest_ns), is_rare=True)) is not None:
+                bucket.alerts.append(alert)
+
+    def _advance(self, batch: Batch) -> None:
+        """Move event time forward. A row far in the future (a broken clock) must not close everything: only
+        rows within five minutes of the present move it, unless all are beyond (a real gap)."""
+        times = np.concatenate([batch.logs.ts_ns, batch.metrics.ts_ns, batch.traces.ts_ns])
+        if len(times) == 0:
+            times = np.array([c.ts_ns for c in batch.changes] + [a.starts_ns for a in batch.alerts], dtype=np.int64)
+        if len(times) == 0:
+            return
+        near = times[times <= self.newest_ns + _SKEW_NS] if self.newest_ns else times[:0]
+        candidate = int(near.max()) if len(near) else int(np.median(times))
+        self.newest_ns = max(self.newest_ns, candidate)
+
+    def _bucket(self, ts_ns: int, *, is_rare: bool = False) -> Bucket | None:
+        number = ts_ns // self._bucket_ns
+        if number < self.closed_until:
+            if not is_rare:
+                self.late += 1
+                return None
+            number = self.closed_until  # changes and alerts are facts: late ones count now
+        if ts_ns > self.newest_ns + _SKEW_NS:
+            self.late += 1
+            return None
+        bucket = self._open.get(number)
+        if bucket is None:
+            bucket = self._open[number] = Bucket({}, {}, {}, {}, {}, {}, [], [])
+        return bucket
+
+    def _metrics(self, batch: MetricBatch) -> None:
+        index = [self._table.index(key) for key in batch.series_table]
+        deltas = {i for i, key in enumerate(batch.series_table) if key.kind == "delta"}
+        for ts, i, value in zip(batch.ts_ns.tolist(), batch.series.tolist(), batch.value.tolist(), strict=True):
+            bucket = self._bucket(ts)
+            at = index[i]
+            if bucket is None or at < 0 or value != value:
+                continue
+            if i in deltas:
+                bucket.sums[at] = bucket.sums.get(at, 0.0) + value
+            else:
+                there = bucket.points.get(at)
+                if there is None or (ts, value) > there:
+                    bucket.points[at] = (ts, value)
+
+    def _logs(self, batch: LogBatch) -> None:
+        mine = self._miner.template_id
+        names = batch.vocab
+        for ts, service, level, text in zip(batch.ts_ns.tolist(), batch.service.tolist(), batch.level.tolist(),
+                                            batch.text, strict=True):
+            bucket = self._bucket(ts)
+            if bucket is None:
+                continue
+            name = names[service] if service >= 0 else ""
+            template = mine(text)
+            counts = bucket.logs.setdefault(name, {})
+            counts[template] = counts.get(template, 0) + 1
+            if level >= Level.WARN:
+                bad = bucket.bad_logs.setdefault(name, {})
+                bad[template] = bad.get(template, 0) + 1
+                if level >= Level.ERROR:
+                    bucket.errors[name] = bucket.errors.get(name, 0) + 1
+
+    def _traces(self, batch: TraceBatch) -> None:
+        names = batch.vocab
+        for ts, service, peer, kind, duration, failed in zip(
+                batch.ts_ns.tolist(), batch.service.tolist(), batch.peer.tolist(), batch.kind.tolist(),
+                batch.duration_us.tolist(), batch.is_error.tolist(), strict=True):
+            bucket = self._bucket(ts)
+            if bucket is None or service < 0:
+                continue
+            if kind == 2:
+                bucket.spans.setdefault(names[service], []).append((duration, failed))
+            elif kind == 3 and peer >= 0:
+                bucket.spans.setdefault(f"{names[service]}\x1f{names[peer]}", []).append((duration, failed))
+
+    def closed(self, *, everything: bool = False) -> list[tuple[int, Bucket]]:
+        """(number, bucket) of the buckets that are complete now, oldest first. Empty ones are left out."""
+        until = (self.newest_ns - self._lateness_ns) // self._bucket_ns
+        if everything:
+            until = max(self._open, default=until) + 1
+        ready = sorted(number for number in self._open if number < until)
+        self.closed_until = max(self.closed_until, until)
+        return [(number, self._open.pop(number)) for number in ready]
+
+    def dump(self) -> dict[str, object]:
+        return {"open": [[n, b] for n, b in sorted(self._open.items())], "newest": self.newest_ns,
+                "closed": self.closed_until, "late": self.late}
+
+    def load(self, state: Mapping[str, object]) -> None:
+        pairs = msgspec.convert(state["open"], list[tuple[int, Bucket]])
+        self._open = dict(pairs)
+        self.newest_ns = int(state["newest"])  # type: ignore[call-overload]
+        self.closed_until = int(state["closed"])  # type: ignore[call-overload]
+        self.late = int(state["late"])  # type: ignore[call-overload]

@@ -1,0 +1,1 @@
+"""One global stateful LSTM that forecasts every series."""

@@ -1,0 +1,1 @@
+"""Log lines to templates with ids derived from content."""
