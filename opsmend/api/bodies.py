@@ -1,0 +1,49 @@
+"""What state-changing requests carry."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    by: str = Field("", max_length=80, description="who asks; else the header X-Opsmend-By")
+
+
+class DecisionBody(_Body):
+    """Approve or reject exactly the plan with this hash."""
+
+    decision: Literal["approve", "reject"]
+    plan_hash: str = Field(min_length=6, max_length=128)
+    reason: str = Field("", max_length=2000)
+
+
+class RepairsBody(_Body):
+    """The mode and the kill switch; what is left out stays as it is."""
+
+    mode: Literal["observe", "suggest", "auto"] | None = None
+    stopped: bool | None = None
+
+
+class CloseBody(_Body):
+    """Not an incident, or done."""
+
+    reason: str = Field("", max_length=2000)
+
+
+class SplitBody(_Body):
+    """The signals that go into an incident of their own."""
+
+    signal_ids: list[str] = Field(min_length=1, max_length=10_000)
+
+
+class MergeBody(_Body):
+    """The open incident to merge into."""
+
+    into: str = Field(min_length=1, max_length=64)
+
+
+class CancelBody(_Body):
+    """Stop a run before its next step."""

@@ -1,0 +1,42 @@
+"""Errors as `application/problem+json` (RFC 9457)."""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from ingest.errors import Backpressure, OpsmendError
+
+_STATUS = {"not_found": 404, "conflict": 409, "undecodable": 400, "backpressure": 503, "store": 503, "transport": 503}
+
+
+def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> JSONResponse:
+    """One problem document."""
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Every error of the app leaves as a problem document."""
+
+    @app.exception_handler(HTTPException)
+    async def of_http(_request: Request, error: HTTPException) -> Response:
+        return problem(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+
+    @app.exception_handler(RequestValidationError)
+    async def of_validation(_request: Request, error: RequestValidationError) -> Response:
+        errors = [{"at": ".".join(str(part) for part in e["loc"]), "problem": e["msg"]} for e in error.errors()]
+        return problem(422, "; ".join(f"{e['at']}: {e['problem']}" for e in errors), errors=errors)
+
+    @app.exception_handler(OpsmendError)
+    async def of_ours(_request: Request, error: OpsmendError) -> Response:
+        headers = {}
+        if isinstance(error, Backpressure):
+            headers["retry-after"] = str(max(1, math.ceil(error.retry_after_seconds)))
+        return problem(_STATUS.get(error.reason, 500), str(error), headers=headers, reason=error.reason)
