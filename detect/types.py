@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -10,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.types import SeriesKey
+
+NAMESPACE: Final = uuid.UUID("0b9f3a52-6d0b-5f0e-8a52-4f6f7d9a1c11")
+"""Of every id that is derived from content (UUIDv5)."""
 
 SignalKind = Literal[
     "process.down",  # the process is gone (up == 0, exit event)

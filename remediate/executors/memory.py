@@ -1,0 +1,58 @@
+"""Runs in threads, without memory of a crash: for tests and `executor = "memory"`."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from remediate.executors.base import RunInput
+from remediate.executors.flow import run_flow
+from remediate.executors.work import Workshop
+
+
+class MemoryExecutor:
+    """See Executor. A run that dies with the process is closed as cannot_tell by `recover`."""
+
+    def __init__(self, work: Workshop) -> None:
+        self._work = work
+        self._threads: dict[str, threading.Thread] = {}
+
+    def start(self, given: RunInput) -> None:
+        if given.run_id in self._threads:
+            return
+        thread = threading.Thread(target=run_flow, args=(_call, self._work, given), name=f"run-{given.run_id[:8]}",
+                                  daemon=True)
+        self._threads[given.run_id] = thread
+        thread.start()
+
+    def wait(self, run_id: str, timeout_seconds: float) -> bool:
+        thread = self._threads.get(run_id)
+        if thread is None:
+            return True
+        thread.join(timeout_seconds)
+        return not thread.is_alive()
+
+    def cancel(self, run_id: str) -> None:
+        self._work.cancelled.add(run_id)
+
+    def recover(self) -> int:
+        """Runs that nobody works on any more must not look as if somebody did."""
+        left = [r for r in self._work.ledger.runs(limit=1000)
+                if r.state in ("running", "verifying", "undoing") and r.id not in self._threads]
+        for run in left:
+            plan = self._work.ledger.plan(run.plan_id)
+            if plan is not None:
+                from remediate.runbook import Runbook
+
+                given = RunInput(run.id, plan, Runbook(plan.runbook, {}))
+                self._work.finish(given, "cannot_tell", "the process died during the run", {}, {}, undone=False,
+                                  state="failed")
+        return len(left)
+
+    def close(self) -> None:
+        for thread in self._threads.values():
+            thread.join(0.1)
+
+
+def _call(name: str, function: Any, *args: Any) -> Any:
+    return function(*args)
