@@ -11,6 +11,8 @@ from detect.templates.miner import TemplateMiner
 from ingest.types import Batch, Change, ExternalAlert, Level, LogBatch, MetricBatch, SeriesKey, TraceBatch
 
 _SKEW_NS = 300 * 10**9
+_ENOUGH = 20
+"""Rows in a row that agree before time is believed to have started, or to have jumped."""
 
 
 class Bucket(msgspec.Struct):
@@ -63,6 +65,8 @@ class Buckets:
         self.newest_ns = 0
         self.closed_until = 0  # number of the first bucket that is still open
         self.late = 0
+        self._first: list[int] = []  # times of the first rows, until there are enough
+        self._far = 0  # rows beyond the skew since the last one within it
 
     def add(self, batch: Batch) -> None:
         """Put every row into its bucket; rows of closed buckets are counted as late."""
@@ -83,15 +87,34 @@ class Buckets:
 
     def _advance(self, batch: Batch) -> None:
         """Move event time forward. A row far in the future (a broken clock) must not close everything: only
-        rows within five minutes of the present move it, unless all are beyond (a real gap)."""
+        rows within five minutes of the present move it, unless twenty in a row are beyond (a real gap).
+        Time starts at the median of the first twenty rows, so that the very first clock may be wrong too."""
         times = np.concatenate([batch.logs.ts_ns, batch.metrics.ts_ns, batch.traces.ts_ns])
         if len(times) == 0:
             times = np.array([c.ts_ns for c in batch.changes] + [a.starts_ns for a in batch.alerts], dtype=np.int64)
         if len(times) == 0:
             return
-        near = times[times <= self.newest_ns + _SKEW_NS] if self.newest_ns else times[:0]
-        candidate = int(near.max()) if len(near) else int(np.median(times))
-        self.newest_ns = max(self.newest_ns, candidate)
+        if len(self._first) < _ENOUGH:
+            self._first.extend(times.tolist()[: _ENOUGH - len(self._first)])
+            self.newest_ns = int(np.sort(self._first)[(len(self._first) - 1) // 2])
+            if len(self._first) < _ENOUGH:
+                return
+            self._drop_beyond()
+        near = times[times <= self.newest_ns + _SKEW_NS]
+        if len(near):
+            self._far = 0
+            self.newest_ns = max(self.newest_ns, int(near.max()))
+            return
+        self._far += len(times)
+        if self._far >= _ENOUGH:
+            self._far = 0
+            self.newest_ns = int(np.median(times))
+
+    def _drop_beyond(self) -> None:
+        """Rows of broken clocks that came in before time was known."""
+        for number in [n for n in self._open if n * self._bucket_ns > self.newest_ns + _SKEW_NS]:
+            del self._open[number]
+            self.late += 1
 
     def _bucket(self, ts_ns: int, *, is_rare: bool = False) -> Bucket | None:
         number = ts_ns // self._bucket_ns
@@ -100,7 +123,7 @@ class Buckets:
                 self.late += 1
                 return None
             number = self.closed_until  # changes and alerts are facts: late ones count now
-        if ts_ns > self.newest_ns + _SKEW_NS:
+        if ts_ns > self.newest_ns + _SKEW_NS and len(self._first) >= _ENOUGH:
             self.late += 1
             return None
         bucket = self._open.get(number)
@@ -156,6 +179,8 @@ class Buckets:
 
     def closed(self, *, everything: bool = False) -> list[tuple[int, Bucket]]:
         """(number, bucket) of the buckets that are complete now, oldest first. Empty ones are left out."""
+        if len(self._first) < _ENOUGH and not everything:
+            return []
         until = (self.newest_ns - self._lateness_ns) // self._bucket_ns
         if everything:
             until = max(self._open, default=until) + 1
@@ -165,7 +190,7 @@ class Buckets:
 
     def dump(self) -> dict[str, object]:
         return {"open": [[n, b] for n, b in sorted(self._open.items())], "newest": self.newest_ns,
-                "closed": self.closed_until, "late": self.late}
+                "closed": self.closed_until, "late": self.late, "first": self._first, "far": self._far}
 
     def load(self, state: Mapping[str, object]) -> None:
         pairs = msgspec.convert(state["open"], list[tuple[int, Bucket]])
@@ -173,3 +198,5 @@ class Buckets:
         self.newest_ns = int(state["newest"])  # type: ignore[call-overload]
         self.closed_until = int(state["closed"])  # type: ignore[call-overload]
         self.late = int(state["late"])  # type: ignore[call-overload]
+        self._first = msgspec.convert(state["first"], list[int])
+        self._far = int(state["far"])  # type: ignore[call-overload]

@@ -82,8 +82,8 @@ class Detection:
         bad = frozenset((s, t) for s, templates in bucket.bad_logs.items() for t in templates)
         return BucketWindow(
             ts_ns=ts_ns, bucket_ns=self._bucket_ns, series=tuple(self._table.keys), values=values, log_counts=counts,
-            error_templates=bad, templates={}, changes=tuple(sorted(bucket.changes, key=lambda c: (c.ts_ns, c.service))),
-            alerts=tuple(bucket.alerts))
+            error_templates=bad, templates={},
+            changes=tuple(sorted(bucket.changes, key=lambda c: (c.ts_ns, c.service))), alerts=tuple(bucket.alerts))
 
     def template_text(self, template_id: str) -> str:
         """The template as it stands now."""

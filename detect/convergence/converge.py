@@ -11,13 +11,13 @@ import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 import numpy as np
 
 from detect.convergence.titles import severity_of, title_of
-from detect.detectors.base import NAMESPACE
-from detect.types import Incident, Membership, Signal
+from detect.types import NAMESPACE, Incident, Membership, Signal
 
 _FAR = 1e6
 _STRONG = 0.5
@@ -37,7 +37,11 @@ class ConvergenceConfig:
     close_seconds: float = 10.0
     """An incident closes when all its signals have been closed this long."""
     max_signals: int = 5_000
-    """Signals held at once; the weakest are left out first."""
+    """Signals looked at together; the weakest are left out first."""
+    max_points: int = 1_000
+    """Distinct (service, peer, second) looked at together."""
+    max_members: int = 500
+    """Signals an incident holds; those that closed first leave first, then the weakest stay out."""
 
 
 class _Case(msgspec.Struct):
@@ -61,15 +65,18 @@ class Convergence:
     def step(self, now_ns: int, fresh: Sequence[Signal], calls: frozenset[tuple[str, str]]) -> list[Incident]:
         """Take in this bucket's signals. Cost: the square of the number of open, folded signals."""
         before = {i: case.incident for i, case in self._cases.items()}
-        touched: set[str] = set()
+        news: dict[str, dict[str, Signal]] = {}
         for signal in fresh:
             if signal.is_open:
                 self._signals[signal.id] = signal
             else:
                 self._signals.pop(signal.id, None)
-            if (incident_id := self._of.get(signal.id)) in self._cases:
-                self._replace(incident_id, signal)  # type: ignore[arg-type]
-                touched.add(incident_id)  # type: ignore[arg-type]
+            incident_id = self._of.get(signal.id, "")
+            if incident_id in self._cases:
+                news.setdefault(incident_id, {})[signal.id] = signal
+        touched = set(news)
+        for incident_id, changed in news.items():
+            self._replace(incident_id, changed)
         out: dict[str, Incident] = {}
         if any(s.is_open and s.id not in self._of for s in fresh) or self._has_loose():
             out |= self._cluster(now_ns, calls, touched)
@@ -87,13 +94,18 @@ class Convergence:
         from sklearn.cluster import DBSCAN
 
         held = sorted(self._signals.values(), key=lambda s: (-s.score, s.start_ns, s.id))[: self._c.max_signals]
-        distances = _distances(held, calls, self._c)
+        # Signals of one place and one second are one point, so that a storm costs what its places cost.
+        points: dict[tuple[str, str, int], list[Signal]] = {}
+        for signal in held:
+            points.setdefault((signal.service, signal.peer, signal.start_ns // 10**9), []).append(signal)
+        places = list(points.values())[: self._c.max_points]
+        distances = _distances([place[0] for place in places], calls, self._c)
         # A strong signal is an incident by itself; weak ones need company.
-        weights = np.array([2.0 if s.score >= _STRONG else 1.0 for s in held])
+        weights = np.array([sum(2.0 if s.score >= _STRONG else 1.0 for s in place) for place in places])
         labels = DBSCAN(eps=1.0, min_samples=2, metric="precomputed").fit_predict(distances, sample_weight=weights)
         merged: dict[str, Incident] = {}
         for label in sorted(set(labels.tolist()) - {-1}):
-            members = [held[i] for i in np.flatnonzero(labels == label)]
+            members = [s for i in np.flatnonzero(labels == label) for s in places[i]]
             if not any(s.score >= _STRONG for s in members):
                 continue
             homes = sorted({self._of[s.id] for s in members if s.id in self._of and self._of[s.id] in self._cases},
@@ -135,15 +147,22 @@ class Convergence:
     def _join(self, incident_id: str, signal: Signal, calls: frozenset[tuple[str, str]]) -> None:
         case = self._cases[incident_id]
         incident = case.incident
+        if len(incident.signals) >= self._c.max_members:
+            over = next((s for s in sorted(incident.signals, key=lambda s: (s.end_ns, s.id)) if not s.is_open), None)
+            if over is None:
+                return
+            incident = msgspec.structs.replace(
+                incident, signals=tuple(s for s in incident.signals if s.id != over.id),
+                members=tuple(m for m in incident.members if m.signal_id != over.id))
         case.incident = msgspec.structs.replace(
             incident, signals=(*incident.signals, signal),
             members=(*incident.members, Membership(signal.id, _why(signal, incident, calls))),
             first_signal_ns=min(incident.first_signal_ns, signal.start_ns))
 
-    def _replace(self, incident_id: str, signal: Signal) -> None:
+    def _replace(self, incident_id: str, changed: Mapping[str, Signal]) -> None:
         case = self._cases[incident_id]
         case.incident = msgspec.structs.replace(
-            case.incident, signals=tuple(signal if s.id == signal.id else s for s in case.incident.signals))
+            case.incident, signals=tuple(changed.get(s.id, s) for s in case.incident.signals))
 
     def _describe(self, incident_id: str, now_ns: int, entries: frozenset[str]) -> None:
         case = self._cases[incident_id]
@@ -210,6 +229,7 @@ def _neighbours(calls: frozenset[tuple[str, str]]) -> dict[str, set[str]]:
     return near
 
 
+@lru_cache(maxsize=8)
 def _hops(calls: frozenset[tuple[str, str]], most: int) -> dict[tuple[str, str], int]:
     """Hops along the direction of calls, either way: caller and callee are related, two callees of one caller
     are not (they only meet in it)."""

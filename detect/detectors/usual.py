@@ -49,7 +49,7 @@ class Usual:
         self.count = n + use
 
     def dump(self) -> list[list[float]]:
-        return [self.mean.tolist(), self.deviation.tolist(), self.count.tolist(), self._frozen.tolist()]
+        return [column.astype(float).tolist() for column in (self.mean, self.deviation, self.count, self._frozen)]
 
     def load(self, state: list[list[float]]) -> None:
         self.mean, self.deviation = np.array(state[0], float), np.array(state[1], float)

@@ -35,6 +35,7 @@ class MinerConfig:
 
 class _Template(msgspec.Struct):
     id: str
+    leaf: str
     tokens: list[str]
     lines: int
 
@@ -85,7 +86,7 @@ class TemplateMiner:
             return best.id
         template_id = hashlib.blake2b(" ".join(tokens).encode(), digest_size=8).hexdigest()
         if template_id not in self._templates:
-            self._templates[template_id] = _Template(template_id, tokens, 1)
+            self._templates[template_id] = _Template(template_id, leaf, tokens, 1)
             ids.append(template_id)
             self._evict()
         return template_id
@@ -93,10 +94,10 @@ class TemplateMiner:
     def _evict(self) -> None:
         while len(self._templates) > self._c.max_templates:
             oldest = next(iter(self._templates))
-            del self._templates[oldest]
-            for ids in self._leaves.values():
-                if oldest in ids:
-                    ids.remove(oldest)
+            leaf = self._templates.pop(oldest).leaf
+            self._leaves[leaf].remove(oldest)
+            if not self._leaves[leaf]:
+                del self._leaves[leaf]
             self.evicted += 1
 
     def dump(self) -> object:
