@@ -44,8 +44,15 @@ class Supervisor:
         self._logs: list[IO[bytes]] = []
         self._helpers: dict[str, subprocess.Popen[bytes]] = {}
         self._socket_dir = ""
+        self._is_orphan = False
         self.postgres: Postgres | None = None
         self.redis: Redis | None = None
+
+    def _on_input(self, stopping: asyncio.Event) -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            self._is_orphan = True
+            stopping.set()
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
 
     def _log(self, path: Path) -> IO[bytes]:
         file = path.open("ab")
@@ -74,7 +81,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, stopping.set)
-        loop.add_reader(sys.stdin.fileno(), _on_input, stopping)
+        loop.add_reader(sys.stdin.fileno(), self._on_input, stopping)
         releases = Releases(self._layout.releases, self._boot.day)
         async with aiohttp.ClientSession() as http:
             try:
@@ -172,19 +179,13 @@ class Supervisor:
             log.close()
         if self._socket_dir:
             shutil.rmtree(self._socket_dir, ignore_errors=True)
-        if self._boot.ephemeral:
+        if self._boot.ephemeral and self._is_orphan:  # else the owner does it, when it has read our words
             shutil.rmtree(self._boot.root, ignore_errors=True)
 
 
 def _children() -> list[int]:
     path = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     return [int(pid) for pid in path.read_text().split()]
-
-
-def _on_input(stopping: asyncio.Event) -> None:
-    if not os.read(sys.stdin.fileno(), 4096):
-        stopping.set()
-        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
 
 
 def main() -> None:
