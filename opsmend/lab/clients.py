@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,7 +18,7 @@ from opsmend.lab.settings import Spec
 from opsmend.lab.telemetry import Span, Telemetry
 
 
-class CallFailed(OpsmendError):
+class CallError(OpsmendError):
     """A call to another service failed; `status` is what we answer our own caller."""
 
     reason = "call"
@@ -39,12 +38,12 @@ class Discovery:
         self._turn = 0
 
     def url(self, service: str) -> str:
-        """The base URL of one instance, in turn. Raises CallFailed if there is none."""
+        """The base URL of one instance, in turn. Raises CallError if there is none."""
         if (stamp := self._path.stat().st_mtime_ns) != self._stamp:
             self._ports, self._stamp = msgspec.json.decode(self._path.read_bytes()), stamp
         ports = self._ports.get(service, [])
         if not ports:
-            raise CallFailed(f"no instance of {service} is known", 502)
+            raise CallError(f"no instance of {service} is known", 502)
         self._turn += 1
         return f"http://127.0.0.1:{ports[self._turn % len(ports)]}"
 
@@ -117,7 +116,7 @@ class Clients:
             self._telemetry.span(span, trace.span_id, 3, started_ns, seconds, is_error=is_error, name=name, peer=peer)
 
     async def http(self, peer: str, method: str, path: str, trace: Span, base: str = "") -> Any:
-        """The JSON answer. Raises CallFailed: 504 after the time-out, 502 if refused or answered with 5xx."""
+        """The JSON answer. Raises CallError: 504 after the time-out, 502 if refused or answered with 5xx."""
         assert self._http is not None
         try:
             async with self._call(peer, f"{method} {path.split('/')[1]}", trace) as span:
@@ -125,15 +124,15 @@ class Clients:
                 async with self._http.request(method, url, headers={"traceparent": span.header()}) as response:
                     body = await response.read()
                     if response.status >= 500:
-                        raise CallFailed(f"{peer} answered {response.status}", 502)
+                        raise CallError(f"{peer} answered {response.status}", 502)
                     return msgspec.json.decode(body)
         except TimeoutError:
-            raise CallFailed(f"{peer} did not answer in time", 504) from None
+            raise CallError(f"{peer} did not answer in time", 504) from None
         except aiohttp.ClientError as error:
-            raise CallFailed(f"connection to {peer} failed: {type(error).__name__}", 502) from None
+            raise CallError(f"connection to {peer} failed: {type(error).__name__}", 502) from None
 
     async def sql(self, trace: Span, run: Callable[[Any], Awaitable[Any]]) -> Any:
-        """`run(connection)` on a connection of the pool. Raises CallFailed: 503 if none is free in time."""
+        """`run(connection)` on a connection of the pool. Raises CallError: 503 if none is free in time."""
         import asyncpg
 
         started = time.perf_counter()
@@ -141,10 +140,10 @@ class Clients:
         try:
             connection = await self._pool.acquire(timeout=topology.ACQUIRE_TIMEOUT_SECONDS)
         except TimeoutError:
-            raise CallFailed(f"no database connection free after {topology.ACQUIRE_TIMEOUT_SECONDS:g} s "
+            raise CallError(f"no database connection free after {topology.ACQUIRE_TIMEOUT_SECONDS:g} s "
                              f"(pool of {topology.POOL_MAX})", 503) from None
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise CallFailed(f"can't connect to postgres: {type(error).__name__}", 502) from None
+            raise CallError(f"can't connect to postgres: {type(error).__name__}", 502) from None
         finally:
             self._waiting -= 1
             self._telemetry.acquired.append(time.perf_counter() - started)
@@ -155,9 +154,9 @@ class Clients:
             async with self._call("postgres", "sql", trace):
                 return await run(connection)
         except TimeoutError:
-            raise CallFailed("postgres did not answer in time", 504) from None
+            raise CallError("postgres did not answer in time", 504) from None
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise CallFailed(f"postgres: {error}", 500) from None
+            raise CallError(f"postgres: {error}", 500) from None
         finally:
             if is_kept:
                 self.kept.append(connection)
@@ -165,16 +164,16 @@ class Clients:
                 await self._pool.release(connection)
 
     async def redis(self, trace: Span, run: Callable[[Any], Awaitable[Any]]) -> Any:
-        """`run(client)`. Raises CallFailed."""
+        """`run(client)`. Raises CallError."""
         from redis.exceptions import RedisError
 
         try:
             async with self._call("redis", "redis", trace):
                 return await run(self._redis)
-        except (TimeoutError, asyncio.TimeoutError):
-            raise CallFailed("redis did not answer in time", 504) from None
+        except TimeoutError:
+            raise CallError("redis did not answer in time", 504) from None
         except (RedisError, OSError) as error:
-            raise CallFailed(f"redis: {error}", 500) from None
+            raise CallError(f"redis: {error}", 500) from None
 
 
 def exit_now() -> None:

@@ -19,7 +19,7 @@ import msgspec
 from ingest.errors import TransportError
 from ingest.transport import Producer
 from ingest.transports.config import TransportConfig
-from opsmend.lab import processes, topology
+from opsmend.lab import processes
 from opsmend.lab.infra_metrics import PostgresMetrics, RedisMetrics, Sample
 from opsmend.lab.layout import Boot, Layout, Ready
 from opsmend.lab.processes import write_atomic

@@ -18,6 +18,8 @@ TENANT_PREFIX = "tenant-7:export:"
 SENTINEL_PREFIX = "sessions:"
 """Keys of the shop that nobody may delete."""
 SENTINELS = 50
+_LAST_ROOM_BYTES = 400_000
+_LAST_VALUE_BYTES = 4_000_000
 
 
 class Deployer:
@@ -115,21 +117,27 @@ class Deployer:
             "WHERE a.state LIKE 'idle in transaction%' AND l.granted AND l.relation = 'stock'::regclass"))
 
     def fill_redis(self) -> int:
-        """Write the other tenant's keys until Redis takes no more. Returns how many."""
+        """Write the other tenant's keys until Redis refuses writes. Returns how many."""
         from redis.exceptions import OutOfMemoryError
 
         count = 0
         with self.redis() as client:
-            for size in (16_384, 1024, 64):  # smaller and smaller, until nothing fits
-                try:
-                    while count < 100_000:
-                        with client.pipeline(transaction=False) as pipe:
-                            for n in range(count, count + 20):
-                                pipe.set(f"{TENANT_PREFIX}{n}", b"x" * size)
-                            pipe.execute()
-                        count += 20
-                except OutOfMemoryError:
-                    continue
+            try:
+                while count < 10_000:
+                    room = topology.REDIS_MAX_BYTES - int(client.info("memory")["used_memory"])
+                    # The limit is checked before a command runs: one that grows a value late goes beyond it,
+                    # so that keys which expire do not make room again.
+                    if room < _LAST_ROOM_BYTES:
+                        client.setrange(f"{TENANT_PREFIX}{count}", _LAST_VALUE_BYTES, b"x")
+                        count += 1
+                        continue
+                    with client.pipeline(transaction=False) as pipe:
+                        for n in range(count, count + 10):
+                            pipe.set(f"{TENANT_PREFIX}{n}", b"x" * 16_384)
+                        pipe.execute()
+                    count += 10
+            except OutOfMemoryError:
+                return count
         return count
 
     def purge_tenant(self) -> int:

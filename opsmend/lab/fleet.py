@@ -80,7 +80,8 @@ class Fleet:
     slots: dict[str, list[Slot]] = field(default_factory=dict)
     backends: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def emit(self, service: str, kind: str, *, ref: str = "", old: str = "", actor: str = "", instance: str = "") -> None:
+    def emit(self, service: str, kind: str, *, ref: str = "", old: str = "", actor: str = "",
+             instance: str = "") -> None:
         """Tell the world about a change."""
         change = Change("change", time.time_ns(), service, kind, ref, old, actor, instance)
         with self.layout.changes.open("ab") as file:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from opsmend.lab import topology
-from opsmend.lab.clients import CallFailed, Clients
+from opsmend.lab.clients import CallError, Clients
 from opsmend.lab.settings import Spec
 from opsmend.lab.telemetry import Span, Telemetry
 
 Handler = Callable[[list[str], Span], Awaitable[Any]]
-"""(path segments, trace) -> JSON-able answer. Raises CallFailed."""
+"""(path segments, trace) -> JSON-able answer. Raises CallError."""
 
 
 class Role:
@@ -40,7 +40,7 @@ class Role:
                 return await self._clients.http("cart", "POST", f"/add/{user}/{number}", trace)
             case ["checkout", user, order]:
                 return await self._clients.http("orders", "POST", f"/place/{user}/{order}", trace)
-        raise CallFailed("no such page", 404)
+        raise CallError("no such page", 404)
 
     async def _catalog(self, path: list[str], trace: Span) -> Any:
         key = "catalog:" + ":".join(path)
@@ -48,7 +48,7 @@ class Role:
             try:
                 if found := await self._clients.redis(trace, lambda r: r.get(key)):
                     return {"cached": True, "name": found.decode()}
-            except CallFailed as error:
+            except CallError as error:
                 self._telemetry.log("warn", f"cache read skipped: {error}", trace)
         if not self._clients.has_postgres:
             return {"cached": False, "name": key}
@@ -62,7 +62,7 @@ class Role:
         if self._clients.has_redis:
             try:
                 await self._clients.redis(trace, lambda r: r.set(key, name or "", ex=5))
-            except CallFailed as error:
+            except CallError as error:
                 self._telemetry.log("warn", f"cache write skipped: {error}", trace)
         return {"cached": False, "name": name}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from opsmend.lab.clients import CallFailed, Clients, exit_now
+from opsmend.lab.clients import CallError, Clients, exit_now
 from opsmend.lab.roles import Role
 from opsmend.lab.settings import Spec
 from opsmend.lab.telemetry import Span, Telemetry
@@ -48,7 +48,7 @@ class ShopService:
             self._behave()
             body = msgspec.json.encode(await self._role.handler(path, span))
             status = 200
-        except CallFailed as error:
+        except CallError as error:
             status = error.status
             telemetry.log("error", f"{path[0]} failed with {status}: {error}", span)
         finally:
