@@ -11,10 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.types import Breach, Evidence, Signal, SignalKind
+from detect.types import NAMESPACE, Breach, Evidence, Signal, SignalKind
 from ingest.types import Change, ExternalAlert, SeriesKey
-
-NAMESPACE = uuid.UUID("0b9f3a52-6d0b-5f0e-8a52-4f6f7d9a1c11")
 
 
 @dataclass(frozen=True)

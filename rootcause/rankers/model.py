@@ -1,0 +1,63 @@
+"""The graph network: messages along both directions of every call, with what is known of the call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn import MessagePassing
+from torch_geometric.utils import softmax
+
+from rootcause.features import EDGE_FEATURES, NODE_FEATURES
+
+HIDDEN = 48
+
+
+class CallConv(MessagePassing):  # type: ignore[misc]
+    """h_i' = relu(W h_i + mean and max over calls of relu(M [h_j, e_ij])); one set of weights per direction."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(aggr=["mean", "max"])
+        self.message_of = nn.Linear(width + EDGE_FEATURES, width)
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
+        out: Tensor = self.propagate(edge_index, x=x, edge_attr=edge_attr)
+        return out
+
+    def message(self, x_j: Tensor, edge_attr: Tensor) -> Tensor:
+        return torch.relu(self.message_of(torch.cat([x_j, edge_attr], dim=1)))
+
+
+class RootCauseNet(nn.Module):
+    """[n, NODE_FEATURES] and calls to one logit per node, and one per graph for "none of these"."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lift = nn.Linear(NODE_FEATURES, HIDDEN)
+        self.down = nn.ModuleList(CallConv(HIDDEN) for _ in range(2))  # from callee to caller
+        self.up = nn.ModuleList(CallConv(HIDDEN) for _ in range(2))  # from caller to callee
+        self.mix = nn.ModuleList(nn.Linear(5 * HIDDEN, HIDDEN) for _ in range(2))
+        self.head = nn.Sequential(nn.Linear(3 * HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1))
+        self.none = nn.Sequential(nn.Linear(2 * HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1))
+
+    def forward(self, x: Tensor, edges: Tensor, edge_attr: Tensor, graph: Tensor, graphs: int) -> tuple[Tensor, Tensor]:
+        """`edges` [2, m] caller, callee; `graph` [n] number of each node's graph. Gives [n] and [graphs]."""
+        h = torch.relu(self.lift(x))
+        for down, up, mix in zip(self.down, self.up, self.mix, strict=True):
+            near = torch.cat([h, up(h, edges, edge_attr), down(h, edges.flip(0), edge_attr)], dim=1)
+            h = h + torch.relu(mix(near))
+        mean = torch.zeros(graphs, HIDDEN).index_add(0, graph, h) / torch.bincount(graph, minlength=graphs)[:, None]
+        top = torch.full((graphs, HIDDEN), -1e9).scatter_reduce(0, graph[:, None].expand_as(h), h, "amax")
+        logits = self.head(torch.cat([h, mean[graph], top[graph]], dim=1)).squeeze(1)
+        return logits, self.none(torch.cat([mean, top], dim=1)).squeeze(1)
+
+
+def log_probabilities(net: RootCauseNet, x: Tensor, edges: Tensor, edge_attr: Tensor, graph: Tensor,
+                      graphs: int) -> tuple[Tensor, Tensor]:
+    """Listwise softmax over the nodes of a graph and "none": log p [n], log p_none [graphs]."""
+    logits, none = net(x, edges, edge_attr, graph, graphs)
+    groups = torch.cat([graph, torch.arange(graphs)])
+    p: Any = softmax(torch.cat([logits, none]), groups)
+    log_p = torch.log(p.clamp_min(1e-9))
+    return log_p[: len(logits)], log_p[len(logits):]

@@ -1,0 +1,121 @@
+"""The root-cause stage: an incident to ranked suspects with evidence, or "cannot tell"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from detect.types import Evidence, Incident, Observations, Signal
+from ingest.errors import OpsmendError
+from ingest.types import Change
+from rootcause.features import CAUSES
+from rootcause.graph import graph_hash
+from rootcause.prior import physical_prior
+from rootcause.rankers.registry import RANKERS
+from rootcause.types import CaseWindow, Diagnosis, ServiceGraph, Suspect
+from rootcause.window import case_window
+
+
+@dataclass(frozen=True)
+class RootCauseConfig:
+    """Which ranker, and when it may speak."""
+
+    ranker: str = "gnn"
+    margin: float = 0.15
+    """The first suspect must be ahead of "none of these" and of the second by this much."""
+    change_seconds: float = 600.0
+    """A change older than this before the first sign is not held against a service."""
+    max_suspects: int = 5
+
+
+class RootCause:
+    """`diagnose`: deterministic, no state between calls. Cost: 10 to 30 ms for ten services."""
+
+    def __init__(self, config: RootCauseConfig | None = None) -> None:
+        self._c = config or RootCauseConfig()
+        if self._c.ranker not in RANKERS:
+            raise OpsmendError(f"unknown ranker '{self._c.ranker}'; one of {', '.join(RANKERS)}", reason="configuration")
+        self._ranker = RANKERS[self._c.ranker]()
+
+    def diagnose(self, incident: Incident, graph: ServiceGraph, seen: Observations, changes: Sequence[Change],
+                 now_ns: int) -> Diagnosis:
+        """Rank the services; say "cannot tell" when no one is ahead by enough, or nothing was observed."""
+        case = case_window(incident, graph, seen, changes)
+        if len(case.ts_ns) <= case.baseline_rows or case.baseline_rows == 0 or not case.services:
+            return Diagnosis(incident.id, now_ns, (), 1.0, True, "", graph_hash(graph))
+        ranking = self._ranker.rank(case)
+        scores = np.maximum(ranking.scores, 0.0)
+        p_none = ranking.p_none if ranking.p_none is not None else 0.1
+        p = scores / max(scores.sum(), 1e-12) * (1 - p_none)
+        p, p_none = physical_prior(case, incident, p, p_none)
+        order = np.argsort(-p, kind="stable")
+        second = float(p[order[1]]) if len(order) > 1 else 0.0
+        cannot = bool(p[order[0]] - max(second, p_none) < self._c.margin)
+        suspects = tuple(self._suspect(int(i), float(p[i]), case, incident, graph)
+                         for i in order[: self._c.max_suspects] if p[i] >= 0.01)
+        return Diagnosis(incident.id, now_ns, suspects, float(p_none), cannot, ranking.model_version, graph_hash(graph))
+
+    def _suspect(self, i: int, probability: float, case: CaseWindow, incident: Incident,
+                 graph: ServiceGraph) -> Suspect:
+        service = case.services[i]
+        own = [s for s in incident.signals if s.service == service and not s.peer]
+        change = self._change(service, case, incident)
+        return Suspect(
+            service, probability, path=_path(service, incident, graph),
+            evidence=_evidence(service, own, change, incident, graph), change=change,
+            signal_kinds=tuple(sorted({s.kind for s in own if s.is_open})))
+
+    def _change(self, service: str, case: CaseWindow, incident: Incident) -> Change | None:
+        """The newest roll-out or configuration change by somebody else shortly before the first sign."""
+        found = [c for c in case.changes if c.service == service and c.kind in CAUSES and c.actor != "opsmend"
+                 and c.ts_ns <= incident.opened_ns + 10**10
+                 and incident.first_signal_ns - c.ts_ns <= self._c.change_seconds * 1e9]
+        newest = max(found, key=lambda c: c.ts_ns, default=None)
+        # Rolled back since then: what runs now is not what was changed.
+        undone = any(c.service == service and c.actor == "opsmend" and c.kind == "rollout" and newest is not None
+                     and c.ts_ns > newest.ts_ns for c in case.changes)
+        return None if undone else newest
+
+
+def _path(service: str, incident: Incident, graph: ServiceGraph) -> tuple[str, ...]:
+    """From the suspect up its callers to where it is felt: the longest chain of services with signals."""
+    felt = set(incident.services)
+    path, at = [service], service
+    while True:
+        above = [c for c in graph.callers(at) if c in felt and c not in path]
+        if not above:
+            return tuple(path)
+        at = above[0]
+        path.append(at)
+
+
+def _evidence(service: str, own: Sequence[Signal], change: Change | None, incident: Incident,
+              graph: ServiceGraph) -> tuple[Evidence, ...]:
+    out: list[Evidence] = []
+    for signal in sorted(own, key=lambda s: (-s.score, s.start_ns))[:4]:
+        out += signal.evidence[:1]
+    mine = min((s.start_ns for s in own), default=0)
+    theirs = {c: min(s.start_ns for s in incident.signals if s.service == c)
+              for c in graph.callers(service) if any(s.service == c for s in incident.signals)}
+    if own and theirs:
+        ahead = (min(theirs.values()) - mine) / 1e9
+        names = " and ".join(sorted(theirs)[:3])
+        if ahead >= 1:
+            out.append(Evidence(f"its first sign came {ahead:.0f} s before those of its callers {names}", ahead))
+        elif ahead <= -2:
+            out.append(Evidence(f"its callers {names} showed signs {-ahead:.0f} s earlier", ahead, is_for=False))
+    accusing = sorted({s.service for s in incident.signals if s.peer == service})
+    if accusing:
+        out.append(Evidence(f"calls to it from {' and '.join(accusing[:3])} fail or are slow"))
+    if change is not None:
+        ago = (incident.first_signal_ns - change.ts_ns) / 1e9
+        when = f"{ago:.0f} s before the first sign" if ago >= 0 else "as the first signs came"
+        word = "release" if change.kind == "rollout" else "configuration change"
+        out.append(Evidence(f"{word} {change.ref or 'without a number'} {when}", ago))
+    if not own and not accusing:
+        out.append(Evidence("it shows no unusual signal itself", is_for=False))
+    if service in graph.external:
+        out.append(Evidence("it is not ours to repair", is_for=False))
+    return tuple(out)
