@@ -85,6 +85,18 @@ class Detection:
             error_templates=bad, templates={},
             changes=tuple(sorted(bucket.changes, key=lambda c: (c.ts_ns, c.service))), alerts=tuple(bucket.alerts))
 
+    def close_incident(self, incident_id: str) -> None:
+        """A person said that it is none, or over."""
+        self._convergence.close(incident_id)
+
+    def split_incident(self, incident_id: str, signal_ids: set[str], new_id: str) -> None:
+        """A person moved these signals into an incident of their own."""
+        self._convergence.split(incident_id, signal_ids, new_id)
+
+    def merge_incident(self, gone: str, into: str) -> None:
+        """A person merged two incidents."""
+        self._convergence.merge(gone, into)
+
     def template_text(self, template_id: str) -> str:
         """The template as it stands now."""
         return self._miner.text(template_id)

@@ -68,15 +68,6 @@ def replay(file: Path, config: Config = None, as_json: Json = False) -> None:
     run_replay(file, config, as_json)
 
 
-@app.command("eval")
-def evaluate(what: Annotated[str, typer.Argument(help="rca")], data: Annotated[Path, typer.Option()],
-             json_file: Annotated[Path | None, typer.Option("--json")] = None) -> None:
-    """Score a stage on data of yours, beside the baselines."""
-    from opsmend.commands.evaluate import run_evaluation
-
-    raise typer.Exit(run_evaluation(what, data, json_file))
-
-
 @app.command()
 def train(what: Annotated[str, typer.Argument(help="forecaster or rootcause")],
           out: Annotated[Path | None, typer.Option(help="Directory of the model files.")] = None,

@@ -9,6 +9,10 @@ from ingest.decode import DecoderConfig
 from ingest.transports.config import TransportConfig
 from opsmend.config import Settings, secret
 from opsmend.pipeline import PipelineConfig
+from remediate.actions.base import Endpoints
+from remediate.gates import AllowRule, GateConfig
+from remediate.planner.planner import PlannerConfig
+from remediate.verify import VerifyConfig
 from rootcause.graph import GraphConfig
 from rootcause.stage import RootCauseConfig
 
@@ -47,3 +51,32 @@ def pipeline_config(settings: Settings) -> PipelineConfig:
 
 def _topic_key(name: str, pattern: str) -> str:
     return name or re.compile(pattern).pattern
+
+
+def endpoints(settings: Settings) -> Endpoints:
+    """Where actions reach the world. Raises ConfigError for a secret that is named but absent."""
+    a = settings.actuator
+    return Endpoints(
+        actuator_url=a.url, actuator_token=secret("", a.token_env), postgres_dsn=secret("", a.postgres_dsn_env),
+        redis_url=secret("", a.redis_url_env), protected_prefixes=tuple(a.protected_prefixes), notify_url=a.notify_url)
+
+
+def gate_config(settings: Settings) -> GateConfig:
+    """The limits of repairs."""
+    budget = settings.repair.budget
+    return GateConfig(
+        allow=tuple(AllowRule(a.service, tuple(a.actions), a.mode) for a in settings.repair.allow),
+        actions_per_hour=budget.actions_per_hour, services_at_once=budget.services_at_once,
+        cooldown_seconds=budget.cooldown_seconds, max_blast_radius=budget.max_blast_radius,
+        external=frozenset(settings.topology.external))
+
+
+def verify_config(settings: Settings) -> VerifyConfig:
+    """The windows of verification."""
+    v = settings.repair.verify
+    return VerifyConfig(v.baseline_seconds, v.settle_seconds, v.watch_seconds)
+
+
+def planner_config(settings: Settings) -> PlannerConfig:
+    """What the planner may assume."""
+    return PlannerConfig()

@@ -198,6 +198,33 @@ class Convergence:
                 self._of.pop(signal.id, None)
         return out
 
+    def close(self, incident_id: str) -> None:
+        """Forget an incident; its signals are not put into a new one."""
+        self._cases.pop(incident_id, None)
+
+    def split(self, incident_id: str, signal_ids: set[str], new_id: str) -> None:
+        """Move some signals of an open incident into a new one."""
+        case = self._cases.get(incident_id)
+        if case is None:
+            return
+        moved = tuple(s for s in case.incident.signals if s.id in signal_ids)
+        rest = tuple(s for s in case.incident.signals if s.id not in signal_ids)
+        if not moved or not rest:
+            return
+        self._cases[new_id] = _Case(msgspec.structs.replace(
+            case.incident, id=new_id, signals=moved, split_from=incident_id,
+            members=tuple(m for m in case.incident.members if m.signal_id in signal_ids)))
+        case.incident = msgspec.structs.replace(
+            case.incident, signals=rest,
+            members=tuple(m for m in case.incident.members if m.signal_id not in signal_ids))
+        for signal in moved:
+            self._of[signal.id] = new_id
+
+    def merge(self, gone: str, into: str) -> None:
+        """Put one open incident into another."""
+        if gone in self._cases and into in self._cases and gone != into:
+            self._merge(gone, into, self._cases[into].incident.updated_ns)
+
     def dump(self) -> object:
         return {"signals": list(self._signals.values()), "of": self._of, "cases": list(self._cases.values())}
 

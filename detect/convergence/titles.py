@@ -15,7 +15,8 @@ def title_of(signals: Sequence[Signal], entries: frozenset[str]) -> str:
     """The worst user-facing signal as a sentence; else the worst of all."""
     open_ones = [s for s in signals if s.is_open] or list(signals)
     felt = [s for s in open_ones if s.service in entries and s.kind in ("error_ratio", "latency", "process.down")]
-    worst = min(felt or open_ones, key=lambda s: (_RANK[s.kind], bool(s.peer), -s.score, s.start_ns, s.service))
+    telling = [s for s in open_ones if s.score >= 0.5] or list(signals)
+    worst = min(felt or telling, key=lambda s: (_RANK[s.kind], bool(s.peer), -s.score, s.start_ns, s.service))
     return _sentence(worst)
 
 
@@ -44,6 +45,8 @@ def _sentence(s: Signal) -> str:
             return f"{name}: {s.series} runs into its limit"
         case "alert":
             return f"{s.series[:80]} on {name}"
+        case "log_template":
+            return f"{name} logs a message never seen before"
         case _:
             return f"{name}: {s.series or s.kind} is unusual"
 

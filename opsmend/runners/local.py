@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -52,6 +53,11 @@ class LocalRunner:
         self._journal = journal
         self._on_step = on_step
         self._stop = threading.Event()
+        self._asked: deque[Callable[[Pipeline], None]] = deque()
+
+    def ask(self, change: Callable[[Pipeline], None]) -> None:
+        """Have the pipeline's state changed between two batches, by the thread that owns it."""
+        self._asked.append(change)
 
     def recover(self) -> None:
         """Restore state as of the stored watermark, and go on reading from there."""
@@ -77,6 +83,8 @@ class LocalRunner:
 
     def turn(self) -> int:
         """One poll; returns how many records it brought."""
+        while self._asked:
+            self._asked.popleft()(self.pipeline)
         records = self._consumer.poll(self._config.max_rows, self._config.max_poll_ms)
         if not records:
             return 0

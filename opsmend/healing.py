@@ -1,0 +1,86 @@
+"""From diagnoses to plans: looks at the open incidents after every committed step, and submits plans."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from detect.types import Incident
+from ingest.errors import OpsmendError
+from opsmend.store.queries import Queries
+from remediate.planner.planner import Planner
+from remediate.ports import Ledger, Observer
+from remediate.repair import Repair
+from remediate.types import Outcome, Plan
+from rootcause.types import Diagnosis
+
+log = structlog.get_logger()
+
+
+class Healer:
+    """One thread. An incident is planned for when it has ripened, and again after a repair that did not help."""
+
+    def __init__(self, planner: Planner, repair: Repair, ledger: Ledger, observer: Observer, queries: Queries, *,
+                 ripen_seconds: float) -> None:
+        self._planner, self._repair, self._ledger = planner, repair, ledger
+        self._observer, self._queries = observer, queries
+        self._ripen_ns = int(ripen_seconds * 1e9)
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._refused: dict[str, int] = {}  # incident -> event time before which it is not planned for again
+        self._thread = threading.Thread(target=self._run, name="healer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Something was committed."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait(1.0)
+            self._wake.clear()
+            try:
+                self.turn()
+            except OpsmendError as error:
+                # The store may be away for a moment; nothing was started, and the next turn looks again.
+                log.warning("healer.turn_failed", reason=error.reason, error=str(error))
+
+    def turn(self) -> None:
+        """One look at everything that is open."""
+        self._repair.tick()
+        now = self._observer.now_ns()
+        incidents = self._queries.incidents(state="open", limit=200)
+        for incident in sorted(incidents, key=lambda i: (i.opened_ns, i.id)):
+            if now - incident.opened_ns < self._ripen_ns or now < self._refused.get(incident.id, 0):
+                continue
+            plans = self._ledger.plans(incident_id=incident.id)
+            if any(p.state in ("proposed", "approved", "running") for p in plans):
+                continue
+            diagnoses = self._queries.diagnoses(incident.id, limit=1)
+            if diagnoses:
+                self._plan(incident, diagnoses[0], plans, now)
+        still_open = {i.id for i in incidents}
+        self._refused = {i: until for i, until in self._refused.items() if i in still_open}
+
+    def _plan(self, incident: Incident, diagnosis: Diagnosis, plans: object, now: int) -> None:
+        tried: list[Outcome] = [o for o in self._ledger.outcomes(limit=200) if o.incident_id == incident.id]
+        result = asyncio.run(self._planner.plan(incident, diagnosis, self._observer.graph(), tried, now))
+        if not isinstance(result, Plan):
+            self._refused[incident.id] = now + 2 * 10**9
+            return
+        stored = self._repair.submit(result)
+        if stored.state == "blocked":
+            # What a gate stopped is looked at again later, as a plan of that later moment.
+            self._refused[incident.id] = now + 5 * 10**9
+
+
+OnOutcome = Callable[[Outcome], None]

@@ -1,0 +1,223 @@
+"""The API's port on the running service: reads from the store, writes through repair and transport."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from detect.types import NAMESPACE, Incident, IncidentState, Membership, Observations, Signal
+from ingest.errors import OpsmendError
+from ingest.types import Change, DeadLetter, SeriesKey
+from opsmend.api.derive import service_statuses, trust_stats
+from opsmend.api.port import (
+    AcceptKind,
+    ActionInfo,
+    AllowRule,
+    Conflict,
+    Decision,
+    IncidentPage,
+    IngestStats,
+    NotFound,
+    ServiceStatus,
+    TrustStats,
+)
+from opsmend.service import Service
+from opsmend.store.outbox import Event, events_since, last_seq
+from remediate.actions.base import risk_of
+from remediate.ports import RepairsControl
+from remediate.repair import DecisionError
+from remediate.types import Mode, Outcome, Plan, PlanState, Run
+from rootcause.types import Diagnosis, ServiceGraph
+
+_TOPICS: dict[str, str] = {"logs": "logs", "metrics": "metrics", "traces": "traces", "alerts": "alerts",
+                           "changes": "changes", "prometheus": "metrics"}
+
+
+class StorePort:
+    """See ServicePort. Thread-safe: every method is a transaction of its own."""
+
+    def __init__(self, service: Service) -> None:
+        self._s = service
+        self._q = service.queries
+        self._rates: list[tuple[float, int]] = []
+
+    def now_ns(self) -> int:
+        return self._s.observer.now_ns()
+
+    # incidents ------------------------------------------------------------------------------------
+    def incidents(self, *, state: IncidentState | None = None, service: str = "", cursor: str = "",
+                  limit: int = 50) -> IncidentPage:
+        before = int(cursor) if cursor else None
+        found = [i for i in self._q.incidents(state=state, before_ns=before, limit=limit + 1 if not service else 1000)
+                 if not service or service in i.services]
+        items = found[:limit]
+        return IncidentPage(items, str(items[-1].opened_ns) if len(found) > limit else "")
+
+    def incident(self, incident_id: str) -> Incident | None:
+        return self._q.incident(incident_id)
+
+    def _open(self, incident_id: str) -> Incident:
+        incident = self._q.incident(incident_id)
+        if incident is None:
+            raise NotFound(f"no incident {incident_id}")
+        if incident.state != "open":
+            raise Conflict(f"the incident is {incident.state}")
+        return incident
+
+    def close_incident(self, incident_id: str, *, by: str, reason: str = "") -> Incident:
+        incident = self._open(incident_id)
+        self._s.runner.ask(lambda pipeline: pipeline.detection.close_incident(incident_id))
+        return self._put(msgspec.structs.replace(incident, state="closed", closed_ns=self.now_ns()))
+
+    def split_incident(self, incident_id: str, signal_ids: Sequence[str], *, by: str) -> Incident:
+        incident, wanted = self._open(incident_id), set(signal_ids)
+        moved = tuple(s for s in incident.signals if s.id in wanted)
+        if not moved or len(moved) == len(incident.signals):
+            raise Conflict("a split moves some of the signals, not none and not all")
+        new_id = str(uuid.uuid5(NAMESPACE, f"split\x1f{incident_id}\x1f{min(s.id for s in moved)}"))
+        self._s.runner.ask(lambda pipeline: pipeline.detection.split_incident(incident_id, wanted, new_id))
+        rest = tuple(s for s in incident.signals if s.id not in wanted)
+        self._put(msgspec.structs.replace(
+            incident, signals=rest, services=tuple(sorted({s.service for s in rest})),
+            members=tuple(m for m in incident.members if m.signal_id not in wanted)))
+        return self._put(msgspec.structs.replace(
+            incident, id=new_id, signals=moved, split_from=incident_id, opened_ns=self.now_ns(),
+            services=tuple(sorted({s.service for s in moved})),
+            members=tuple(Membership(s.id, f"split off by {by}") for s in moved)))
+
+    def merge_incident(self, incident_id: str, into: str, *, by: str) -> Incident:
+        gone, home = self._open(incident_id), self._open(into)
+        if gone.id == home.id:
+            raise Conflict("an incident can't be merged into itself")
+        self._s.runner.ask(lambda pipeline: pipeline.detection.merge_incident(incident_id, into))
+        self._put(msgspec.structs.replace(gone, state="merged", merged_into=into, closed_ns=self.now_ns()))
+        return self._put(msgspec.structs.replace(
+            home, signals=(*home.signals, *gone.signals),
+            members=(*home.members, *(Membership(m.signal_id, f"merged by {by}") for m in gone.members)),
+            services=tuple(sorted({*home.services, *gone.services}))))
+
+    def _put(self, incident: Incident) -> Incident:
+        self._s.records.put_alone(incident)
+        return incident
+
+    def diagnosis(self, incident_id: str) -> Diagnosis | None:
+        return next(iter(self._q.diagnoses(incident_id, limit=1)), None)
+
+    def diagnoses(self, incident_id: str, *, limit: int = 50) -> Sequence[Diagnosis]:
+        return self._q.diagnoses(incident_id, limit=limit)
+
+    # repairs --------------------------------------------------------------------------------------
+    def plans(self, *, incident_id: str | None = None, state: PlanState | None = None,
+              limit: int = 100) -> Sequence[Plan]:
+        return self._s.ledger.plans(incident_id=incident_id, state=state, limit=limit)
+
+    def plan(self, plan_id: str) -> Plan | None:
+        return self._s.ledger.plan(plan_id)
+
+    def decide(self, plan_id: str, decision: Decision, *, plan_hash: str, by: str, reason: str = "") -> Plan:
+        try:
+            return self._s.repair.decide(plan_id, decision, plan_hash=plan_hash, by=by, reason=reason)
+        except DecisionError as error:
+            if error.reason == "not_found":
+                raise NotFound(str(error)) from error
+            raise Conflict(str(error)) from error
+
+    def runs(self, *, incident_id: str | None = None, service: str | None = None, limit: int = 100) -> Sequence[Run]:
+        found = self._s.ledger.runs(service=service, limit=limit if incident_id is None else 1000)
+        return [r for r in found if incident_id is None or r.incident_id == incident_id][:limit]
+
+    def run(self, run_id: str) -> Run | None:
+        return self._s.ledger.run(run_id)
+
+    def cancel_run(self, run_id: str, *, by: str) -> Run:
+        run = self._s.ledger.run(run_id)
+        if run is None:
+            raise NotFound(f"no run {run_id}")
+        if run.state not in ("running", "verifying", "undoing"):
+            raise Conflict(f"the run is {run.state}")
+        self._s.executor.cancel(run_id)
+        return run
+
+    def outcome(self, run_id: str) -> Outcome | None:
+        return self._s.ledger.outcome(run_id)
+
+    def outcomes(self, *, limit: int = 1000) -> Sequence[Outcome]:
+        return self._s.ledger.outcomes(limit=limit)
+
+    def control(self) -> RepairsControl:
+        return self._s.ledger.control()
+
+    def set_control(self, *, mode: Mode | None = None, stopped: bool | None = None, by: str) -> RepairsControl:
+        return self._s.ledger.set_control(mode=mode, stopped=stopped, by=by)
+
+    def actions(self) -> Sequence[ActionInfo]:
+        return [ActionInfo(a.name, a.title, a.name.partition(".")[0], risk_of(a, 0.0),
+                           "undo" if a.is_reversible else "", tuple(sorted(a.applies_when)), self._s.work.timeout_seconds)
+                for a in self._s.catalogue]
+
+    def allowed(self) -> Sequence[AllowRule]:
+        return [AllowRule(a.service, tuple(a.actions), a.mode) for a in self._s.settings.repair.allow]
+
+    # the system -----------------------------------------------------------------------------------
+    def breaches(self) -> Sequence[Signal]:
+        found = [s for i in self._q.incidents(state="open", limit=1000) for s in i.signals if s.breach and s.is_open]
+        return sorted(found, key=lambda s: (s.breach.eta_ns if s.breach else 0, s.id))
+
+    def services(self) -> Sequence[ServiceStatus]:
+        now = self.now_ns()
+        recent = self._q.observations(now - 15 * 10**9, now)
+        return service_statuses(self.graph(), self._q.incidents(state="open", limit=1000), recent)
+
+    def graph(self) -> ServiceGraph:
+        return self._s.observer.graph()
+
+    def observations(self, start_ns: int, end_ns: int,
+                     keep: Callable[[SeriesKey], bool] | None = None) -> Observations:
+        return self._q.observations(start_ns, end_ns, keep)
+
+    def changes(self, start_ns: int, end_ns: int) -> Sequence[Change]:
+        return self._q.changes(start_ns, end_ns)
+
+    def dead_letters(self, *, limit: int = 100) -> Sequence[DeadLetter]:
+        return self._q.dead_letters(limit)
+
+    def ingest_stats(self) -> IngestStats:
+        totals = self._q.totals()
+        rows = totals.get("logs", 0) + totals.get("points", 0) + totals.get("spans", 0)
+        now = time.monotonic()
+        self._rates = [*(r for r in self._rates if now - r[0] < 10), (now, rows)]
+        first = self._rates[0]
+        rate = (rows - first[1]) / (now - first[0]) if now > first[0] else 0.0
+        newest = self.now_ns()
+        lag = max(0.0, (time.time_ns() - newest) / 1e9) if newest else 0.0
+        return IngestStats(rate, lag, totals.get("dead", 0))
+
+    def trust(self, *, days: int = 7) -> TrustStats:
+        ended = self._q.incidents(state="closed", limit=1000)
+        outcomes = self._s.ledger.outcomes()
+        plans = {p.id: p for p in self._s.ledger.plans(limit=1000)}
+        latest = [d for i in ended[:200] for d in self._q.diagnoses(i.id, limit=1)]
+        return trust_stats(self.now_ns(), ended, outcomes, plans, latest, days=days)
+
+    def events_since(self, seq: int, *, limit: int = 500) -> Sequence[Event]:
+        return events_since(self._s.engine, seq, limit)
+
+    def last_seq(self) -> int:
+        return last_seq(self._s.engine)
+
+    def accept(self, kind: AcceptKind, body: bytes, headers: Mapping[str, str]) -> int:
+        """Into the transport, durable on return. What can't be decoded becomes a dead letter later."""
+        if not body:
+            raise OpsmendError("an empty body", reason="empty")
+        kept: list[Any] = [("content-type", headers["content-type"].encode())] if "content-type" in headers else []
+        with self._s.produce_lock:
+            self._s.producer.send(_TOPICS[kind], body, headers=kept)
+            self._s.producer.flush()
+        return 1
+
+    def readiness(self) -> Mapping[str, str]:
+        return self._s.readiness()

@@ -1,0 +1,180 @@
+"""The service's life: open everything, run, stop in the reverse order.
+
+    store ─ transport ─ runner (thread: ingest, detect, diagnose, commit)
+                          └─ healer (thread: plan, gates, runs) ─ executor
+    API + dashboard (the main thread's event loop)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import structlog
+
+from ingest.errors import OpsmendError, TransportError
+from ingest.transports.registry import open_consumer, open_producer
+from opsmend.compose import endpoints, gate_config, pipeline_config, planner_config, transport_config, verify_config
+from opsmend.config import Settings, secret
+from opsmend.healing import Healer
+from opsmend.journal import JournalWriter
+from opsmend.metrics import ServiceMetrics, StateCollector
+from opsmend.observer import LiveObserver
+from opsmend.pipeline import Pipeline
+from opsmend.runners.local import LocalRunner, LocalRunnerConfig
+from opsmend.store.engine import open_engine
+from opsmend.store.ledger import SqlLedger
+from opsmend.store.queries import Queries
+from opsmend.store.records import Records, StepResult
+from remediate.catalogue import Catalogue
+from remediate.executors.base import Executor
+from remediate.executors.work import Workshop
+from remediate.gates import Gates
+from remediate.planner.planner import Planner
+from remediate.repair import Repair, RepairConfig
+from remediate.runbook import load_runbooks
+from remediate.types import Outcome
+
+log = structlog.get_logger()
+
+
+class Service:
+    """Everything that `opsmend run` runs, but for the HTTP server. Raises OpsmendError from `start`."""
+
+    def __init__(self, settings: Settings, *, journal: Path | None = None) -> None:
+        self.settings = settings
+        self._journal_path = journal
+        self._lock: IO[str] | None = None
+        self._thread: threading.Thread | None = None
+        self.produce_lock = threading.Lock()
+        self.failed: BaseException | None = None
+        self.on_failure: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Store, transport, pipeline, repairs; in an order in which a failure leaves nothing half-open."""
+        s = self.settings
+        s.data_dir.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        self.engine = open_engine(s.store_url)
+        self.ledger = SqlLedger(self.engine, default_mode=s.repair.mode)
+        self._adopt_mode()
+        self.queries = Queries(self.engine)
+        self.records = Records(self.engine, retention_seconds=s.service.retention_seconds)
+        self.metrics = ServiceMetrics()
+        transport = transport_config(s)
+        self.consumer = open_consumer(transport)
+        self.producer = open_producer(transport)
+        config = pipeline_config(s)
+        journal = JournalWriter(self._journal_path) if self._journal_path else None
+        self.runner = LocalRunner(
+            LocalRunnerConfig(s.ingest.max_rows, s.ingest.max_poll_ms, config.history_seconds), self.consumer,
+            lambda: Pipeline(config), self.records, self.queries, journal=journal, on_step=self._stepped)
+        self.observer = LiveObserver(self.runner, self.queries)
+        self.catalogue = self._catalogue()
+        self.runbooks = load_runbooks(self.catalogue, s.repair.runbooks_dir)
+        self.gates = Gates(gate_config(s), self.ledger, self.observer, self.catalogue)
+        self.work = Workshop(self.ledger, self.observer, self.catalogue, self.gates, endpoints(s), verify_config(s),
+                             on_outcome=self._ended)
+        self.executor = self._executor()
+        self.repair = Repair(RepairConfig(s.repair.approval_expires_seconds), self.ledger, self.observer, self.gates,
+                             self.executor, self.runbooks, on_plan=self.metrics.plan)
+        self.planner = Planner(planner_config(s), self.catalogue, self.runbooks, self.ledger, **self._models())
+        self.healer = Healer(self.planner, self.repair, self.ledger, self.observer, self.queries,
+                             ripen_seconds=s.repair.diagnose_after_seconds)
+        self.runner.recover()
+        self.metrics.registry.register(StateCollector(
+            lag=lambda: dict(self.consumer.lag()), incidents=lambda: self.queries.incidents(state="open", limit=1000),
+            state_entries=lambda: self.runner.pipeline.detection.state_entries(),
+            evictions=lambda: self.runner.pipeline.detection.evictions(), now_ns=self.observer.now_ns))
+        self._thread = threading.Thread(target=self._run, name="runner", daemon=True)
+        self._thread.start()
+        recovered = self.repair.recover()
+        self.healer.start()
+        log.info("service.started", transport=s.ingest.transport, mode=self.ledger.control().mode, recovered=recovered)
+
+    def _take_lock(self) -> None:
+        self._lock = (self.settings.data_dir / "lock").open("a")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TransportError(f"another opsmend runs on {self.settings.data_dir}; stop it, or set another "
+                                 "[service] data_dir", reason="busy", is_transient=False) from error
+
+    def _adopt_mode(self) -> None:
+        """A mode that the configuration changed since the last start counts; one that a person set stays."""
+        control = self.ledger.control()
+        if control.changed_by == "configuration" and control.mode != self.settings.repair.mode:
+            self.ledger.set_control(mode=self.settings.repair.mode, by="configuration")
+
+    def _catalogue(self) -> Catalogue:
+        directory = self.settings.repair.actions_dir
+        if directory is None:
+            return Catalogue()
+        from remediate.actions.user import load_user_actions
+
+        return Catalogue(load_user_actions(directory))
+
+    def _executor(self) -> Executor:
+        if self.settings.repair.executor == "memory":
+            from remediate.executors.memory import MemoryExecutor
+
+            return MemoryExecutor(self.work)
+        from remediate.executors.durable import DbosExecutor
+
+        return DbosExecutor(self.work, self.settings.data_dir / "runs.db")
+
+    def _models(self) -> dict[str, object]:
+        from opsmend.models import planner_models
+
+        return planner_models(self.settings, self.ledger, self.metrics)
+
+    def _run(self) -> None:
+        try:
+            self.runner.run()
+        except BaseException as error:
+            # A thread that dies silently would look like a quiet system: the whole service ends instead.
+            self.failed = error
+            log.critical("runner.died", error=repr(error), exc_info=True)
+            self.on_failure()
+
+    def _stepped(self, result: StepResult) -> None:
+        self.metrics.step(result)
+        self.healer.wake()
+
+    def _ended(self, outcome: Outcome) -> None:
+        self.metrics.outcome(outcome, self.queries.incident(outcome.incident_id))
+
+    def readiness(self) -> dict[str, str]:
+        """Component -> "" or what is missing."""
+        alive = self._thread is not None and self._thread.is_alive()
+        return {"runner": "" if alive else "does not run", "store": ""}
+
+    def tell_address(self, url: str) -> None:
+        """For those who start us with port 0."""
+        (self.settings.data_dir / "service.json").write_text(json.dumps({"url": url}))
+
+    def stop(self) -> None:
+        """Finish the batch at hand, then close. Runs that are under way go on at the next start."""
+        self.healer.stop()
+        self.runner.stop()
+        if self._thread is not None:
+            self._thread.join(10)
+        self.executor.close()
+        self.producer.close()
+        self.engine.dispose()
+        if self._lock is not None:
+            self._lock.close()
+
+
+def api_token(settings: Settings) -> str:
+    """The bearer token of state-changing requests. Refuses to listen to the world without one."""
+    token = secret("", settings.service.token_env)
+    host = settings.service.listen.rpartition(":")[0]
+    if not token and host not in ("127.0.0.1", "localhost", "[::1]"):
+        raise OpsmendError(f"[service] listen = {settings.service.listen}: beyond localhost a token is needed: set "
+                           "token_env", reason="configuration")
+    return token
