@@ -1,0 +1,73 @@
+"""A decision becomes a plan: parameters, target, risk and the need of approval are derived here."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Final
+
+from detect.types import Incident
+from remediate.actions.base import Action, Target, risk_of
+from remediate.planner.decide import Decision
+from remediate.planner.eligible import History
+from remediate.planner.types import Case
+from remediate.ports import Prior
+from remediate.runbook import Runbook, plan_hash
+from remediate.types import Considered, Plan
+from rootcause.types import ServiceGraph
+
+AllowCheck = Callable[[str, str], bool]
+"""(service, action) -> whether the allow-list names it at all."""
+_NAMESPACE: Final = uuid.UUID("0b7c9a54-62f1-5d7e-9a57-8d0f6a1c2e43")
+
+
+def blast_radius(action: Action, target: str, graph: ServiceGraph) -> float:
+    """Share of services (0..1) that would notice: the target, and its direct callers if requests are lost.
+
+    1.0 where the graph is empty: not knowing is not a small radius.
+    """
+    if not graph.services:
+        return 1.0
+    callers = len(graph.callers(target)) if action.disruption >= 2 else 0
+    return min(1.0, (1 + callers) / len(graph.services))
+
+
+def build_plan(action: Action, runbook: Runbook, case: Case, incident: Incident, graph: ServiceGraph,
+               history: History, *, decision: Decision, note: str, prior: Prior,
+               considered: tuple[Considered, ...], high_blast_radius: float, expires_seconds: float,
+               now_ns: int) -> Plan:
+    """The id is a UUIDv5 of incident, content, and how often something was tried or expired before: planning
+    again changes nothing, trying again is a new plan."""
+    params = action.parameters(Target(
+        service=case.target, signal_kinds=tuple(sorted(case.kinds)), change=case.change,
+        is_external=case.entity == "external", incident_id=incident.id, title=incident.title))
+    radius = blast_radius(action, case.target, graph)
+    risk = risk_of(action, radius)
+    content = plan_hash(runbook, case.target, params)
+    before = len(history.tried) + sum(p.state == "expired" and p.hash == content for p in history.plans)
+    # In a system of two or three services every action touches a large share; there the share says nothing.
+    is_wide = radius > high_blast_radius and len(graph.services) > 2
+    return Plan(
+        id=str(uuid.uuid5(_NAMESPACE, f"{incident.id}|{content}|{before}")), incident_id=incident.id,
+        created_ns=now_ns, runbook=runbook.name, runbook_hash=runbook.hash(), hash=content,
+        title=(runbook.title or action.title).replace("{service}", case.target), target=case.target,
+        action=action.name, params=params, source=decision.source, propensity=1.0,
+        rationale=_rationale(case, decision, note, prior), risk=risk,
+        needs_approval=not action.is_reversible or risk == "high" or is_wide or decision.source == "llm",
+        considered=tuple(sorted({c.action: c for c in considered}.values(), key=lambda c: c.action)),
+        prior_successes=prior.successes, prior_trials=prior.trials,
+        expires_ns=now_ns + int(expires_seconds * 1e9), is_reversible=action.is_reversible,
+        fault_signature=case.signature)
+
+
+def _rationale(case: Case, decision: Decision, note: str, prior: Prior) -> str:
+    said = [f"{case.target}: {decision.why}"]
+    if case.change is not None and case.change.ref:
+        said.append(f"{case.change.kind} {case.change.ref[:40]}, {case.change_age_seconds:.0f} s before")
+    if case.probability:
+        said.append(f"suspected with {case.probability:.0%}")
+    if prior.trials:
+        said.append(f"helped {prior.successes} of {prior.trials} times here")
+    if note:
+        said.append(note)
+    return "; ".join(said)
