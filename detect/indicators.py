@@ -26,25 +26,23 @@ Indicator = Literal[
 INDICATORS: Final[tuple[str, ...]] = get_args(Indicator)
 
 # First match wins. Names are lower-cased with every separator made "_".
-_RULES: Final[tuple[tuple[re.Pattern[str], Indicator], ...]] = tuple(
-    (re.compile(pattern), indicator)
-    for pattern, indicator in (
-        (r"(^|_)(responsive|health_check|probe_success|healthy)$", "responsive"),
-        (r"(^|_)up$", "up"),
-        (r"restarts?(_total)?$", "restarts"),
-        (r"(error|failure|fail|5xx)_?(ratio|rate|share)$|_errors?_ratio$", "errors"),
-        (r"oom_errors|evicted|evictions|rejected_writes", "cache_full"),
-        (r"lock_wait|blocked_sessions|blockers|oldest_transaction|locks?_waiting", "lock_wait"),
-        (r"(_max|_limit|_size|_capacity)(_bytes|_connections)?$|_max_bytes$|max_connections$", "limit"),
-        (r"(waiting|queue_length|acquire_.*seconds|_timeouts)|(_used|_use|utilization|saturation)_?ratio$|_pending$",
-         "saturation"),
-        (r"cpu", "cpu"),
-        (r"in_use|connections_active|(disk|fs|filesystem)_used|(cache|redis|heap)_?memory_used|used_memory", "usage"),
-        (r"memory|rss", "memory"),
-        (r"latency|duration|_p\d\d(_seconds)?$|response_time", "latency"),
-        (r"(requests?|calls|rps|qps|queries|traffic)(_per_second|_total|_count|_rate)?$", "traffic"),
-    )
+_PATTERNS: Final[tuple[tuple[str, Indicator], ...]] = (
+    (r"(^|_)(responsive|health_check|probe_success|healthy)$", "responsive"),
+    (r"(^|_)up$", "up"),
+    (r"restarts?(_total)?$", "restarts"),
+    (r"(error|failure|fail|5xx)_?(ratio|rate|share)$|_errors?_ratio$", "errors"),
+    (r"oom_errors|evicted|evictions|rejected_writes", "cache_full"),
+    (r"lock_wait|blocked_sessions|blockers|oldest_transaction|locks?_waiting", "lock_wait"),
+    (r"(_max|_limit|_size|_capacity)(_bytes|_connections)?$|_max_bytes$|max_connections$", "limit"),
+    (r"(waiting|queue_length|acquire_.*seconds|_timeouts)|(_used|_use|utilization|saturation)_?ratio$|_pending$",
+     "saturation"),
+    (r"cpu", "cpu"),
+    (r"in_use|connections_active|(disk|fs|filesystem)_used|(cache|redis|heap)_?memory_used|used_memory", "usage"),
+    (r"memory|rss", "memory"),
+    (r"latency|duration|_p\d\d(_seconds)?$|response_time", "latency"),
+    (r"(requests?|calls|rps|qps|queries|traffic)(_per_second|_total|_count|_rate)?$", "traffic"),
 )
+_RULES: Final = tuple((re.compile(pattern), indicator) for pattern, indicator in _PATTERNS)
 _SEPARATORS: Final = re.compile(r"[^a-z0-9]+")
 
 

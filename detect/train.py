@@ -82,12 +82,14 @@ def train_forecaster(out_dir: Path, *, seed: int = 0, progress: bool = True, rou
     with torch.no_grad():
         ours = float(loss_of(*held_out))
     naive = _naive_pinball(held_out[1])
-    bias = lstm.bias_ih_l0 + lstm.bias_hh_l0
-    weights = {"w": lstm.weight_ih_l0, "u": lstm.weight_hh_l0, "b": bias, "v": head.weight, "d": head.bias}
+    made: dict[str, Any] = {**lstm.state_dict(), **{f"head.{k}": v for k, v in head.state_dict().items()}}
+    weights = {"w": made["weight_ih_l0"], "u": made["weight_hh_l0"], "b": made["bias_ih_l0"] + made["bias_hh_l0"],
+               "v": made["head.weight"], "d": made["head.bias"]}
     out_dir.mkdir(parents=True, exist_ok=True)
     save_file({k: v.detach().numpy().astype(np.float32) for k, v in weights.items()},
               str(out_dir / "forecaster.safetensors"))
-    card = {"model": "forecaster", "version": f"forecaster-1-{seed}", "data": "synthetic (detect/forecaster/synthetic.py)",
+    card = {"model": "forecaster", "version": f"forecaster-1-{seed}",
+            "data": "synthetic (detect/forecaster/synthetic.py)",
             "seed": seed, "rounds": rounds, "horizons": HORIZONS, "quantiles": QUANTILES,
             "metrics": {"pinball": round(ours, 4), "pinball_last_value": round(naive, 4),
                         "ratio": round(ours / naive, 3)}, "revision": _revision()}

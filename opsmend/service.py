@@ -23,6 +23,7 @@ from opsmend.config import Settings, secret
 from opsmend.healing import Healer
 from opsmend.journal import JournalWriter
 from opsmend.metrics import ServiceMetrics, StateCollector
+from opsmend.models import planner_models
 from opsmend.observer import LiveObserver
 from opsmend.pipeline import Pipeline
 from opsmend.runners.local import LocalRunner, LocalRunnerConfig
@@ -33,7 +34,7 @@ from opsmend.store.records import Records, StepResult
 from remediate.catalogue import Catalogue
 from remediate.executors.base import Executor
 from remediate.executors.work import Workshop
-from remediate.gates import Gates
+from remediate.gates import Gates, allowed_mode
 from remediate.planner.planner import Planner
 from remediate.repair import Repair, RepairConfig
 from remediate.runbook import load_runbooks
@@ -82,7 +83,10 @@ class Service:
         self.executor = self._executor()
         self.repair = Repair(RepairConfig(s.repair.approval_expires_seconds), self.ledger, self.observer, self.gates,
                              self.executor, self.runbooks, on_plan=self.metrics.plan)
-        self.planner = Planner(planner_config(s), self.catalogue, self.runbooks, self.ledger, **self._models())
+        models = planner_models(s, self.ledger, self.metrics)
+        allow = gate_config(s)
+        self.planner = Planner(planner_config(s), self.catalogue, self.runbooks, self.ledger, models.llm, models.memory,
+                               is_allowed=lambda service, action: allowed_mode(allow, service, action) is not None)
         self.healer = Healer(self.planner, self.repair, self.ledger, self.observer, self.queries,
                              ripen_seconds=s.repair.diagnose_after_seconds)
         self.runner.recover()
@@ -126,11 +130,6 @@ class Service:
         from remediate.executors.durable import DbosExecutor
 
         return DbosExecutor(self.work, self.settings.data_dir / "runs.db")
-
-    def _models(self) -> dict[str, object]:
-        from opsmend.models import planner_models
-
-        return planner_models(self.settings, self.ledger, self.metrics)
 
     def _run(self) -> None:
         try:

@@ -205,8 +205,8 @@ class Gates:
             action = self._catalogue.get(step.action)
             if action is None:
                 return False, "no such action"
-            if not action.is_reversible and not g.approved_hash:
-                if not any(rule.service == g.plan.target and step.action in rule.actions and rule.mode == "auto"
-                           for rule in self._c.allow):
-                    return False, f"{step.action} can't be undone: it needs approval unless allowed by name"
+            is_named = any(rule.service == g.plan.target and step.action in rule.actions and rule.mode == "auto"
+                           for rule in self._c.allow)
+            if not action.is_reversible and not g.approved_hash and not is_named:
+                return False, f"{step.action} can't be undone: it needs approval unless allowed by name"
         return True, "can be undone, or is allowed by name"

@@ -18,7 +18,7 @@ NODE_FEATURES = 3 * len(NODE_INDICATORS) + len(SIGNAL_KINDS) + 8
 EDGE_FEATURES = 2 * len(EDGE_INDICATORS)
 
 
-def z_scores(table: NDArray[np.float64], baseline: int, floor: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def z_scores(table: NDArray[np.float64], baseline: int, floor: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Robust z of the median of the fault rows, [n]; and which columns have data, [n]. 0 where there is none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN columns are expected

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detect.types import Evidence, Signal, SignalKind
 from ingest.types import Change
@@ -18,6 +19,7 @@ from rootcause.window import EDGE_INDICATORS, NODE_INDICATORS
 FAULTS = ("down", "hang", "crash_loop", "bad_config", "cpu", "leak", "pool", "lock", "cache_full", "logs", "error",
           "slow", "none", "none_change")
 _S = 10**9
+Table = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Simulated:
     fault: str
 
 
-def _graph(rng: np.random.Generator) -> tuple[int, np.ndarray[tuple[int, int], np.dtype[np.int32]], int]:
+def _graph(rng: np.random.Generator) -> tuple[int, NDArray[np.int32], int]:
     """Services in layers, stores at the end: (n, edges, index of the first store)."""
     n = int(rng.integers(5, 26))
     stores = int(rng.integers(1, max(2, n // 5) + 1))
@@ -60,7 +62,10 @@ def simulate(rng: np.random.Generator) -> Simulated:
         root = int(rng.integers(1, first_store)) if first_store > 1 else 0
     traffic = _traffic(n, edges, rng)
     node = {name: np.full((t, n), np.nan) for name in NODE_INDICATORS}
-    noise = lambda size: rng.normal(0, 1, (t, size))  # noqa: E731
+
+    def noise(size: int) -> Table:
+        return rng.normal(0, 1, (t, size))
+
     node["traffic"] = traffic * (1 + 0.15 * noise(n))
     node["errors"] = np.abs(0.004 * noise(n)) * (rng.random((t, n)) < 0.2)
     latency = rng.lognormal(-4.2, 0.8, n)
@@ -104,8 +109,8 @@ def simulate(rng: np.random.Generator) -> Simulated:
     return Simulated(case, root, fault)
 
 
-def _traffic(n: int, edges: np.ndarray[tuple[int, int], np.dtype[np.int32]],
-             rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _traffic(n: int, edges: NDArray[np.int32],
+             rng: np.random.Generator) -> NDArray[np.float64]:
     load = np.zeros(n)
     load[0] = rng.uniform(10, 500)
     for caller, callee in sorted(map(tuple, edges.tolist())):
@@ -113,7 +118,7 @@ def _traffic(n: int, edges: np.ndarray[tuple[int, int], np.dtype[np.int32]],
     return np.maximum(load, 0.5)
 
 
-def _strike(fault: str, root: int, node: dict[str, np.ndarray], base: int, strength: float,  # type: ignore[type-arg]
+def _strike(fault: str, root: int, node: dict[str, Table], base: int, strength: float,
             kinds: dict[int, list[tuple[SignalKind, float, float]]], rng: np.random.Generator) -> tuple[float, float]:
     """Do it to the root; (share of failing calls, added seconds) that its callers see."""
     rows = slice(base, None)
@@ -172,9 +177,9 @@ def _strike(fault: str, root: int, node: dict[str, np.ndarray], base: int, stren
             return strength, 0.0
 
 
-def _spread(root: int, err: float, slow: float, node: dict[str, np.ndarray], edge: dict[str, np.ndarray],  # type: ignore[type-arg]
-            edges: np.ndarray[tuple[int, int], np.dtype[np.int32]], base: int,
-            is_store: np.ndarray[tuple[int], np.dtype[np.bool_]],
+def _spread(root: int, err: float, slow: float, node: dict[str, Table], edge: dict[str, Table],
+            edges: NDArray[np.int32], base: int,
+            is_store: NDArray[np.bool_],
             kinds: dict[int, list[tuple[SignalKind, float, float]]], rng: np.random.Generator) -> None:
     """Up along the calls, weaker with each hop as other calls dilute it."""
     felt = {root: (err, slow, 0.0)}
@@ -188,7 +193,7 @@ def _spread(root: int, err: float, slow: float, node: dict[str, np.ndarray], edg
         callee = queue.pop(0)
         e, s, lag = felt[callee]
         for at, (caller, target) in enumerate(edges.tolist()):
-            if target != callee or e < 0.02 and s < 0.02:
+            if target != callee or (e < 0.02 and s < 0.02):
                 continue
             edge["errors"][base:, at] = np.clip(e + 0.05 * rng.normal(size=len(edge["errors"]) - base), 0, 1)
             edge["latency"][base:, at] += s
@@ -214,14 +219,16 @@ def _changes(fault: str, root: int, n: int, first_store: int, base: int, step: i
     caused = {"crash_loop": 1.0, "bad_config": 1.0, "cpu": 0.8, "leak": 0.8, "pool": 0.8, "logs": 0.8, "error": 0.5}
     if root >= 0 and rng.random() < caused.get(fault, 0.05):
         age = int(min(rng.exponential(30), base * step * 0.9))
-        out.append(Change(begin - age * _S, f"s{root:02d}", str(rng.choice(["rollout", "config"])), "v2", "v1", "deployer"))
+        kind = str(rng.choice(["rollout", "config"]))
+        out.append(Change(begin - age * _S, f"s{root:02d}", kind, "v2", "v1", "deployer"))
     for _ in range(int(rng.integers(0, 3)) + (fault == "none_change")):
         age = int(rng.uniform(0, min(500, base * step)))
-        out.append(Change(begin - age * _S, f"s{int(rng.integers(0, first_store)):02d}", "rollout", "v2", "v1", "deployer"))
+        other = f"s{int(rng.integers(0, first_store)):02d}"
+        out.append(Change(begin - age * _S, other, "rollout", "v2", "v1", "deployer"))
     return out
 
 
-def _forget_some(node: dict[str, np.ndarray], edge: dict[str, np.ndarray], rng: np.random.Generator) -> None:  # type: ignore[type-arg]
+def _forget_some(node: dict[str, Table], edge: dict[str, Table], rng: np.random.Generator) -> None:
     """Missing modalities and sparse reports."""
     for table, names in ((node, NODE_INDICATORS), (edge, EDGE_INDICATORS)):
         for name in names:

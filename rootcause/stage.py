@@ -36,7 +36,8 @@ class RootCause:
     def __init__(self, config: RootCauseConfig | None = None) -> None:
         self._c = config or RootCauseConfig()
         if self._c.ranker not in RANKERS:
-            raise OpsmendError(f"unknown ranker '{self._c.ranker}'; one of {', '.join(RANKERS)}", reason="configuration")
+            raise OpsmendError(f"unknown ranker '{self._c.ranker}'; one of {', '.join(RANKERS)}",
+                               reason="configuration")
         self._ranker = RANKERS[self._c.ranker]()
 
     def diagnose(self, incident: Incident, graph: ServiceGraph, seen: Observations, changes: Sequence[Change],

@@ -64,7 +64,7 @@ def train_rootcause(out_dir: Path, *, seed: int = 0, progress: bool = True, grap
                 log_p, log_none = log_probabilities(net, x, edges, attr, graph, count)
                 picked = torch.where(roots >= 0, log_p[roots.clamp_min(0)], log_none)
                 optimiser.zero_grad()
-                (-picked.mean()).backward()
+                (-picked.mean()).backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 schedule.step()
         nets.append(net.eval())

@@ -54,7 +54,7 @@ class BreachForecast:
         self._peak: dict[SeriesKey, float] = {}  # highest level older than the longest window
 
     def step(self, window: BucketWindow) -> list[Signal]:
-        value_of = {key: v for key, v in zip(window.series, window.values.tolist(), strict=True)}
+        value_of = dict(zip(window.series, window.values.tolist(), strict=True))
         pairs: list[tuple[SeriesKey, SeriesKey | float]] = [
             *companions(window.series), *configured(window.series, dict(self._c.limits))]
         found: dict[str, Candidate] = {}
@@ -102,15 +102,14 @@ class BreachForecast:
                          value=level, usual=None, breach=breach)
 
     def snapshot(self) -> bytes:
-        past = [[msgspec.structs.astuple(k), list(v), self._peak.get(k)] for k, v in self._past.items()]
+        past = [[k, list(v), self._peak.get(k)] for k, v in self._past.items()]
         return dump_state(self._hysteresis, past=past)
 
     def restore(self, data: bytes) -> None:
         state = load_state(self._hysteresis, data)
         self._past, self._peak = {}, {}
         for fields, values, peak in state["past"]:  # type: ignore[attr-defined]
-            *plain, labels = fields
-            key = SeriesKey(*plain, labels=tuple((a, b) for a, b in labels))
+            key = msgspec.convert(fields, SeriesKey)
             self._past[key] = deque(values, maxlen=max(self._c.windows))
             if peak is not None:
                 self._peak[key] = peak

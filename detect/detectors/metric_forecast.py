@@ -101,10 +101,12 @@ class MetricForecast:
         width = np.maximum(self._range[:, 1] - self._range[:, 0], floor)
         with np.errstate(invalid="ignore", over="ignore"):
             known = np.isfinite(self._range[:, 0])
-            outside = np.where(known, 1.0, 0.0) * np.maximum(np.maximum(values - self._range[:, 1], self._range[:, 0] - values), 0) / width * 8
+            beyond = np.maximum(values - self._range[:, 1], self._range[:, 0] - values)
+            outside = np.where(known, np.maximum(beyond, 0) / width * 8, 0.0)
             shift = np.abs(values - u.mean) / np.maximum(1.25 * u.deviation, floor)
             left = np.abs(values - self._ahead) / np.maximum(1.25 * r.mean + r.deviation, floor)
-            joined = np.sqrt(np.clip(np.nan_to_num(outside), 0, 1e6) ** 2 + np.nan_to_num(shift) ** 2 + np.nan_to_num(left) ** 2)
+            parts = [np.clip(np.nan_to_num(x), 0, 1e6) for x in (outside, shift, left)]
+            joined: NDArray[np.float64] = np.sqrt(parts[0] ** 2 + parts[1] ** 2 + parts[2] ** 2)
         joined[(u.count < self._c.warm_up) | ~np.isfinite(values)] = 0.0
         return joined
 

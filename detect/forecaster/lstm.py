@@ -28,7 +28,8 @@ WARM_UP = 60
 
 
 def _sigmoid(x: Float) -> Float:
-    return (0.5 * (1.0 + np.tanh(0.5 * x))).astype(np.float32)
+    out: Float = (0.5 * (1.0 + np.tanh(0.5 * x))).astype(np.float32)
+    return out
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Weights:
 
         tensors = load_file(str(directory / "forecaster.safetensors"))
         card = json.loads((directory / "forecaster.json").read_text())
-        return cls(*(tensors[name].astype(np.float32) for name in "wubvd"), version=str(card["version"]))
+        w, u, b, v, d = (tensors[name].astype(np.float32) for name in "wubvd")
+        return cls(w, u, b, v, d, str(card["version"]))
 
 
 def features(value: Float, previous: Float, level: Float, ts_ns: int) -> Float:
@@ -144,7 +146,8 @@ class Forecaster:
         band = np.array([-2.0, 0.0, 2.0])[None, None, :]
         ewma = s[:, 7, None, None] + band * steps * s[:, 1, None, None]
         share = np.where(s[:, 4] < WARM_UP, 0.0, s[:, 6] / np.maximum(s[:, 5] + s[:, 6], 1e-9))
-        return lstm * share[:, None, None] + ewma * (1 - share[:, None, None])
+        blended: NDArray[np.float64] = lstm * share[:, None, None] + ewma * (1 - share[:, None, None])
+        return blended
 
     def dump(self) -> dict[str, object]:
         """msgpack-able state. float32 as bytes: exact and small."""

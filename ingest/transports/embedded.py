@@ -185,7 +185,7 @@ class EmbeddedProducer:
 
     def _trim(self) -> None:
         """Delete what every group has read, beyond the retention."""
-        groups = [dict(((t, p), o) for t, p, o in json.loads(file.read_text()))
+        groups = [{(t, p): o for t, p, o in json.loads(file.read_text())}
                   for file in sorted((self._root / "_groups").glob("*.json"))]
         for at, writer in self._writers.items():
             below = min((group.get(at, 0) for group in groups), default=0)

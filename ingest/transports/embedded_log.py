@@ -8,6 +8,7 @@ next writer, and never shown by a reader, because its checksum fails.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import struct
 import zlib
@@ -138,7 +139,7 @@ class PartitionWriter:
             found = segments(self._directory)
             total = sum(path.stat().st_size for _, path in found)
             deleted = 0
-            for (_, path), (following, _) in zip(found, found[1:], strict=False):
+            for (_, path), (following, _) in itertools.pairwise(found):
                 if total <= retention_bytes or following > below:
                     break
                 total -= path.stat().st_size

@@ -94,7 +94,10 @@ def _put_metric(metric: Any, resource: Mapping[str, object], context: DecodeCont
             value = float("nan") if value_of is None else number(getattr(point, value_of))
             rows.point(ts_ns, _key(metric.name, metric.unit, kind, resource, own, context), value)
             continue
-        key = lambda name, unit, kind, own=own: _key(name, unit, kind, resource, own, context)  # noqa: E731
+
+        def key(name: str, unit: str, kind: str, own: Mapping[str, object] = own) -> SeriesKey:
+            return _key(name, unit, kind, resource, own, context)
+
         rows.point(ts_ns, key(metric.name + ".count", "1", cumulative), float(point.count))
         rows.point(ts_ns, key(metric.name + ".sum", metric.unit, cumulative), number(point.sum))
         if which == "histogram" and is_delta and point.count and point.explicit_bounds:
@@ -201,7 +204,7 @@ def known_bytes(message: Message) -> int:
     clean.CopyFrom(message)
     total = clean.ByteSize()
     clean.DiscardUnknownFields()
-    return clean.ByteSize() * 2 - total
+    return int(clean.ByteSize()) * 2 - int(total)
 
 
 @lru_cache(maxsize=4)

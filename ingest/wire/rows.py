@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -98,8 +99,9 @@ class Rows:
         return len(self._log), len(self._point), len(self._span), len(self.changes), len(self.alerts)
 
     def cut(self, mark: tuple[int, int, int, int, int]) -> None:
-        for column, length in zip((self._log, self._point, self._span, self.changes, self.alerts), mark, strict=True):
-            del column[length:]  # type: ignore[attr-defined]
+        columns: tuple[list[Any], ...] = (self._log, self._point, self._span, self.changes, self.alerts)
+        for column, length in zip(columns, mark, strict=True):
+            del column[length:]
 
     def logs(self) -> LogBatch:
         ts, service, instance, level, text, trace = _columns(self._log, 6)
@@ -118,5 +120,5 @@ class Rows:
                           list(trace), list(span), list(parent), tuple(self._names))
 
 
-def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[Sequence[object]]:
-    return list(zip(*rows, strict=True)) if rows else [() for _ in range(width)]  # type: ignore[arg-type]
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[Sequence[Any]]:
+    return list(zip(*rows, strict=True)) if rows else [() for _ in range(width)]

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import msgspec
-from sse_starlette.sse import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response

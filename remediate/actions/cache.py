@@ -70,7 +70,8 @@ class PurgePrefix:
 
     def snapshot(self, params: dict[str, Any], context: ActionContext) -> dict[str, Any]:
         def take(client: Any) -> dict[str, Any]:
-            prefix, kept, size = self._largest(client, context), [], 0
+            prefix, size = self._largest(client, context), 0
+            kept: list[list[Any]] = []
             for key in client.scan_iter(prefix + b"*", count=500):
                 body = client.dump(key)
                 if body is None:

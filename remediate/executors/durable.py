@@ -67,7 +67,7 @@ class DbosExecutor:
         self._work = work
         config: DBOSConfig = {
             "name": "opsmend", "system_database_url": f"sqlite:///{database}", "application_version": "opsmend-runs-1",
-            "executor_id": executor_id, "run_admin_server": False, "log_level": "ERROR",
+            "executor_id": executor_id, "log_level": "ERROR",
         }
         DBOS(config=config)
         self._workflow = DBOS.workflow(name="opsmend_run")(_workflow)

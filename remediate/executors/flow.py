@@ -72,5 +72,5 @@ def _undo(work: Workshop, given: RunInput, step_id: str, snapshot: dict[str, Any
 def _finish_failed(work: Workshop, given: RunInput, failure: str, stopped: bool, acted: bool) -> str:
     verdict = "cannot_tell" if stopped and acted else "not_fixed" if acted else "cannot_tell"
     state = "cancelled" if stopped else "failed"
-    work.finish(given, msgspec.convert(verdict, str), failure, {}, {}, undone=False, state=state)  # type: ignore[arg-type]
+    work.finish(given, msgspec.convert(verdict, str), failure, {}, {}, undone=False, state=state)
     return verdict
