@@ -5,8 +5,6 @@ Extra `llm` (pydantic-ai-slim[openai]), imported at the first call.
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llm.providers.registry import ProviderConfig
@@ -16,12 +14,6 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
     from pydantic_ai.messages import ModelResponse
     from pydantic_ai.models import Model
-
-
-@dataclass(frozen=True)
-class _Connection:
-    client: AsyncOpenAI
-    model: Model
 
 
 class OpenAiCompatibleProvider:
@@ -37,25 +29,33 @@ class OpenAiCompatibleProvider:
     def model(self) -> str:
         return self._config.model
 
-    @functools.cached_property
-    def _connection(self) -> _Connection:
+    def _client(self) -> AsyncOpenAI:
+        """A connection per call: a call is rare, and a kept one would be bound to the event loop it began in."""
         try:
             from openai import AsyncOpenAI
+        except ImportError as error:
+            raise LlmError("not_installed", "pip install 'opsmend[llm]'") from error
+        # The client wants a key even where the endpoint asks for none.
+        return AsyncOpenAI(base_url=self._config.base_url, api_key=self._config.api_key or "none", max_retries=0,
+                           timeout=self._config.timeout_seconds)
+
+    def _model(self, client: AsyncOpenAI) -> Model:
+        try:
             from pydantic_ai.models.openai import OpenAIChatModel
             from pydantic_ai.profiles.openai import OpenAIModelProfile
             from pydantic_ai.providers.openai import OpenAIProvider
         except ImportError as error:
             raise LlmError("not_installed", "pip install 'opsmend[llm]'") from error
-        # The client wants a key even where the endpoint asks for none.
-        client = AsyncOpenAI(base_url=self._config.base_url, api_key=self._config.api_key or "none", max_retries=0,
-                             timeout=self._config.timeout_seconds)
         # `max_tokens` is what every compatible server knows; `max_completion_tokens` is OpenAI's own.
         profile = OpenAIModelProfile(supports_json_schema_output=True, openai_chat_supports_max_completion_tokens=False)
-        return _Connection(client, OpenAIChatModel(
-            self._config.model, provider=OpenAIProvider(openai_client=client), profile=profile))
+        return OpenAIChatModel(self._config.model, provider=OpenAIProvider(openai_client=client), profile=profile)
 
     async def complete(self, *, system: str, user: str, schema: dict[str, object], max_tokens: int) -> Completion:
-        connection = self._connection
+        async with self._client() as client:
+            return await self._ask(self._model(client), system, user, schema, max_tokens)
+
+    async def _ask(self, model: Model, system: str, user: str, schema: dict[str, object],
+                   max_tokens: int) -> Completion:
         from pydantic_ai.direct import model_request
         from pydantic_ai.exceptions import AgentRunError, ModelHTTPError, UserError
         from pydantic_ai.messages import ModelRequest, SystemPromptPart, UserPromptPart
@@ -65,7 +65,7 @@ class OpenAiCompatibleProvider:
 
         try:
             response = await model_request(
-                connection.model,
+                model,
                 [ModelRequest(parts=[SystemPromptPart(system), UserPromptPart(user)])],
                 model_settings=ModelSettings(temperature=0.0, max_tokens=max_tokens,
                                              timeout=self._config.timeout_seconds),
@@ -84,8 +84,7 @@ class OpenAiCompatibleProvider:
         return _completion(response)
 
     async def aclose(self) -> None:
-        if "_connection" in self.__dict__:
-            await self._connection.client.close()
+        """Nothing is kept open between calls."""
 
 
 def _reason(error: Exception) -> tuple[NoChoiceReason, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from detect.types import Incident
@@ -19,6 +20,16 @@ from rootcause.types import ServiceGraph
 AllowCheck = Callable[[str, str], bool]
 """(service, action) -> whether the allow-list names it at all."""
 _NAMESPACE: Final = uuid.UUID("0b7c9a54-62f1-5d7e-9a57-8d0f6a1c2e43")
+_MAX_RETRY_SECONDS: Final = 300.0
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """The planner's settings that shape a plan; see PlannerConfig."""
+
+    high_blast_radius: float
+    expires_seconds: float
+    blocked_retry_seconds: float
 
 
 def blast_radius(action: Action, target: str, graph: ServiceGraph) -> float:
@@ -34,21 +45,20 @@ def blast_radius(action: Action, target: str, graph: ServiceGraph) -> float:
 
 def build_plan(action: Action, runbook: Runbook, case: Case, incident: Incident, graph: ServiceGraph,
                history: History, *, decision: Decision, note: str, prior: Prior,
-               considered: tuple[Considered, ...], high_blast_radius: float, expires_seconds: float,
-               now_ns: int) -> Plan:
-    """The id is a UUIDv5 of incident, content, and how often something was tried or expired before: planning
-    again changes nothing, trying again is a new plan."""
+               considered: tuple[Considered, ...], config: BuildConfig, now_ns: int) -> Plan:
+    """The id is a UUIDv5 of incident, content, and how often this was tried, expired or blocked before:
+    planning again changes nothing, trying again is a new plan."""
     params = action.parameters(Target(
         service=case.target, signal_kinds=tuple(sorted(case.kinds)), change=case.change,
         is_external=case.entity == "external", incident_id=incident.id, title=incident.title))
     radius = blast_radius(action, case.target, graph)
     risk = risk_of(action, radius)
     content = plan_hash(runbook, case.target, params)
-    before = len(history.tried) + sum(p.state == "expired" and p.hash == content for p in history.plans)
+    attempt = len(history.tried) + _closed_before(history, content, config.blocked_retry_seconds, now_ns)
     # In a system of two or three services every action touches a large share; there the share says nothing.
-    is_wide = radius > high_blast_radius and len(graph.services) > 2
+    is_wide = radius > config.high_blast_radius and len(graph.services) > 2
     return Plan(
-        id=str(uuid.uuid5(_NAMESPACE, f"{incident.id}|{content}|{before}")), incident_id=incident.id,
+        id=str(uuid.uuid5(_NAMESPACE, f"{incident.id}|{content}|{attempt}")), incident_id=incident.id,
         created_ns=now_ns, runbook=runbook.name, runbook_hash=runbook.hash(), hash=content,
         title=(runbook.title or action.title).replace("{service}", case.target), target=case.target,
         action=action.name, params=params, source=decision.source, propensity=1.0,
@@ -56,8 +66,20 @@ def build_plan(action: Action, runbook: Runbook, case: Case, incident: Incident,
         needs_approval=not action.is_reversible or risk == "high" or is_wide or decision.source == "llm",
         considered=tuple(sorted({c.action: c for c in considered}.values(), key=lambda c: c.action)),
         prior_successes=prior.successes, prior_trials=prior.trials,
-        expires_ns=now_ns + int(expires_seconds * 1e9), is_reversible=action.is_reversible,
+        expires_ns=now_ns + int(config.expires_seconds * 1e9), is_reversible=action.is_reversible,
         fault_signature=case.signature)
+
+
+def _closed_before(history: History, content: str, retry_seconds: float, now_ns: int) -> int:
+    """How many plans of this content ended without a run. One that a gate stopped a moment ago does not count
+    yet, so that it keeps its id: a closed gate must not fill the ledger."""
+    expired = sum(p.state == "expired" and p.hash == content for p in history.plans)
+    blocked = sorted(p.created_ns for p in history.plans if p.state == "blocked" and p.hash == content)
+    if not blocked:
+        return expired
+    wait_seconds = min(_MAX_RETRY_SECONDS, retry_seconds * 2.0 ** min(len(blocked) - 1, 16))
+    is_due = now_ns - blocked[-1] >= wait_seconds * 1e9
+    return expired + len(blocked) - (0 if is_due else 1)
 
 
 def _rationale(case: Case, decision: Decision, note: str, prior: Prior) -> str:

@@ -64,9 +64,9 @@ def case_of(suspect: Suspect, incident: Incident, graph: ServiceGraph, outcomes:
     """The typed facts about one suspect. Log signals count only beside a change (see `eligible`)."""
     kinds = kinds_on(incident.signals, suspect.service)
     entity = entity_kind(suspect.service, kinds, graph)
-    if suspect.peer:
-        entity = "external" if suspect.peer in graph.external or entity == "external" else "edge"
     change, why_not = _cause(suspect.change, suspect.service, incident, outcomes, change_window_seconds)
+    if suspect.peer and change is None:  # with a change on the caller, that change is what broke the calls
+        entity = "external" if suspect.peer in graph.external or entity == "external" else "edge"
     age_seconds = max(0.0, (incident.first_signal_ns - change.ts_ns) / 1e9) if change else 0.0
     return Case(
         target=suspect.service, entity=entity, probability=suspect.probability, kinds=kinds,

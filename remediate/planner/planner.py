@@ -17,7 +17,7 @@ from detect.types import Incident
 from llm.types import LlmClient
 from remediate.actions.base import Action
 from remediate.memory import IncidentMemory
-from remediate.planner.build import AllowCheck, blast_radius, build_plan
+from remediate.planner.build import AllowCheck, BuildConfig, blast_radius, build_plan
 from remediate.planner.case import below, case_of, physical_nodes
 from remediate.planner.decide import Decision, by_memory, by_model, by_rule, lone_physical, targets_below, wants_model
 from remediate.planner.eligible import ESCALATE, History, eligibility, is_demoted
@@ -38,9 +38,8 @@ class PlannerConfig:
     fresh_change_seconds: float = 120.0
     """A change this long before the first signal outweighs a dead or hanging process."""
     min_probability: float = 0.2
-    """Suspects below this are not acted upon."""
-    max_suspects: int = 2
-    """The second suspect is looked at only when everything eligible on the first was tried."""
+    """The second suspect is looked at from this probability on, and only when everything eligible on the first
+    was tried. (Whether the first may be acted upon is for the diagnosis to say: `cannot_tell`.)"""
     max_attempts: int = 4
     """Repairs per incident; then people are told."""
     high_blast_radius: float = 0.5
@@ -51,6 +50,8 @@ class PlannerConfig:
     """Trials before that may happen."""
     expires_seconds: float = 900.0
     """A proposed plan can be approved for this long."""
+    blocked_retry_seconds: float = 5.0
+    """A plan that a gate stopped is proposed anew after this long, then after twice that, up to 5 min."""
     policy_version: str = "1"
     """Part of the key under which a model's choices are cached."""
 
@@ -68,6 +69,7 @@ class Planner:
         self._c = config
         self._actions = {a.name: a for a in catalogue}
         self._runbooks, self._ledger, self._llm, self._memory = runbooks, ledger, llm, memory
+        self._build = BuildConfig(config.high_blast_radius, config.expires_seconds, config.blocked_retry_seconds)
         self._is_allowed: AllowCheck = is_allowed or (lambda service, action: True)
         described = sorted((a.name, a.title, sorted(a.applies_when), a.needs_change, a.is_reversible, a.disruption)
                            for a in self._actions.values())
@@ -116,10 +118,8 @@ class Planner:
             if diagnosis.cannot_tell:
                 return [], NoPlan("cannot_tell", "the diagnosis can't tell the suspects apart")
             return [], NoPlan("no_suspect", "the diagnosis names nobody")
-        likely = [s for s in diagnosis.suspects if s.probability >= self._c.min_probability][:self._c.max_suspects]
-        if not likely:
-            return [], NoPlan("cannot_tell", f"nobody is suspected with {self._c.min_probability:.0%} or more")
-        first = likely[0]
+        first = diagnosis.suspects[0]
+        likely = [first, *(s for s in diagnosis.suspects[1:2] if s.probability >= self._c.min_probability)]
         shows_itself = any(first.service in nodes for nodes in physical.values())
         if first.change is None and not shows_itself and (
                 deeper := targets_below(physical, below(graph, first.service))):
@@ -147,7 +147,7 @@ class Planner:
         return build_plan(
             self._actions[decision.action], self._runbooks[decision.action], case, incident, graph, history,
             decision=decision, note=note, prior=priors[decision.action], considered=(*considered, *fit.why_not),
-            high_blast_radius=self._c.high_blast_radius, expires_seconds=self._c.expires_seconds, now_ns=now_ns)
+            config=self._build, now_ns=now_ns)
 
     async def _decide(self, case: Case, eligible: Sequence[str], incident: Incident, diagnosis: Diagnosis,
                       graph: ServiceGraph, priors: Mapping[str, Prior],
@@ -180,4 +180,4 @@ class Planner:
         return build_plan(
             self._actions[ESCALATE], self._runbooks[ESCALATE], case, incident, graph, history,
             decision=Decision(ESCALATE, "policy", why), note="", prior=Prior(0, 0), considered=considered,
-            high_blast_radius=self._c.high_blast_radius, expires_seconds=self._c.expires_seconds, now_ns=now_ns)
+            config=self._build, now_ns=now_ns)
