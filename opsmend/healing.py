@@ -18,6 +18,7 @@ from remediate.types import Outcome, Plan
 from rootcause.types import Diagnosis
 
 log = structlog.get_logger()
+_PATIENCE_NS = 30 * 10**9
 
 
 class Healer:
@@ -65,11 +66,18 @@ class Healer:
             plans = self._ledger.plans(incident_id=incident.id)
             if any(p.state in ("proposed", "approved", "running") for p in plans):
                 continue
+            if self._just_fixed(incident, now):
+                continue
             diagnoses = self._queries.diagnoses(incident.id, limit=1)
             if diagnoses:
                 self._plan(incident, diagnoses[0], plans, now)
         still_open = {i.id for i in incidents}
         self._refused = {i: until for i, until in self._refused.items() if i in still_open}
+
+    def _just_fixed(self, incident: Incident, now: int) -> bool:
+        """A verified repair gets time for the last signals to close before anything else is tried."""
+        return any(o.incident_id == incident.id and o.verdict == "fixed" and now - o.ts_ns < _PATIENCE_NS
+                   for o in self._ledger.outcomes(limit=50))
 
     def _plan(self, incident: Incident, diagnosis: Diagnosis, plans: object, now: int) -> None:
         tried: list[Outcome] = [o for o in self._ledger.outcomes(limit=200) if o.incident_id == incident.id]

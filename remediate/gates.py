@@ -160,6 +160,8 @@ class Gates:
         return self._ledger.runs(service=service, since_ns=since_ns, limit=1000)
 
     def _cooldown(self, g: GateInput) -> tuple[bool, str]:
+        if g.plan.action == "notify":
+            return True, "telling people needs no cooldown"
         now = self._observer.now_ns()
         for run in self._runs(service=g.plan.target):
             if run.id == g.run_id or run.action == "notify":
@@ -176,6 +178,8 @@ class Gates:
         return True, f"no other repair of {g.plan.target}"
 
     def _services_at_once(self, g: GateInput) -> tuple[bool, str]:
+        if g.plan.action == "notify":
+            return True, "telling people disturbs no service"
         others = {s for s, run in self._ledger.leases() if run != g.run_id and s != g.plan.target}
         if len(others) + 1 > self._c.services_at_once:
             return False, f"{len(others)} other services are being repaired; limit {self._c.services_at_once}"

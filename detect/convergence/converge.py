@@ -129,7 +129,7 @@ class Convergence:
         neighbours = _neighbours(calls)
         for incident_id, case in sorted(self._cases.items()):
             incident = case.incident
-            if now_ns - incident.updated_ns > self._c.join_seconds * 1e9:
+            if now_ns - incident.updated_ns > self._c.join_seconds * 1e9 or not _is_alive(incident):
                 continue
             around = set(incident.services) | {n for s in incident.services for n in neighbours.get(s, ())}
             if any(s.service in around or s.peer in incident.services for s in loose):
@@ -168,7 +168,7 @@ class Convergence:
         case = self._cases[incident_id]
         signals = case.incident.signals
         services = tuple(sorted({s.service for s in signals}))
-        case.quiet_since_ns = 0 if any(s.is_open for s in signals) else case.quiet_since_ns or now_ns
+        case.quiet_since_ns = 0 if _is_alive(case.incident) else case.quiet_since_ns or now_ns
         case.incident = msgspec.structs.replace(
             case.incident, updated_ns=now_ns, services=services, title=title_of(signals, entries),
             severity=severity_of(signals, entries))
@@ -187,7 +187,7 @@ class Convergence:
     def _close(self, now_ns: int) -> dict[str, Incident]:
         out = {}
         for incident_id, case in sorted(self._cases.items()):
-            if not any(s.is_open for s in case.incident.signals):
+            if not _is_alive(case.incident):
                 case.quiet_since_ns = case.quiet_since_ns or now_ns
                 if now_ns - case.quiet_since_ns >= self._c.close_seconds * 1e9:
                     out[incident_id] = msgspec.structs.replace(case.incident, state="closed", closed_ns=now_ns,
@@ -246,6 +246,11 @@ def _distances(signals: Sequence[Signal], calls: frozenset[tuple[str, str]],
             apart = min((0 if x == y else hops.get((x, y), 99) for x in a for y in ends[j]), default=99)
             out[i, j] = out[j, i] = out[i, j] + c.hop_cost * apart if apart <= c.max_hops else _FAR
     return out
+
+
+def _is_alive(incident: Incident) -> bool:
+    """Weak signals alone open no incident, and keep none open."""
+    return any(s.is_open and s.score >= _STRONG for s in incident.signals)
 
 
 def _neighbours(calls: frozenset[tuple[str, str]]) -> dict[str, set[str]]:
