@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+
 from remediate.actions.base import ActionContext, ActionError, Effect, Probe, Target
 
 
@@ -33,9 +35,10 @@ def call(context: ActionContext, method: str, path: str, body: dict[str, Any] | 
     if answer.status_code != 200:
         raise ActionError(f"actuator: {answer.status_code} {answer.text[:200]}", reason="refused",
                           is_transient=answer.status_code >= 500)
-    result = answer.json()
-    if not isinstance(result, dict):
-        raise ActionError("actuator: the answer is no object", reason="bad_answer")
+    try:
+        result = msgspec.json.decode(answer.content, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise ActionError("actuator: the answer is no JSON object", reason="bad_answer") from error
     return result
 
 
@@ -49,20 +52,37 @@ class _Verb:
         return {"service": target.service}
 
     def probe(self, params: dict[str, Any], context: ActionContext) -> Probe:
-        state = call(context, "GET", f"/v1/services/{quote(params['service'], safe='')}")
+        state = call(context, "GET", _path(params["service"]))
         effects = state.get("effects")
         return Probe(isinstance(effects, list) and context.key in effects, f"version {state.get('version', '')}")
 
     def snapshot(self, params: dict[str, Any], context: ActionContext) -> dict[str, Any]:
-        state = call(context, "GET", f"/v1/services/{quote(params['service'], safe='')}")
-        return {"service": params["service"], "version": state.get("version"), "desired": state.get("desired")}
+        state = call(context, "GET", _path(params["service"]))
+        version, desired = state.get("version"), state.get("desired")
+        if not isinstance(version, str) or not isinstance(desired, int):
+            raise ActionError("actuator: no `version` and `desired` in the answer", reason="bad_answer")
+        return {"service": params["service"], "version": version, "desired": desired}
 
     def run(self, params: dict[str, Any], context: ActionContext) -> Effect:
         body = {"key": context.key, **{k: v for k, v in params.items() if k != "service"}}
-        return _effect(call(context, "POST", f"/v1/services/{quote(params['service'], safe='')}/{self.verb}", body))
+        return _effect(call(context, "POST", _path(params["service"], self.verb), body))
 
     def undo(self, snapshot: dict[str, Any], context: ActionContext) -> Effect:
-        return Effect("nothing to undo: a restart leaves nothing behind", True)
+        """A restart leaves nothing behind; that the state is the one of before is looked at all the same."""
+        return _restored(snapshot, context)
+
+
+def _path(service: str, verb: str = "") -> str:
+    return f"/v1/services/{quote(service, safe='')}" + (f"/{verb}" if verb else "")
+
+
+def _restored(snapshot: dict[str, Any], context: ActionContext) -> Effect:
+    """Whether version and number of instances are those of the snapshot: an undo is shown, not believed."""
+    state = call(context, "GET", _path(snapshot["service"]))
+    wrong = [f"{k} is {state.get(k)}, was {snapshot[k]}" for k in ("version", "desired") if state.get(k) != snapshot[k]]
+    if wrong:
+        return Effect("; ".join(wrong)[:500], False)
+    return Effect(f"as before: {snapshot['version'] or 'no version'}, {snapshot['desired']} instances", True)
 
 
 def _effect(answer: dict[str, Any]) -> Effect:
@@ -96,13 +116,14 @@ class ProcessScale(_Verb):
     is_reversible, disruption = True, 0
 
     def run(self, params: dict[str, Any], context: ActionContext) -> Effect:
-        service = quote(params["service"], safe="")
-        want = int(call(context, "GET", f"/v1/services/{service}").get("desired", 1)) + 1
-        return _effect(call(context, "POST", f"/v1/services/{service}/scale", {"key": context.key, "instances": want}))
+        # From the snapshot: a second try must not add a second instance.
+        want = int(context.snapshot["desired"]) + 1
+        return _effect(call(context, "POST", _path(params["service"], "scale"), {"key": context.key, "instances": want}))
 
     def undo(self, snapshot: dict[str, Any], context: ActionContext) -> Effect:
-        path = f"/v1/services/{quote(snapshot['service'], safe='')}/scale"
-        return _effect(call(context, "POST", path, {"key": context.key, "instances": snapshot["desired"]}))
+        call(context, "POST", _path(snapshot["service"], "scale"),
+             {"key": context.key, "instances": snapshot["desired"]})
+        return _restored(snapshot, context)
 
 
 class ReleaseRollback(_Verb):
@@ -119,5 +140,6 @@ class ReleaseRollback(_Verb):
         return {"service": target.service, "to": old} if old else {"service": target.service}
 
     def undo(self, snapshot: dict[str, Any], context: ActionContext) -> Effect:
-        path = f"/v1/services/{quote(snapshot['service'], safe='')}/rollforward"
-        return _effect(call(context, "POST", path, {"key": context.key, "to": snapshot["version"]}))
+        call(context, "POST", _path(snapshot["service"], "rollforward"),
+             {"key": context.key, "to": snapshot["version"]})
+        return _restored(snapshot, context)

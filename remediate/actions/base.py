@@ -7,6 +7,7 @@ at least once, the effect must be once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -38,11 +39,17 @@ class Endpoints:
 
 @dataclass(frozen=True)
 class ActionContext:
-    """One call: its key and its limits."""
+    """One call: its key, its limits, and what is known of earlier tries."""
 
     key: str
     endpoints: Endpoints
     timeout_seconds: float = 20.0
+    started_ns: int = 0
+    """Wall clock at which the step was prepared: what began later may be our doing. 0 where nobody says."""
+    is_repeat: bool = False
+    """An earlier try of this key was begun, and nobody knows how far it came."""
+    snapshot: Mapping[str, Any] = field(default_factory=dict)
+    """What `snapshot` gave for this step; {} before it was taken."""
 
 
 class Target(msgspec.Struct, frozen=True):

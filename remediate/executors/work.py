@@ -146,12 +146,15 @@ class Workshop:
     def undo(self, given: RunInput, step_id: str, snapshot: dict[str, Any]) -> bool:
         """Bring the state of before back; True when that was done."""
         self._move(given, "undoing")
-        action, _, context = self._action(given, step_id)
+        action, params, context = self._action(given, step_id)
         if not action.is_reversible:
             return False
         context = ActionContext(context.key + "/undo", context.endpoints, context.timeout_seconds)
         for attempt in range(1, 4):
             try:
+                if action.probe(params, context).is_done:  # we were killed right after undoing it
+                    self._record(given, f"{step_id}/undo", "done", attempt, effect="was undone already")
+                    return True
                 effect = action.undo(snapshot, context)
             except ActionError as error:
                 self._record(given, f"{step_id}/undo", "failed", attempt, error=str(error))
