@@ -90,11 +90,13 @@ class BreachForecast:
         if best is None:
             return None
         slope, error, level = best
-        left = np.array([top - level] * 3) / np.array([slope + 1.64 * error, slope, max(slope - 1.64 * error, slope / 3)])
-        low, middle, high = (window.ts_ns + int(x * window.bucket_ns) for x in left)
+        # The slope's own error knows nothing of a slope that changes: never surer than a tenth of it.
+        margin = max(2.5 * error, 0.1 * slope)
+        left = np.array([top - level] * 3) / np.array([slope + margin, slope, max(slope - margin, slope / 3)])
+        low, middle, high = (window.ts_ns + int(x * window.bucket_ns) for x in left.tolist())
         per_second = slope / (window.bucket_ns / 1e9)
         breach = Breach(key.name, top, "up", low, middle, high, min(0.99, slope / (slope + 2 * error)), level, per_second)
-        minutes = [x * window.bucket_ns / 60e9 for x in left]
+        minutes = [x * window.bucket_ns / 60e9 for x in left.tolist()]
         text = (f"{key.name} is {level:.4g} of {top:.4g} and grows {per_second * 60:.3g} a minute: "
                 f"full in {minutes[0]:.1f} to {minutes[2]:.1f} min")
         return Candidate(f"breach|{key.service}|{key.instance}|{key.name}", "breach", key.service,
@@ -129,4 +131,4 @@ def line(y: NDArray[np.float64]) -> tuple[float, float, float]:
     # The error of a least-squares slope with the residuals' robust scale; good enough for a ratio test.
     spread = 1.48 * float(np.median(np.abs(rest - intercept))) + 1e-3 * float(np.abs(y).max()) / blocks
     error = spread / float(np.sqrt(np.sum((at - at.mean()) ** 2)))
-    return slope, error, intercept + slope * (at[-1] + size / 2)
+    return slope, error, float(intercept + slope * (at[-1] + size / 2))
