@@ -103,7 +103,7 @@ class Budget:
         self._lock = threading.Lock()
 
     def _day(self) -> str:
-        return datetime.fromtimestamp(self._now_ns() / 1e9, UTC).date().isoformat()
+        return datetime.fromtimestamp(self._now_ns() // 10**9, UTC).date().isoformat()
 
     def usd(self, tokens_in: int, tokens_out: int) -> float:
         """The price of a call."""

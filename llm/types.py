@@ -78,7 +78,7 @@ class ChoiceRequest(msgspec.Struct, frozen=True):
     policy_version: str
     options: tuple[Option, ...]
     entities: tuple[Entity, ...]
-    facts: tuple[Fact, ...]
+    facts: tuple[Fact, ...] = ()
     calls: tuple[tuple[str, str], ...] = ()  # (caller, callee) by entity name
 
 

@@ -305,4 +305,6 @@ def test_effect_reader_takes_numbers_and_lists() -> None:
 def test_condition_must_give_a_bool() -> None:
     with pytest.raises(ActionError):
         Condition("body.n").holds({"body": {"n": 1}}, key="", started_ns=0)
-    assert Condition("body.at_seconds > run.started_at_seconds").holds({"body": {"at_seconds": 2.5}}, key="", started_ns=2 * 10**9)
+    later = Condition("body.at_seconds > run.started_at_seconds")
+    assert later.holds({"body": {"at_seconds": 2.5}}, key="", started_ns=2 * 10**9)
+    assert not later.holds({"body": {"at_seconds": 1.5}}, key="", started_ns=2 * 10**9)
