@@ -120,7 +120,7 @@ class Service:
             return Catalogue()
         from remediate.actions.user import load_user_actions
 
-        return Catalogue(load_user_actions(directory))
+        return Catalogue(load_user_actions(directory, Catalogue()))
 
     def _executor(self) -> Executor:
         if self.settings.repair.executor == "memory":

@@ -45,15 +45,16 @@ class Repair:
         if known is not None:
             return known
         runbook = self._runbooks[plan.action]
+        expires = plan.created_ns + int(self._c.approval_expires_seconds * 1e9)
+        plan = msgspec.structs.replace(plan, expires_ns=expires)
         results = self._gates.check(GateInput(plan, runbook))
         failed = [r.gate for r in results if not r.passed]
-        expires = plan.created_ns + int(self._c.approval_expires_seconds * 1e9)
         # Only the want of a person's approval leaves a plan open; every other gate closes it.
-        needs_person = bool(failed) and set(failed) <= {"mode", "reversible", "blast_radius"}
+        needs_person = bool(failed) and set(failed) <= {"mode", "reversible", "blast_radius", "approval"}
         in_observe = needs_person and self._ledger.control().mode == "observe"
         state: Literal["proposed", "blocked", "running"] = (
             "running" if not failed else "proposed" if needs_person and not in_observe else "blocked")
-        stored = msgspec.structs.replace(plan, gates=results, needs_approval=needs_person, expires_ns=expires, state=state)
+        stored = msgspec.structs.replace(plan, gates=results, needs_approval=needs_person, state=state)
         if not self._ledger.put_plan(stored):
             return self._ledger.plan(plan.id) or stored
         if self._on_plan is not None:

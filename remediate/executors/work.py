@@ -66,8 +66,8 @@ class Workshop:
     def _blocked(self, given: RunInput, *, at_start: bool) -> str:
         if given.run_id in self.cancelled:
             return "cancelled"
-        run_id = "" if at_start else given.run_id
-        results = self.gates.check(GateInput(given.plan, given.runbook, run_id, given.approved_hash))
+        results = self.gates.check(GateInput(given.plan, given.runbook, given.run_id, given.approved_hash,
+                                             has_begun=not at_start))
         return next((f"{r.gate}: {r.detail}" for r in results if not r.passed), "")
 
     def _action(self, given: RunInput, step_id: str) -> tuple[Action, dict[str, Any], ActionContext]:

@@ -80,7 +80,7 @@ def make(directory: Path, port: int, kind: str, mended: bool) -> tuple[Repair, E
     change = Change(80 * NS, "cart", "rollout", "v2", "v1", "deployer")
     plan = Plan("plan1", "i1", 100 * NS, runbook.name, runbook.hash(), plan_hash(runbook, "cart", params),
                 "Roll cart back", "cart", "release.rollback", params, "rule", 1.0, f"after {change.ref}", "low", False,
-                fault_signature="sig")
+                fault_signature="sig", expires_ns=10_000 * NS)
     return Repair(RepairConfig(), ledger, observer, gates, executor, runbooks), executor, ledger, plan
 
 

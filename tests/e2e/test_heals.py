@@ -103,7 +103,7 @@ def test_a_dead_process_is_restarted_across_kill_minus_nine(lab: Lab, tmp_path: 
     engine = open_engine(f"sqlite:///{lab.data_dir / 'opsmend.db'}")
     position = Records(engine, retention_seconds=3600).watermark()
     consumer = EmbeddedConsumer(lab.transport_config)
-    consumer.start(Watermark({at: 0 for at in position.next_offsets}))
+    consumer.start(Watermark(dict.fromkeys(position.next_offsets, 0)))
     there = 0
     while records := consumer.poll(50_000, 500):
         there += sum(r.offset < position.next_offsets[r.topic, r.partition] for r in records)

@@ -115,7 +115,7 @@ class Bench:
 def plan(**changes: Any) -> Plan:
     params = {"service": "cart"}
     made = Plan("p", "i", 100 * NS, "r", RUNBOOK.hash(), plan_hash(RUNBOOK, "cart", params), "t", "cart", "count.up",
-                params, "rule", 1.0, "", "low", False)
+                params, "rule", 1.0, "", "low", False, expires_ns=1000 * NS)
     return msgspec.structs.replace(made, **changes)
 
 
@@ -162,6 +162,17 @@ def test_each_limit_stops_it(tmp_path: Path, gate: str, config: GateConfig) -> N
     assert gate in bench.failed(plan())
     bench.submit(plan())
     assert bench.action.done == 0
+
+
+def test_what_a_model_chose_waits_for_a_person(bench: Bench) -> None:
+    stored = bench.submit(plan(source="llm"))
+    assert (stored.state, stored.needs_approval) == ("proposed", True)
+    assert bench.action.done == 0
+    bench.repair.decide("p", "approve", plan_hash=stored.hash, by="ana")
+    from remediate.repair import run_id_of
+
+    assert bench.executor.wait(run_id_of(stored), 20)
+    assert bench.action.done == 1
 
 
 def test_a_signal_that_rests_on_logs_alone_is_no_precondition(bench: Bench) -> None:
