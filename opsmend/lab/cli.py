@@ -125,7 +125,7 @@ def bench(faults: Annotated[str, typer.Option(help="Comma-separated; empty: all.
     from opsmend.lab.bench import BenchConfig, run_bench, table
     from opsmend.lab.system import LabConfig
 
-    result = run_bench([f for f in faults.split(",") if f], repeat, policy, json_file,
+    result = run_bench([f for f in faults.split(",") if f and f != "all"], repeat, policy, json_file,
                        lab_config=LabConfig(seed=seed, lock_wait_seconds=300.0), config=BenchConfig(cap_seconds=cap),
                        show=not quiet)
     Console().print(table(result))
