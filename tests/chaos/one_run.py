@@ -39,12 +39,12 @@ class ScriptedObserver:
                                   (signal,), (), 90 * NS)
 
     def now_ns(self) -> int:
-        self._now += NS // 2
+        self._now += NS // 50
         return self._now
 
     def window(self, start_ns: int, end_ns: int) -> Observations:
         ts = np.arange(start_ns // NS, end_ns // NS) * NS
-        bad = (ts >= 90 * NS) & ((ts < 101 * NS) | (not self._mended))
+        bad = (ts >= 90 * NS) & ((ts < 108 * NS) | (not self._mended))
         return Observations(ts, (ERRORS,), np.where(bad, 0.5, 0.0)[:, None])
 
     def open_signals(self, service: str) -> Sequence[Signal]:
@@ -65,7 +65,7 @@ def make(directory: Path, port: int, kind: str, mended: bool) -> tuple[Repair, E
     config = GateConfig(allow=(AllowRule("cart", ("release.rollback",), "auto"),), cooldown_seconds=0)
     gates = Gates(config, ledger, observer, catalogue)
     work = Workshop(ledger, observer, catalogue, gates, Endpoints(f"http://127.0.0.1:{port}"),
-                    VerifyConfig(20, 1, 3, 20), sleep=lambda seconds: None)
+                    VerifyConfig(20, 15, 3, 20), sleep=lambda seconds: None)
     executor: Executor
     if kind == "dbos":
         from remediate.executors.durable import DbosExecutor
