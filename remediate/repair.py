@@ -14,7 +14,7 @@ from ingest.errors import OpsmendError
 from remediate.executors.base import Executor, RunInput
 from remediate.gates import GateInput, Gates
 from remediate.ports import Ledger, Observer
-from remediate.runbook import Runbook
+from remediate.runbook import Runbook, Runbooks
 from remediate.types import Plan
 
 
@@ -35,16 +35,23 @@ class Repair:
     """Submits plans, takes decisions. Thread-safe as far as the ledger is."""
 
     def __init__(self, config: RepairConfig, ledger: Ledger, observer: Observer, gates: Gates, executor: Executor,
-                 runbooks: Mapping[str, Runbook], *, on_plan: Callable[[Plan], None] | None = None) -> None:
+                 runbooks: Mapping[str, Runbook] | Runbooks, *, on_plan: Callable[[Plan], None] | None = None) -> None:
         self._c, self._ledger, self._observer, self._gates = config, ledger, observer, gates
         self._executor, self._runbooks, self._on_plan = executor, runbooks, on_plan
+
+    def _runbook(self, plan: Plan) -> Runbook:
+        """The runbook that the plan was made of. If the files say something else by now, whatever they say: the
+        gate on the plan's hash then stops it."""
+        if isinstance(self._runbooks, Runbooks):
+            return self._runbooks.with_hash(plan.action, plan.runbook_hash) or self._runbooks[plan.action]
+        return self._runbooks[plan.action]
 
     def submit(self, plan: Plan) -> Plan:
         """Store the plan with what the gates say; start it if all of them pass. A known plan is left alone."""
         known = self._ledger.plan(plan.id)
         if known is not None:
             return known
-        runbook = self._runbooks[plan.action]
+        runbook = self._runbook(plan)
         expires = plan.created_ns + int(self._c.approval_expires_seconds * 1e9)
         plan = msgspec.structs.replace(plan, expires_ns=expires)
         results = self._gates.check(GateInput(plan, runbook))
@@ -81,7 +88,7 @@ class Repair:
         if not self._ledger.move_plan(decided, expected="proposed"):
             raise DecisionError("somebody else decided first", reason="decided")
         if decision == "approve":
-            self._executor.start(RunInput(run_id_of(decided), decided, self._runbooks[plan.action], plan.hash))
+            self._executor.start(RunInput(run_id_of(decided), decided, self._runbook(plan), plan.hash))
         return decided
 
     def tick(self) -> None:
@@ -98,7 +105,7 @@ class Repair:
         count = self._executor.recover()
         for plan in self._ledger.plans(state="running"):
             approved = plan.hash if plan.decided_by else ""
-            self._executor.start(RunInput(run_id_of(plan), plan, self._runbooks[plan.action], approved))
+            self._executor.start(RunInput(run_id_of(plan), plan, self._runbook(plan), approved))
         return count
 
 

@@ -1,19 +1,31 @@
-"""Runbooks: YAML to typed steps. A name that is not known is refused with its path and the nearest one."""
+"""Runbooks: YAML to typed steps. A name that is not known is refused with its path and the nearest one.
+
+    name: roll-back-a-bad-release
+    when: has(incident.suspect.change) && incident.suspect.change.kind == "rollout"
+    steps:
+      back: { action: release.rollback, retry: { attempts: 2, backoff_seconds: 5 } }
+      tell: { action: notify, depends_on: [back], when: run.verdict != "fixed" }
+    verify: { settle_seconds: 20, watch_seconds: 60 }
+    undo: on_not_fixed
+"""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from ingest.errors import OpsmendError
+from remediate import conditions
 from remediate.catalogue import Catalogue
 
 SHIPPED = Path(__file__).resolve().parent / "runbooks"
+AFTER_VERDICT = "run.verdict"
+"""A step whose `when` speaks of it waits for verification (and undo)."""
 
 
 class RunbookError(OpsmendError):
@@ -30,12 +42,21 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"with_": "with"}):
-    """One action. `with` may say "{target}"; everything else comes from the action itself."""
+    """One action. `with` may say "{target}"; everything else comes from the action itself.
+
+    `when`: CEL over `incident` (see planner.facts) and `run`; false skips the step, an error stops the run.
+    """
 
     action: str
     with_: dict[str, str] = {}
     depends_on: tuple[str, ...] = ()
     retry: Retry = Retry()
+    when: str = ""
+
+    @property
+    def is_after_verdict(self) -> bool:
+        """Whether it runs only once the verdict is known."""
+        return AFTER_VERDICT in self.when
 
 
 class Verify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,11 +67,16 @@ class Verify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Runbook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A DAG of steps. `undo` says what happens when the repair did not help."""
+    """A DAG of steps. `undo` says what happens when the repair did not help.
+
+    `when`: CEL over `incident`; a runbook whose condition does not hold, or can't be evaluated, is not proposed.
+    """
 
     name: str
     steps: dict[str, Step]
     title: str = ""
+    when: str = ""
+    target: Literal["incident.suspect.service"] = "incident.suspect.service"
     verify: Verify = Verify()
     undo: Literal["on_not_fixed", "never"] = "on_not_fixed"
 
@@ -71,10 +97,21 @@ class Runbook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 del waiting[name]
         return done
 
+    def phases(self) -> tuple[list[str], list[str]]:
+        """(steps of the repair, steps after its verdict), each in order. What depends on a step of the second
+        phase is of the second phase."""
+        repair: list[str] = []
+        after: list[str] = []
+        for name in self.order():
+            step = self.steps[name]
+            late = step.is_after_verdict or any(d in after for d in step.depends_on)
+            (after if late else repair).append(name)
+        return repair, after
+
     @property
     def main_action(self) -> str:
         """The action of the first step."""
-        return self.steps[self.order()[0]].action
+        return self.steps[self.phases()[0][0]].action
 
     def hash(self) -> str:
         """SHA-256 of what the runbook says."""
@@ -96,27 +133,84 @@ def parse_runbook(text: str, where: str, catalogue: Catalogue) -> Runbook:
         runbook = msgspec.convert(document, Runbook)
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise RunbookError(f"{where}: {error}") from error
+    _check(runbook, where, catalogue)
+    return runbook
+
+
+def _check(runbook: Runbook, where: str, catalogue: Catalogue) -> None:
     if not runbook.steps:
         raise RunbookError(f"{where}: no steps")
     for name, step in runbook.steps.items():
         if step.action not in catalogue:
             near = difflib.get_close_matches(step.action, [a.name for a in catalogue], n=1, cutoff=0.0)
             raise RunbookError(f"{where}: steps.{name}.action: no action '{step.action}'; did you mean '{near[0]}'?")
-    runbook.order()
-    return runbook
+        if not (1 <= step.retry.attempts <= 10 and 0 <= step.retry.backoff_seconds <= 600):
+            raise RunbookError(f"{where}: steps.{name}.retry: attempts 1 to 10, backoff_seconds 0 to 600")
+    for place, text in (("when", runbook.when), *((f"steps.{n}.when", s.when) for n, s in runbook.steps.items())):
+        if not text:
+            continue
+        try:
+            conditions.check(text)
+        except conditions.ConditionError as error:
+            raise RunbookError(f"{where}: {place}: {error}") from error
+    if AFTER_VERDICT in runbook.when:
+        raise RunbookError(f"{where}: when: there is no verdict before a run")
+    if not runbook.phases()[0]:
+        raise RunbookError(f"{where}: every step waits for the verdict of none")
 
 
-def load_runbooks(catalogue: Catalogue, own: Path | None = None) -> dict[str, Runbook]:
-    """The shipped runbooks, those of `own`, and for every other action one of a single step.
+class Runbooks(Mapping[str, Runbook]):
+    """Action name -> how it is done. `choose` asks the conditions; `[...]` gives the first, whatever it says.
 
-    The key is the name of the main action: the planner chooses actions, and a runbook is how one is done.
+    The user's own come before the shipped ones, in the order of their file names.
     """
-    found: dict[str, Runbook] = {}
-    for directory in (SHIPPED, *([own] if own else [])):
-        for path in sorted(directory.glob("*.yaml")):
+
+    def __init__(self, by_action: Mapping[str, tuple[Runbook, ...]]) -> None:
+        self._by_action = dict(by_action)
+
+    def __getitem__(self, action: str) -> Runbook:
+        return self._by_action[action][0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_action)
+
+    def __len__(self) -> int:
+        return len(self._by_action)
+
+    def choose(self, action: str, facts: Mapping[str, Any]) -> Runbook | None:
+        """The first runbook of `action` whose condition holds; one that can't be evaluated does not hold."""
+        for runbook in self._by_action.get(action, ()):
+            try:
+                if not runbook.when or conditions.holds(runbook.when, facts):
+                    return runbook
+            except conditions.ConditionError:
+                continue
+        return None
+
+    def with_hash(self, action: str, runbook_hash: str) -> Runbook | None:
+        """The one that a plan was made of; None if the files say something else by now."""
+        return next((r for r in self._by_action.get(action, ()) if r.hash() == runbook_hash), None)
+
+
+def load_runbooks(catalogue: Catalogue, own: Path | None = None) -> Runbooks:
+    """The user's runbooks in `own`, the shipped ones, and for every other action one of a single step.
+
+    A runbook belongs to the action of its first step: the planner chooses actions, and a runbook is how one is
+    done. Raises RunbookError; also for two files of one directory with the same name, of which one could never run.
+    """
+    found: dict[str, list[Runbook]] = {}
+    for directory in (*([own] if own else []), SHIPPED):
+        names: dict[str, Path] = {}
+        for path in sorted(directory.glob("*.y*ml")):
             runbook = parse_runbook(path.read_text(), str(path), catalogue)
-            found[runbook.main_action] = runbook
+            if runbook.name in names:
+                raise RunbookError(f"{path}: the name '{runbook.name}' is taken by {names[runbook.name]}")
+            names[runbook.name] = path
+            same = found.setdefault(runbook.main_action, [])
+            if directory is not SHIPPED and any(not r.when for r in same):
+                raise RunbookError(f"{path}: would never run: an earlier runbook for {runbook.main_action} has no `when`")
+            same.append(runbook)
     for action in catalogue:
-        if action.name not in found:
-            found[action.name] = Runbook(name=action.name, steps={"do": Step(action.name)}, title=action.title)
-    return found
+        if not found.get(action.name):
+            found[action.name] = [Runbook(name=action.name, steps={"do": Step(action.name)}, title=action.title)]
+    return Runbooks({name: tuple(runbooks) for name, runbooks in found.items()})

@@ -59,6 +59,7 @@ class Plan(msgspec.Struct, frozen=True):
     expires_ns: int = 0
     is_reversible: bool = False
     fault_signature: str = ""
+    facts: dict[str, Any] = {}  # what the runbook's conditions are asked of; typed, free of telemetry's text
     decided_by: str = ""
     decided_reason: str = ""
 

@@ -1,6 +1,6 @@
 """What a run does, step by step. Both executors call these; each call may be repeated after a crash.
 
-    begin -> (prepare -> act) per step -> settle and verify -> undo per step -> finish
+Their order is in `flow.py`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import structlog
 
 from detect.types import Observations
 from ingest.errors import OpsmendError
+from remediate import conditions
 from remediate.actions.base import Action, ActionContext, ActionError, Endpoints
 from remediate.catalogue import Catalogue
 from remediate.executors.base import RunInput
 from remediate.gates import GateInput, Gates
 from remediate.ports import Ledger, Observer
 from remediate.types import Outcome, Run, StepRecord, Verdict
-from remediate.verify import Judgement, VerifyConfig, judge, window_of
+from remediate.verify import Judgement, VerifyConfig, concerning, felt_by, judge, window_of
 
 log = structlog.get_logger()
 
@@ -30,6 +31,14 @@ class Stopped(OpsmendError):
     """A gate closed, or somebody cancelled: the run ends before its next step."""
 
     reason = "stopped"
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """What a step needs to be done once and to be undone: stored before it is done."""
+
+    snapshot: dict[str, Any]
+    started_ns: int
+    """Wall clock right before the snapshot: what the world shows as begun later may be our doing."""
 
 
 @dataclass
@@ -70,40 +79,58 @@ class Workshop:
                                              has_begun=not at_start))
         return next((f"{r.gate}: {r.detail}" for r in results if not r.passed), "")
 
-    def _action(self, given: RunInput, step_id: str) -> tuple[Action, dict[str, Any], ActionContext]:
+    def _action(self, given: RunInput, step_id: str) -> tuple[Action, dict[str, Any]]:
         step = given.runbook.steps[step_id]
         action = self.catalogue.get(step.action)
         if action is None:
             raise ActionError(f"no action {step.action}", reason="unknown_action")
-        params = dict(given.plan.params) if step.action == given.plan.action else {"service": given.plan.target}
+        params = dict(given.plan.params) if step.action == given.plan.action else {
+            "service": given.plan.target, "incident_id": given.plan.incident_id, "title": given.plan.title}
         params.update((k, v.replace("{target}", given.plan.target)) for k, v in step.with_.items())
-        return action, params, ActionContext(f"{given.run_id}/{step_id}", self.endpoints, self.timeout_seconds)
+        return action, params
 
-    def prepare(self, given: RunInput, step_id: str) -> dict[str, Any]:
-        """Gate and snapshot. Raises Stopped, ActionError: then the step does not run."""
+    def _context(self, given: RunInput, key: str, prepared: Prepared | None = None, *,
+                 is_repeat: bool = False) -> ActionContext:
+        return ActionContext(
+            f"{given.run_id}/{key}", self.endpoints, self.timeout_seconds,
+            started_ns=prepared.started_ns if prepared else 0, is_repeat=is_repeat,
+            snapshot=prepared.snapshot if prepared else {})
+
+    def prepare(self, given: RunInput, step_id: str, verdict: str = "") -> Prepared | None:
+        """Condition, gates, snapshot; None where the condition does not hold. Raises Stopped, ActionError,
+        ConditionError: then the step does not run."""
+        if (when := given.runbook.steps[step_id].when) and not conditions.holds(
+                when, {**given.plan.facts, "run": {"id": given.run_id, "verdict": verdict}}):
+            self._record(given, step_id, "skipped", 0, effect=f"not needed: {when}"[:300])
+            return None
         if why := self._blocked(given, at_start=False):
             raise Stopped(why)
-        action, params, context = self._action(given, step_id)
-        self._record(given, step_id, "running")
-        return action.snapshot(params, context)
+        action, params = self._action(given, step_id)
+        self._record(given, step_id, "running", 0)
+        started_ns = time.time_ns()
+        return Prepared(action.snapshot(params, self._context(given, step_id)), started_ns)
 
-    def act(self, given: RunInput, step_id: str) -> str:
+    def act(self, given: RunInput, step_id: str, prepared: Prepared) -> str:
         """Do it, unless its key was done already. The effect, or ActionError after all attempts."""
-        action, params, context = self._action(given, step_id)
+        action, params = self._action(given, step_id)
         retry = given.runbook.steps[step_id].retry
+        # An attempt on record that nobody finished: we died in it, and can't know how far it came.
+        is_repeat = self._attempts(given, step_id) > 0
         last = "did nothing"
-        for attempt in range(1, max(1, retry.attempts) + 1):
+        for attempt in range(1, retry.attempts + 1):
             if attempt > 1:
                 self.sleep(retry.backoff_seconds)
             if why := self._blocked(given, at_start=False):
                 raise Stopped(why)
+            context = self._context(given, step_id, prepared, is_repeat=is_repeat)
             try:
                 if action.probe(params, context).is_done:
                     self._record(given, step_id, "done", attempt, effect="was done already")
                     return "was done already"
+                self._record(given, step_id, "running", attempt)
                 effect = action.run(params, context)
             except ActionError as error:
-                last = str(error)
+                last, is_repeat = str(error), True
                 if not error.is_transient:
                     break
                 continue
@@ -113,6 +140,10 @@ class Workshop:
                 return effect.text
         self._record(given, step_id, "failed", retry.attempts, error=last)
         raise ActionError(last, reason="failed")
+
+    def _attempts(self, given: RunInput, step_id: str) -> int:
+        known = self.ledger.run(given.run_id)
+        return next((s.attempt for s in known.steps if s.step_id == step_id), 0) if known else 0
 
     def acted_ns(self) -> int:
         """Event time right after the last step."""
@@ -130,9 +161,11 @@ class Workshop:
         patience = time.monotonic() + config.settle_seconds + config.watch_seconds + config.patience_seconds
         while self.observer.now_ns() < end_ns and time.monotonic() < patience:
             self.sleep(0.2)
-        incident = self.observer.incident(given.plan.incident_id) or incident
+        graph = self.observer.graph()
+        incident = concerning(self.observer.incident(given.plan.incident_id) or incident, graph, given.plan.target)
         seen: Observations = self.observer.window(start_ns, end_ns)
-        verdict: Judgement = judge(incident, seen, acted_ns, run.started_ns, config)
+        felt = felt_by(graph, given.plan.target)
+        verdict: Judgement = judge(incident, seen, acted_ns, run.started_ns, config, felt_by=felt)
         return verdict.verdict, verdict.why, verdict.before, verdict.after
 
     def _verify_config(self, given: RunInput) -> VerifyConfig:
@@ -141,30 +174,48 @@ class Workshop:
         return VerifyConfig(
             base.baseline_seconds, base.settle_seconds if own.settle_seconds is None else own.settle_seconds,
             base.watch_seconds if own.watch_seconds is None else own.watch_seconds, base.patience_seconds,
-            base.good_share)
+            base.good_share, base.least_samples)
 
-    def undo(self, given: RunInput, step_id: str, snapshot: dict[str, Any]) -> bool:
-        """Bring the state of before back; True when that was done."""
+    def undo(self, given: RunInput, step_id: str, prepared: Prepared) -> bool:
+        """Bring the state of before back; True when that was done. Not while repairs are stopped."""
         self._move(given, "undoing")
-        action, params, context = self._action(given, step_id)
+        action, params = self._action(given, step_id)
         if not action.is_reversible:
             return False
-        context = ActionContext(context.key + "/undo", context.endpoints, context.timeout_seconds)
+        last = ""
         for attempt in range(1, 4):
+            if attempt > 1:
+                self.sleep(1.0)
+            if why := self._halted(given):
+                self._record(given, f"{step_id}/undo", "skipped", attempt, error=why)
+                return False
+            context = self._context(given, f"{step_id}/undo", prepared, is_repeat=attempt > 1)
             try:
                 if action.probe(params, context).is_done:  # we were killed right after undoing it
                     self._record(given, f"{step_id}/undo", "done", attempt, effect="was undone already")
                     return True
-                effect = action.undo(snapshot, context)
+                effect = action.undo(dict(prepared.snapshot), context)
             except ActionError as error:
-                self._record(given, f"{step_id}/undo", "failed", attempt, error=str(error))
+                last = str(error)
                 if not error.is_transient:
-                    return False
-                self.sleep(1.0)
+                    break
                 continue
-            self._record(given, f"{step_id}/undo", "done", attempt, effect=effect.text)
-            return True
+            last = effect.text
+            if effect.changed:
+                self._record(given, f"{step_id}/undo", "done", attempt, effect=effect.text)
+                return True
+        self._record(given, f"{step_id}/undo", "failed", attempt, error=last)
         return False
+
+    def _halted(self, given: RunInput) -> str:
+        """Why not even an undo may run: a person stopped repairs, cancelled this one, or nobody can tell."""
+        if given.run_id in self.cancelled:
+            return "cancelled"
+        try:
+            control = self.ledger.control()
+        except OpsmendError as error:
+            return f"the kill switch can't be read: {error}"
+        return "repairs are stopped" if control.stopped is not False else ""
 
     def finish(self, given: RunInput, verdict: Verdict, why: str, before: dict[str, float],
                after: dict[str, float], *, undone: bool, state: str = "finished") -> None:
@@ -206,5 +257,6 @@ class Workshop:
         started = next((s.started_ns for s in known.steps if s.step_id == step_id), now) if known else now
         self.ledger.put_step(msgspec.convert(
             {"run_id": given.run_id, "step_id": step_id, "action": action, "state": state, "started_ns": started,
-             "ended_ns": now if state != "running" else 0, "attempt": attempt, "effect": effect, "error": error},
+             "ended_ns": now if state not in ("running", "pending") else 0, "attempt": attempt, "effect": effect,
+             "error": error},
             StepRecord))

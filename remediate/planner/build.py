@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from detect.types import Incident
 from remediate.actions.base import Action, Target, risk_of
@@ -67,7 +67,19 @@ def build_plan(action: Action, runbook: Runbook, case: Case, incident: Incident,
         considered=tuple(sorted({c.action: c for c in considered}.values(), key=lambda c: c.action)),
         prior_successes=prior.successes, prior_trials=prior.trials,
         expires_ns=now_ns + int(config.expires_seconds * 1e9), is_reversible=action.is_reversible,
-        fault_signature=case.signature)
+        fault_signature=case.signature, facts=facts_of(case, incident))
+
+
+def facts_of(case: Case, incident: Incident) -> dict[str, Any]:
+    """What a runbook's `when` is asked of: `incident.severity`, `.services`, `.kinds`, `.suspect.service`,
+    `.suspect.kind`, `.suspect.probability`, `.suspect.kinds`, and where there is one `.suspect.change.kind` and
+    `.suspect.change.age_seconds`."""
+    suspect: dict[str, Any] = {"service": case.target, "kind": case.entity, "probability": case.probability,
+                               "kinds": sorted(case.kinds)}
+    if case.change is not None:
+        suspect["change"] = {"kind": case.change.kind, "age_seconds": case.change_age_seconds}
+    return {"incident": {"id": incident.id, "severity": incident.severity, "services": sorted(incident.services),
+                         "kinds": sorted(case.incident_kinds), "suspect": suspect}}
 
 
 def _closed_before(history: History, content: str, retry_seconds: float, now_ns: int) -> int:

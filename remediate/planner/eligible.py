@@ -58,14 +58,17 @@ def is_demoted(prior: Prior, *, min_trials: int, floor: float) -> bool:
     return prior.trials >= min_trials and (prior.successes + 1) / (prior.trials + 2) < floor
 
 
-def eligibility(case: Case, catalogue: Iterable[Action], history: History, demoted: frozenset[str]) -> Eligibility:
+def eligibility(case: Case, catalogue: Iterable[Action], history: History, demoted: frozenset[str],
+                without_runbook: frozenset[str] = frozenset()) -> Eligibility:
     """Precondition by precondition. `notify` is not on the list: it is what happens when nothing else can."""
     actions, why_not = [], []
     for action in catalogue:
         if action.name == ESCALATE:
             continue
         objection = (_unfit(action, case) or history.objection(action.name, case.target)
-                     or ("seldom helped with this kind of fault here" if action.name in demoted else ""))
+                     or ("seldom helped with this kind of fault here" if action.name in demoted else "")
+                     or ("no runbook for it fits: their `when` does not hold" if action.name in without_runbook
+                         else ""))
         if objection:
             why_not.append(Considered(action.name, objection))
         else:

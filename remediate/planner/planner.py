@@ -17,14 +17,14 @@ from detect.types import Incident
 from llm.types import LlmClient
 from remediate.actions.base import Action
 from remediate.memory import IncidentMemory
-from remediate.planner.build import AllowCheck, BuildConfig, blast_radius, build_plan
+from remediate.planner.build import AllowCheck, BuildConfig, blast_radius, build_plan, facts_of
 from remediate.planner.case import below, case_of, physical_nodes
 from remediate.planner.decide import Decision, by_memory, by_model, by_rule, lone_physical, targets_below, wants_model
 from remediate.planner.eligible import ESCALATE, History, eligibility, is_demoted
 from remediate.planner.options import choice_request, is_askable
 from remediate.planner.types import Case, NoPlan, PlanResult
 from remediate.ports import Ledger, Prior
-from remediate.runbook import Runbook
+from remediate.runbook import Runbook, Runbooks
 from remediate.types import Considered, Outcome
 from rootcause.types import Diagnosis, ServiceGraph, Suspect
 
@@ -131,7 +131,9 @@ class Planner:
         priors = {name: self._ledger.prior(case.signature, name) for name in self._actions}
         demoted = frozenset(name for name, prior in priors.items() if is_demoted(
             prior, min_trials=self._c.demote_after_trials, floor=self._c.demote_below))
-        fit = eligibility(case, self._actions.values(), history, demoted)
+        runbooks = {name: self._runbook(name, case, incident) for name in self._actions}
+        lacking = frozenset(name for name, runbook in runbooks.items() if runbook is None)
+        fit = eligibility(case, self._actions.values(), history, demoted, lacking)
         if not fit.actions:
             was_tried = any(o.service == case.target and o.action != ESCALATE for o in history.tried)
             return NoPlan("exhausted" if was_tried else "nothing_eligible",
@@ -144,10 +146,17 @@ class Planner:
                           + (f"; {note}" if note else ""), (*others, *fit.why_not))
         considered = tuple(Considered(a, f"{decision.action} comes first: {decision.why}")
                            for a in fit.actions if a != decision.action)
+        runbook = runbooks[decision.action]
+        assert runbook is not None
         return build_plan(
-            self._actions[decision.action], self._runbooks[decision.action], case, incident, graph, history,
+            self._actions[decision.action], runbook, case, incident, graph, history,
             decision=decision, note=note, prior=priors[decision.action], considered=(*considered, *fit.why_not),
             config=self._build, now_ns=now_ns)
+
+    def _runbook(self, action: str, case: Case, incident: Incident) -> Runbook | None:
+        if isinstance(self._runbooks, Runbooks):
+            return self._runbooks.choose(action, facts_of(case, incident))
+        return self._runbooks[action]
 
     async def _decide(self, case: Case, eligible: Sequence[str], incident: Incident, diagnosis: Diagnosis,
                       graph: ServiceGraph, priors: Mapping[str, Prior],
