@@ -150,7 +150,8 @@ class Service:
     def readiness(self) -> dict[str, str]:
         """Component -> "" or what is missing."""
         alive = self._thread is not None and self._thread.is_alive()
-        return {"runner": "" if alive else "does not run", "store": ""}
+        stopped = "does not run" if self.failed is None else f"stopped: {self.failed}"
+        return {"runner": "" if alive and self.failed is None else stopped, "store": ""}
 
     def tell_address(self, url: str) -> None:
         """For those who start us with port 0."""

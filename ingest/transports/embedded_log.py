@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -30,21 +31,28 @@ def segments(directory: Path) -> list[tuple[int, Path]]:
     return sorted((int(p.stem), p) for p in directory.glob("*.log"))
 
 
+def _next_frame(file: BinaryIO) -> bytes | None:
+    """The body of the frame that begins here; None at the end of the file and for what is not whole and sound.
+
+    A length of zero is no frame: zeros are what a power cut leaves of pages that were not written, and their
+    checksum would be right.
+    """
+    head = file.read(_HEAD.size)
+    if len(head) < _HEAD.size:
+        return None
+    length, crc = _HEAD.unpack(head)
+    body = file.read(length)
+    return body if length and len(body) == length and zlib.crc32(body) == crc else None
+
+
 def read_frames(path: Path, position: int, limit: int) -> tuple[list[Record], int]:
     """Up to `limit` whole frames from `position` on; and the position after them."""
     records: list[Record] = []
     with path.open("rb") as file:
         file.seek(position)
-        while len(records) < limit:
-            head = file.read(_HEAD.size)
-            if len(head) < _HEAD.size:
-                break
-            length, crc = _HEAD.unpack(head)
-            body = file.read(length)
-            if len(body) < length or zlib.crc32(body) != crc:
-                break
+        while len(records) < limit and (body := _next_frame(file)) is not None:
             records.append(_decode(body))
-            position += _HEAD.size + length
+            position += _HEAD.size + len(body)
     return records, position
 
 
@@ -53,13 +61,9 @@ def _skip_frames(path: Path, position: int) -> tuple[int, int]:
     count = 0
     with path.open("rb") as file:
         file.seek(position)
-        while len(head := file.read(_HEAD.size)) == _HEAD.size:
-            length, crc = _HEAD.unpack(head)
-            body = file.read(length)
-            if len(body) < length or zlib.crc32(body) != crc:
-                break
+        while (body := _next_frame(file)) is not None:
             count += 1
-            position += _HEAD.size + length
+            position += _HEAD.size + len(body)
     return count, position
 
 

@@ -49,6 +49,7 @@ def serve(settings: Settings, record: Path | None = None) -> None:
         def capture_signals(self) -> Iterator[None]:
             yield
 
+    from ingest.errors import OpsmendError
     from opsmend.api.app import create_app
     from opsmend.api.security import ApiConfig
     from opsmend.port_store import StorePort
@@ -68,6 +69,8 @@ def serve(settings: Settings, record: Path | None = None) -> None:
             server.should_exit = True
 
         service.on_failure = stop_serving
+        if service.failed is not None:  # it was quicker than we were
+            stop_serving()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop_serving)
         service.tell_address(url)
@@ -75,6 +78,8 @@ def serve(settings: Settings, record: Path | None = None) -> None:
         server.run(sockets=[listening])
     finally:
         service.stop()
+    if isinstance(service.failed, OpsmendError):
+        raise service.failed
     if service.failed is not None:
         raise typer.Exit(1)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 import structlog
@@ -15,6 +15,7 @@ from ingest.transport import Consumer
 from ingest.types import DeadLetter, Record, Watermark
 from opsmend.journal import JournalWriter
 from opsmend.pipeline import Pipeline
+from opsmend.runners.poison import PoisonBudget, PoisonConfig
 from opsmend.store.queries import Queries
 from opsmend.store.records import Records, StepResult
 
@@ -32,13 +33,19 @@ class LocalRunnerConfig:
     history_seconds: float = 900.0
     store_retry_seconds: float = 1.0
     """Pause after the store refused a commit; the same batch is then tried again."""
+    poison: PoisonConfig = PoisonConfig()
 
 
 class LocalRunner:
     """Poll, step, commit; over and over until `stop`.
 
-    A batch whose commit fails is tried again unchanged: the pipeline has moved on in memory, so it is
-    the *result* that is kept and committed again, not the step that is repeated.
+    A batch whose commit fails because the store is away is tried again unchanged: the pipeline has moved on in
+    memory, so it is the *result* that is kept and committed again, not the step that is repeated.
+
+    A batch that a stage or the store can't digest is halved until the record that is to blame stands alone. That
+    one is *set aside*: it becomes a dead letter together with the next good result, or when there is nothing
+    more to read. Too many of them raise `PoisonFlood`, and those that are set aside by then are read again at
+    the next start.
     """
 
     def __init__(self, config: LocalRunnerConfig, consumer: Consumer, make_pipeline: Callable[[], Pipeline],
@@ -54,6 +61,9 @@ class LocalRunner:
         self._on_step = on_step
         self._stop = threading.Event()
         self._asked: deque[Callable[[Pipeline], None]] = deque()
+        self._uncommitted: list[Callable[[Pipeline], None]] = []
+        self._budget = PoisonBudget(config.poison)
+        self._aside: list[DeadLetter] = []
 
     def ask(self, change: Callable[[Pipeline], None]) -> None:
         """Have the pipeline's state changed between two batches, by the thread that owns it."""
@@ -62,9 +72,11 @@ class LocalRunner:
     def recover(self) -> None:
         """Restore state as of the stored watermark, and go on reading from there."""
         self._restore()
+        self._budget.restore(self._records.states())
         self._consumer.start(self._records.watermark())
 
     def _restore(self) -> None:
+        """The stored state again, and what people asked for since it was stored."""
         self.pipeline = self._make_pipeline()
         incidents = self._queries.incidents(state="open", limit=1000)
         newest = self._queries.newest_observation_ns()
@@ -72,6 +84,8 @@ class LocalRunner:
         self.pipeline.restore(
             self._records.states(), incidents=incidents, observations=self._queries.observations(start, newest),
             changes=self._queries.changes(start, newest + 3600 * 10**9))
+        for change in self._uncommitted:
+            change(self.pipeline)
 
     def run(self) -> None:
         """Blocks until `stop`. The consumer is closed on the way out."""
@@ -82,37 +96,65 @@ class LocalRunner:
             self._consumer.close()
 
     def turn(self) -> int:
-        """One poll; returns how many records it brought."""
+        """One poll; returns how many records it brought. Raises PoisonFlood."""
         while self._asked:
-            self._asked.popleft()(self.pipeline)
+            self._uncommitted.append(self._asked.popleft())
+            self._uncommitted[-1](self.pipeline)
         records = self._consumer.poll(self._config.max_rows, self._config.max_poll_ms)
         if not records:
+            self._commit_aside()
             return 0
         if self._journal is not None:
             self._journal.write(records)
         self._step_and_commit(records)
         return len(records)
 
-    def _step_and_commit(self, records: Sequence[Record]) -> None:
+    def _step_and_commit(self, records: Sequence[Record]) -> bool:
+        """False when the service is being stopped while the store is away: then nothing after it may be stored."""
         try:
-            result = self.pipeline.step(records)
+            result = self._with_aside(self.pipeline.step(records))
+            if not self._commit(result):
+                return False
         except Exception as error:
-            # A stage has a bug that some record triggers. Go back to the stored state and halve until the
-            # record stands alone; that one becomes a dead letter, the service and all other records go on.
-            log.error("pipeline.step_failed", records=len(records), error=repr(error), exc_info=len(records) == 1)
+            # A stage has a bug that some record triggers, or the store can't hold what came out. Go back to the
+            # stored state and halve until the record stands alone; the service and all other records go on.
+            log.error("runner.step_failed", records=len(records), error=repr(error), exc_info=len(records) == 1)
             self._restore()
-            if len(records) > 1:
-                half = len(records) // 2
-                self._step_and_commit(records[:half])
-                self._step_and_commit(records[half:])
-                return
-            result = _dead(records[0], error)
-        if self._commit(result):
-            self._consumer.commit(result.watermark)
-            if self._on_step is not None:
-                self._on_step(result)
+            if len(records) == 1:
+                self._aside.append(self._budget.spend(records[0], error))
+                return True
+            half = len(records) // 2
+            return self._step_and_commit(records[:half]) and self._step_and_commit(records[half:])
+        self._uncommitted.clear()
+        self._budget.good(len(records))
+        self._committed(result)
+        return True
+
+    def _with_aside(self, result: StepResult) -> StepResult:
+        """`result` with the records set aside before it, and the state of the budget."""
+        watermark, totals = result.watermark, Counter(result.totals)
+        for letter in self._aside:
+            watermark = watermark.merge(Watermark({(letter.topic, letter.partition): letter.offset + 1}))
+            totals.update(records=1, dead=1, bytes=len(letter.value))
+        return replace(
+            result, watermark=watermark, totals=totals, states={**result.states, **self._budget.snapshot()},
+            dead_letters=(*self._aside, *result.dead_letters))
+
+    def _commit_aside(self) -> None:
+        """Nothing more to read: what was set aside is stored without waiting for a good result."""
+        if self._aside:
+            result = self._with_aside(StepResult(watermark=Watermark({}), states={}))
+            if self._commit(result):
+                self._committed(result)
+
+    def _committed(self, result: StepResult) -> None:
+        self._aside.clear()
+        self._consumer.commit(result.watermark)
+        if self._on_step is not None:
+            self._on_step(result)
 
     def _commit(self, result: StepResult) -> bool:
+        """Store it, waiting for a store that is away; False if we are stopped meanwhile."""
         while True:
             try:
                 self._records.commit(result)
@@ -127,11 +169,3 @@ class LocalRunner:
 
     def stop(self) -> None:
         self._stop.set()
-
-
-def _dead(record: Record, error: Exception) -> StepResult:
-    letter = DeadLetter(topic=record.topic, partition=record.partition, offset=record.offset,
-                        timestamp_ms=record.timestamp_ms, reason="step_failed", detail=repr(error)[:500],
-                        value=record.value)
-    return StepResult(watermark=Watermark.of([record]), states={}, totals={"records": 1, "dead": 1},
-                      dead_letters=(letter,))

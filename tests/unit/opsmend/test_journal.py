@@ -38,3 +38,35 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     path.write_text("{}\n")
     with pytest.raises(JournalError, match="not a run journal"):
         list(read_polls(path))
+
+
+@pytest.mark.parametrize("cut", [1, 5, 20, 45])
+def test_a_frame_torn_by_a_kill_is_cut_off_before_more_is_written(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "run.journal"
+    writer = JournalWriter(path)
+    writer.write(records(0))
+    writer.write(records(1))
+    writer.close()
+    path.write_bytes(path.read_bytes()[:-cut])
+    again = JournalWriter(path)
+    again.write(records(1, 2))
+    again.write(records(3))
+    again.close()
+    assert list(read_polls(path)) == [records(0), records(1, 2), records(3)]
+
+
+def test_half_a_magic_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "run.journal"
+    path.write_bytes(b"OPSM")
+    writer = JournalWriter(path)
+    writer.write(records(0))
+    writer.close()
+    assert list(read_polls(path)) == [records(0)]
+
+
+def test_another_file_is_not_written_into(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("dear diary")
+    with pytest.raises(JournalError, match="not a run journal"):
+        JournalWriter(path)
+    assert path.read_text() == "dear diary"
