@@ -11,10 +11,11 @@ from typing import Annotated
 
 import typer
 
+from opsmend.commands.output import Json, set_quiet
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
                   help="opsmend: from telemetry to a verified repair.")
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="opsmend.toml; none: embedded, observe.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 EXIT_CONFIG = 2
 EXIT_DEPENDENCY = 3
@@ -51,13 +52,16 @@ def doctor(config: Config = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def wire(files: Annotated[list[Path] | None, typer.Argument(help="Captures, one JSON object a line.")] = None,
+def wire(files: Annotated[list[Path] | None, typer.Argument(help="Captures: one record a line.")] = None,
+         topic: Annotated[list[str] | None, typer.Option(help="Look at a topic of the transport instead.")] = None,
+         config: Config = None,
+         count: Annotated[int, typer.Option(help="Records to read of each topic.")] = 200,
          json_file: Annotated[Path | None, typer.Option("--json", help="Write the report there.")] = None,
          formats: Annotated[bool, typer.Option("--formats", help="List the known formats.")] = False) -> None:
-    """Which wire format, what came out, what was refused and why."""
+    """Which wire format, whose telemetry, what came out, what was refused and why."""
     from opsmend.commands.wire import run_wire
 
-    raise typer.Exit(run_wire(files or [], json_file, list_formats=formats))
+    raise typer.Exit(run_wire(files or [], json_file, list_formats=formats, topics=topic, config=config, count=count))
 
 
 @app.command()
@@ -78,17 +82,20 @@ def train(what: Annotated[str, typer.Argument(help="forecaster or rootcause")],
     run_training(what, out, seed)
 
 
+@app.callback()
+def _root(quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only.")] = False) -> None:
+    """opsmend: from telemetry to a verified repair."""
+    if quiet:
+        set_quiet()
+
+
 def _mount() -> None:
     """The command groups. Each is a small module without heavy imports."""
-    from opsmend.commands import actions, client, config, runbook
+    from opsmend.commands import actions, config, incidents, plans, repairs, runbook, runs
 
-    app.add_typer(client.incidents, name="incidents")
-    app.add_typer(client.plans, name="plans")
-    app.add_typer(client.runs, name="runs")
-    app.add_typer(client.repairs, name="repairs")
-    app.add_typer(actions.app, name="actions")
-    app.add_typer(runbook.app, name="runbook")
-    app.add_typer(config.app, name="config")
+    for name, group in (("incidents", incidents), ("plans", plans), ("runs", runs), ("repairs", repairs),
+                        ("actions", actions), ("runbook", runbook), ("config", config)):
+        app.add_typer(group.app, name=name)
     from opsmend.lab import cli as lab
 
     app.add_typer(lab.app, name="lab")

@@ -7,6 +7,7 @@ is not known is refused with its path, its line and the nearest valid name.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -223,15 +224,38 @@ def secret(value: str, env: str, file: str = "") -> str:
 
 def load(path: Path | None = None) -> Settings:
     """Settings from `path` (or none), the environment on top. Raises ConfigError."""
+    from opsmend.config_environment import unknown
     from opsmend.config_errors import explain, parse_toml
 
     document, text = ({}, "") if path is None else parse_toml(path)
+    if problems := unknown(os.environ, document, Settings):
+        raise ConfigError("\n".join(problems))
     from pydantic import ValidationError
 
     try:
-        return Settings(**document)
+        return Settings(**(document if path is None else anchored(document, path.absolute().parent)))
     except ValidationError as error:
         raise ConfigError(explain(error, path, text, Settings)) from error
+
+
+_PATHS: frozenset[tuple[str, ...]] = frozenset({
+    ("service", "data_dir"), ("repair", "actions_dir"), ("repair", "runbooks_dir"), ("llm", "gguf"),
+    ("ingest", "kafka", "security", "ca"), ("ingest", "kafka", "security", "cert"),
+    ("ingest", "kafka", "security", "key"), ("ingest", "kafka", "security", "password_file")})
+
+
+def anchored(document: Mapping[str, Any], directory: Path, at: tuple[str, ...] = ()) -> dict[str, Any]:
+    """`document` with its relative paths taken from where the file is, not from where somebody stands."""
+    found: dict[str, Any] = {}
+    for key, value in document.items():
+        here = (*at, key)
+        if isinstance(value, Mapping):
+            found[key] = anchored(value, directory, here)
+        elif here in _PATHS and isinstance(value, str) and value:
+            found[key] = str(directory / Path(value).expanduser())
+        else:
+            found[key] = value
+    return found
 
 
 def schema() -> dict[str, Any]:

@@ -57,19 +57,19 @@ def _valid_names(model: type[BaseModel], location: tuple[int | str, ...]) -> lis
         fields = {f.alias or name: f for name, f in current.model_fields.items()}
         if part not in fields:
             return []
-        current = _model_in(fields[part].annotation)
+        current = model_in(fields[part].annotation)
         if current is None:
             return []
     return [f.alias or name for name, f in current.model_fields.items()]
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def model_in(annotation: Any) -> type[BaseModel] | None:
     """The settings model inside `X`, `X | None` or `list[X]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) in (Union, UnionType, list):
         for inner in get_args(annotation):
-            if inner is not NoneType and (found := _model_in(inner)) is not None:
+            if inner is not NoneType and (found := model_in(inner)) is not None:
                 return found
     return None
 

@@ -1,0 +1,53 @@
+"""`opsmend eval WHAT --data DIR [--json FILE]`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from opsmend.config import ConfigError
+
+_SHOWN = ("AC@1", "AC@3", "Avg@5", "MRR", "ECE", "ms_per_case")
+
+
+def run_eval(what: str, data: Path, json_file: Path | None, split: str) -> int:
+    """Score, draw a table, write the report. Returns 1 where cases failed or there were none."""
+    if what != "rca":
+        raise ConfigError(f"eval: unknown '{what}'; known: rca")
+    if split not in ("", "dev", "test"):
+        raise ConfigError(f"eval: unknown split '{split}'; known: dev, test")
+    from opsmend.evaluate.rca import evaluate_rca
+
+    report = evaluate_rca(data, split=split)
+    if json_file is not None:
+        json_file.write_text(json.dumps(report, indent=2) + "\n")
+    _draw(report)
+    for failure in report["failures"]:
+        typer.echo(f"failed: {failure}", err=True)
+    return 1 if report["failed"] or not report["cases"] else 0
+
+
+def _draw(report: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{report['what']}: {report['cases']} cases ({report['split']}), {report['failed']} failed",
+                  title_justify="left")
+    table.add_column("method")
+    for name in _SHOWN:
+        table.add_column(name, justify="right")
+    for method, scores in report["methods"].items():
+        table.add_row(method, *(f"{scores[name]:.3f}" if name in scores else "" for name in _SHOWN))
+    groups = Table(title="AC@1 by group", title_justify="left")
+    groups.add_column("group")
+    groups.add_column("cases", justify="right")
+    for method in report["methods"]:
+        groups.add_column(method, justify="right")
+    for group, scores in report["groups"].items():
+        groups.add_row(group, f"{scores['cases']['n']:.0f}", *(f"{scores[m]['AC@1']:.2f}" for m in report["methods"]))
+    console = Console()
+    console.print(table)
+    console.print(groups)
