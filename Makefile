@@ -41,8 +41,10 @@ kafka:
 	mvn --batch-mode --quiet -f tests/kafka-pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.kafka/libs
 	@echo "export KAFKA_HOME=$(CURDIR)/.kafka"
 
+# kill -9, over and over: `make chaos N=200` kills the service 200 times in the middle of ingest.
+N ?= 6
 chaos: $(STAMP)
-	$(BIN)/python -m pytest tests/chaos
+	OPSMEND_CHAOS_KILLS=$(N) $(BIN)/python -m pytest tests/chaos
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
