@@ -71,7 +71,8 @@ class Queries:
             rows = c.execute(query).all()
             self._learn_keys(c)
         decoded = [msgspec.msgpack.decode(r.body, type=tuple[list[int], list[float]]) for r in rows]
-        wanted = sorted({i for ids, _ in decoded for i in ids if keep is None or keep(self._keys[i])})
+        there = {i for ids, _ in decoded for i in ids}  # `keep` is asked once per series, not once per point
+        wanted = sorted(i for i in there if keep is None or keep(self._keys[i]))
         column = {series_id: at for at, series_id in enumerate(wanted)}
         values = np.full((len(rows), len(wanted)), np.nan)
         for at, (ids, points) in enumerate(decoded):

@@ -1,43 +1,186 @@
 "use strict";
-// Live: any event marks the page dirty; at most one render is under way, at most four a second.
-const main = document.getElementById("main"), stale = document.getElementById("stale");
-let dirty = false, busy = false, heard = Date.now(), go = 0;
-const held = () => { const s = getSelection(); return s && !s.isCollapsed && main.contains(s.anchorNode); };
-const typing = () => /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName);
-async function render() {
-  if (busy || !dirty || document.hidden || held() || typing()) return;
-  busy = true; dirty = false;
-  try {
-    const answer = await fetch(location.href);
-    if (answer.ok) {
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      for (const list of main.querySelectorAll("ul.rows:hover, ul.rows:focus-within")) { // no row moves under a hand
-        const next = list.id && page.getElementById(list.id); if (!next) continue;
-        for (const row of [...list.children].reverse()) { const same = row.id && page.getElementById(row.id); if (same && same.parentNode === next) next.prepend(same); }
+// Live: an event, or the clock, marks the page as old; htmx fetches it again and idiomorph changes it in place.
+// At most one render is under way, and rendering takes at most about a third of the time.
+(() => {
+  const id = name => document.getElementById(name), stale = id("stale"), note = id("note");
+  const hand = { x: -1, y: -1, at: 0 };
+  let dirty = false, busy = false, timer = 0, cost = 40, heard = Date.now(), go = 0, renders = 0;
+  const stats = window.opsmend = { events: 0, get renders() { return renders; } };
+
+  const say = text => { note.textContent = text; clearTimeout(say.timer); say.timer = setTimeout(() => { note.textContent = ""; }, 6000); };
+  const typing = () => { const e = document.activeElement; return e && (/^(TEXTAREA|SELECT)$/.test(e.tagName) || (e.tagName === "INPUT" && !/^(checkbox|radio)$/.test(e.type))); };
+
+  // --- changing the page in place -----------------------------------------------------------------
+  // A list that somebody points at, or is in with the keyboard, keeps the order and the rows that it has.
+  function keepOrder(page) {
+    for (const list of document.querySelectorAll("#page ul.rows")) {
+      const next = list.id && page.querySelector("#" + list.id);
+      if (!next || !(list.matches(":focus-within") || pointed(list))) continue;
+      const rows = [...list.children].filter(row => row.id).map(row => {
+        const same = page.querySelector("#" + CSS.escape(row.id));
+        if (same && same.parentNode === next) return same;
+        if (same) same.remove();
+        const gone = row.cloneNode(true); // it left the list: it stays until the hand leaves, but does nothing
+        gone.classList.add("gone"); gone.querySelectorAll("form").forEach(f => f.remove());
+        return gone;
+      });
+      next.prepend(...rows);
+    }
+  }
+  const pointed = list => { const b = list.getBoundingClientRect(); return hand.x >= b.left && hand.x <= b.right && hand.y >= b.top && hand.y <= b.bottom; };
+  const selected = node => { const s = getSelection(); return s && !s.isCollapsed && (s.anchorNode === node || s.focusNode === node); };
+  const callbacks = {
+    beforeNodeMorphed: (old, next) => {
+      if (old.nodeType === 3) return !selected(old); // text that is being selected stays until it is let go
+      if (old.nodeType !== 1) return true;
+      if (old.hasAttribute("data-keep") && next.hasAttribute && next.hasAttribute("data-keep")) { old.setAttribute("aria-label", next.getAttribute("aria-label")); return false; }
+      if (old.tagName === "DETAILS" && old.classList.contains("tool") && old.open) return false;
+      return !(old.tagName === "INPUT" && old.type !== "hidden") && old.tagName !== "SELECT";
+    },
+    beforeNodeRemoved: node => { const s = getSelection(); return !(s && !s.isCollapsed && node.nodeType === 1 && s.anchorNode && node.contains(s.anchorNode) && node.closest && !node.matches("li.row, form")); },
+    beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),
+  };
+  htmx.defineExtension("live", {
+    isInlineSwap: style => style === "live",
+    handleSwap: (style, target, fragment) => {
+      if (style !== "live") return false;
+      const next = fragment.querySelector ? fragment.querySelector("#page") || fragment.firstElementChild : fragment;
+      if (!next) return false;
+      const focused = document.activeElement, row = focused && focused.closest("li.row"), inPlan = focused && focused.closest("#plan");
+      keepOrder(next);
+      Idiomorph.morph(target, next, { morphStyle: "outerHTML", ignoreActiveValue: true, restoreFocus: true, callbacks });
+      if (focused && focused !== document.body && !focused.isConnected) { // what had the focus is no more: its neighbour takes it
+        const again = row && id(row.id), link = again && again.querySelector("a.title");
+        (link || (inPlan && id("plan-title")) || id("main"))?.focus({ preventScroll: true });
       }
-      for (const id of ["main", "stats", "mode", "stop"]) Idiomorph.morph(document.getElementById(id), page.getElementById(id), { morphStyle: "outerHTML", ignoreActiveValue: true });
-    } else dirty = true;
-  } catch { dirty = true; }
-  busy = false;
-}
-setInterval(() => requestAnimationFrame(render), 250);
-const events = new EventSource("/events");
-const alive = () => { heard = Date.now(); stale.hidden = true; };
-events.onopen = () => { alive(); dirty = true; };
-events.addEventListener("heartbeat", () => { alive(); dirty = true; });
-for (const what of ["incident.opened", "incident.updated", "incident.split", "incident.merged", "incident.closed", "breach.predicted", "plan.proposed", "plan.approved", "plan.rejected", "plan.running", "plan.expired", "plan.blocked", "plan.done", "run.updated", "run.finished", "repairs.changed"]) events.addEventListener("io.opsmend." + what, () => { alive(); dirty = true; });
-setInterval(() => { if (Date.now() - heard > 25000 || events.readyState === 2) { stale.textContent = "No update since " + new Date(heard).toISOString().slice(11, 19) + " UTC"; stale.hidden = false; } }, 1000);
-document.getElementById("stop").addEventListener("submit", e => { if (!confirm("Stop or resume all repairs?")) e.preventDefault(); });
-const rows = () => [...main.querySelectorAll("[data-row]")];
-addEventListener("keydown", e => {
-  if (e.ctrlKey || e.metaKey || e.altKey || typing()) return;
-  const k = e.key, now = Date.now(), at = rows().findIndex(r => r.contains(document.activeElement));
-  if (k === "g") { go = now; return; }
-  if (now - go < 1500) { go = 0; const to = document.querySelector(`[data-go="${CSS.escape(k)}"]`); if (to) { to.click(); return; } }
-  if (k === "j" || k === "k") { const r = rows(), to = r[Math.max(0, Math.min(r.length - 1, at + (k === "j" ? 1 : -1)))]; to?.querySelector("a.title")?.focus(); }
-  if (k === "!") { document.querySelector("#stop button").click(); return; }
-  const scope = at >= 0 ? rows()[at] : main; // without a row in focus, only where there is no doubt which plan is meant
-  if (scope.querySelectorAll("form.decide").length !== 1) return;
-  if (k === "a") scope.querySelector("form.decide .go")?.click();
-  if (k === "r") scope.querySelector("form.decide .no")?.click();
-});
+      plans(); charts();
+      return [id("page")];
+    },
+  });
+
+  async function render() {
+    timer = 0;
+    if (busy || !dirty || document.hidden) return;
+    busy = true; dirty = false;
+    const begun = performance.now();
+    let failed = false;
+    const noteFailure = () => { failed = true; };
+    document.body.addEventListener("htmx:sendError", noteFailure); document.body.addEventListener("htmx:responseError", noteFailure);
+    try { await htmx.ajax("GET", location.pathname + location.search, { source: id("page"), target: "#page", swap: "live", select: "#page" }); }
+    catch { failed = true; }
+    document.body.removeEventListener("htmx:sendError", noteFailure); document.body.removeEventListener("htmx:responseError", noteFailure);
+    cost = 0.7 * cost + 0.3 * (performance.now() - begun);
+    busy = false;
+    if (failed) dirty = true; else { renders++; alive(); }
+    if (dirty) old(failed ? 1000 : 0);
+  }
+  function old(least = 0) { dirty = true; if (!timer && !busy) timer = setTimeout(render, Math.max(least, Math.min(2000, Math.max(60, 2 * cost)))); }
+  function now() { dirty = true; clearTimeout(timer); timer = 0; render(); }
+
+  // --- what tells that the page is old ------------------------------------------------------------
+  const alive = () => { heard = Date.now(); if (stale.textContent) stale.textContent = ""; };
+  const events = new EventSource("/events");
+  events.onopen = () => { alive(); old(); };
+  const types = ["incident.opened", "incident.updated", "incident.diagnosed", "incident.split", "incident.merged", "incident.closed", "breach.predicted", "plan.proposed", "plan.updated", "plan.approved", "plan.rejected", "plan.running", "plan.expired", "plan.blocked", "plan.done", "run.updated", "run.step", "run.finished", "outcome.recorded", "repairs.changed"];
+  for (const type of ["heartbeat", ...types.map(t => "io.opsmend." + t)]) events.addEventListener(type, () => { stats.events++; alive(); old(); });
+  setInterval(() => old(), 2000);
+  setInterval(() => { if (Date.now() - heard > 12000) stale.textContent = `Nothing heard since ${new Date(heard).toISOString().slice(11, 19)} UTC: this page is out of date`; }, 1000);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) now(); });
+  addEventListener("pointermove", e => { hand.x = e.clientX; hand.y = e.clientY; }, { passive: true });
+  document.documentElement.addEventListener("pointerleave", () => { hand.x = hand.y = -1; });
+  addEventListener("pageshow", () => old());
+
+  // --- what a person does -------------------------------------------------------------------------
+  document.body.addEventListener("htmx:confirm", e => {
+    if (!e.detail.question) return;
+    e.preventDefault();
+    const ask = id("ask"); if (ask.open) return;
+    id("ask-text").textContent = e.detail.question; ask.returnValue = "no";
+    ask.addEventListener("close", () => { if (ask.returnValue === "yes") e.detail.issueRequest(true); }, { once: true });
+    ask.showModal(); id("ask-yes").focus();
+  });
+  document.body.addEventListener("htmx:afterRequest", e => {
+    const how = e.detail.xhr, form = e.detail.elt;
+    if (e.detail.requestConfig?.verb !== "post") return;
+    if (e.detail.successful) {
+      form.closest("details.tool")?.removeAttribute("open");
+      const there = decodeURIComponent(how.getResponseHeader("x-opsmend-done") || "");
+      if (/\/(split|merge)$/.test(form.getAttribute("action")) && there) { location.assign(there); return; }
+    } else {
+      let why = how.status === 401 ? "This needs the token: give it under Policy." : "Not done: opsmend can't be reached.";
+      try { const body = JSON.parse(how.responseText); if (how.status !== 401) why = "Not done: " + body.detail; } catch { /* no problem document */ }
+      say(why);
+    }
+    now();
+  });
+  // A plan that has taken the place of another one a moment ago is not what the person has read.
+  const seen = new Map();
+  function plans() { for (const form of document.querySelectorAll("form.decide")) { const last = seen.get(form.dataset.incident); if (!last || last.hash !== form.dataset.hash) seen.set(form.dataset.incident, { hash: form.dataset.hash, at: last ? Date.now() : 0 }); } }
+  plans();
+  addEventListener("submit", e => {
+    const form = e.target.closest?.("form.decide"); if (!form) return;
+    const known = seen.get(form.dataset.incident);
+    if (known && Date.now() - known.at < 1200) { e.preventDefault(); e.stopImmediatePropagation(); say("The plan has just changed: read it, then decide again."); }
+  }, true);
+
+  const rows = () => [...document.querySelectorAll("#main li.row")].filter(r => r.querySelector("a.title"));
+  addEventListener("keydown", e => {
+    if (e.ctrlKey || e.metaKey || e.altKey || typing() || document.querySelector("dialog[open]")) return;
+    const key = e.key, all = rows(), at = all.findIndex(r => r.contains(document.activeElement));
+    const focus = r => { const a = r?.querySelector("a.title"); a?.focus(); a?.closest("li").scrollIntoView({ block: "nearest" }); };
+    if (Date.now() - go < 1500) { go = 0; const to = id("go-" + key); if (to) { e.preventDefault(); to.click(); return; } }
+    if (key === "g") { go = Date.now(); return; }
+    if (key === "j" || key === "k") focus(all[Math.max(0, Math.min(all.length - 1, at < 0 ? 0 : at + (key === "j" ? 1 : -1)))]);
+    else if (/^[1-9]$/.test(key)) focus(all[+key - 1]);
+    else if (key === "!") id("stop-button").click();
+    else if (key === "?") id("help").showModal();
+    else if (key === "x") id("close-button")?.click();
+    else if (key === "s" || key === "m") { const tool = id(key === "s" ? "split" : "merge"); if (tool) { e.preventDefault(); tool.open = !tool.open; (tool.open ? tool.querySelector("input") : tool.querySelector("summary")).focus(); } }
+    else if (key === "Escape") { const tool = document.querySelector("details.tool[open]"); if (tool) { tool.open = false; tool.querySelector("summary").focus(); } }
+    else if (key === "a" || key === "r") decide(key, at >= 0 ? all[at] : id("main"), at);
+  });
+  function decide(key, scope, at) {
+    const forms = scope.querySelectorAll("form.decide");
+    if (forms.length > 1) return say("More than one plan waits: choose a row with j and k first.");
+    if (!forms.length) return say(at >= 0 ? "No plan of this row waits for you." : "No plan waits for you here.");
+    const button = forms[0].querySelector(key === "a" ? ".go" : ".no");
+    if (button) button.click(); else say("Rejecting is done on the incident's page.");
+  }
+  id("help-button").addEventListener("click", () => id("help").showModal());
+
+  // --- charts: the series of an incident on one clock ----------------------------------------------
+  const drawn = new Map();
+  let asked = 0, newest = "";
+  const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  async function charts(force) {
+    const place = document.querySelector("[data-series]");
+    if (!place || !window.uPlot || (!force && Date.now() - asked < 900)) return;
+    asked = Date.now();
+    let body, text;
+    try { const answer = await fetch(place.dataset.series); if (!answer.ok) return; text = await answer.text(); } catch { return; }
+    if (text === newest && !force) return;
+    newest = text; body = JSON.parse(text);
+    const of = new Map(body.series.map(s => [s.id, s]));
+    for (const [key, one] of drawn) if (!one.root.isConnected) { one.destroy(); drawn.delete(key); }
+    for (const box of document.querySelectorAll("[data-plot]")) { const line = of.get(box.dataset.plot); if (line && body.t.length > 1) draw(box, line, body, force); }
+  }
+  function draw(box, line, body, force) {
+    const data = [body.t, line.values], known = drawn.get(box.dataset.plot);
+    if (known && !force && known.root.isConnected) { known.lo = line.lo; known.hi = line.hi; known.marks = body.marks; known.from = body.start; known.to = body.end; known.setData(data); return; }
+    known?.destroy();
+    const width = box.clientWidth, height = box.clientHeight || 44;
+    const stroke = line.quiet ? colour("--soft") : colour(document.querySelector("#charts .spark.warning") || box.dataset.tone === "warning" ? "--warn-fill" : "--crit-fill");
+    if (box.querySelector(".spark.warning")) box.dataset.tone = "warning";
+    const plot = new uPlot({
+      width, height, padding: [3, 0, 3, 0], legend: { show: false }, cursor: { y: false, sync: { key: "clock" }, drag: { x: false, y: false }, points: { size: 6 } },
+      scales: { x: { time: true, range: (u, lo, hi) => [u.from ?? lo, u.to ?? hi] }, y: { range: u => [u.lo ?? line.lo, u.hi ?? line.hi] } },
+      axes: [{ show: false }, { show: false }], series: [{}, { stroke: line.quiet ? colour("--soft") : stroke, width: 1.5, points: { show: false }, spanGaps: true }],
+      hooks: { draw: [u => { for (const m of u.marks || []) { const x = Math.round(u.valToPos(m.t, "x", true)); u.ctx.save(); u.ctx.strokeStyle = colour(m.kind === "repair" ? "--ok" : "--ink"); u.ctx.setLineDash(m.kind === "repair" ? [1, 4] : [4, 4]); u.ctx.beginPath(); u.ctx.moveTo(x, u.bbox.top); u.ctx.lineTo(x, u.bbox.top + u.bbox.height); u.ctx.stroke(); u.ctx.restore(); } }] },
+    }, data, (u, init) => { box.replaceChildren(u.root); u.marks = body.marks; u.from = body.start; u.to = body.end; u.lo = line.lo; u.hi = line.hi; init(); });
+    drawn.set(box.dataset.plot, plot);
+  }
+  charts(true);
+  let sizing = 0;
+  addEventListener("resize", () => { clearTimeout(sizing); sizing = setTimeout(() => charts(true), 150); });
+  matchMedia("(prefers-color-scheme:dark)").addEventListener("change", () => charts(true));
+})();

@@ -1,0 +1,154 @@
+"""The page of one incident: what happened, what it is, how it spread, what can be done, and how that went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detect.types import Incident
+from opsmend.dashboard.charts import charts
+from opsmend.dashboard.layout import place
+from opsmend.dashboard.progress import VERDICTS, progress
+from opsmend.dashboard.reading import Reading
+from opsmend.dashboard.runs import run_view
+from opsmend.dashboard.words import NS, kind_words, likely, minute, plural, share, span
+from remediate.types import Plan, Run
+from rootcause.types import Diagnosis, ServiceGraph
+
+_SHOWN = 12
+
+
+def incident_view(reading: Reading, incident: Incident) -> dict[str, Any]:
+    """Everything that the template incident.html shows."""
+    diagnosis = reading.diagnosis(incident)
+    plans = list(reading.port.plans(incident_id=incident.id))
+    runs = list(reading.port.runs(incident_id=incident.id, limit=20))
+    outcome = reading.port.outcome(runs[0].id) if runs else None
+    how = progress(incident, diagnosis, plans, runs[0] if runs else None, outcome, reading.now_ns,
+                   stopped=reading.control.stopped)
+    plan = how.plan or next((p for p in plans if p.state in ("running", "approved")), plans[0] if plans else None)
+    others = [i for i in reading.port.incidents(state="open", limit=50).items if i.id != incident.id]
+    end = reading.now_ns if incident.state == "open" else incident.closed_ns or incident.updated_ns
+    return {"i": incident, "d": diagnosis, "progress": how, "story": story(incident, diagnosis, plan, runs, reading),
+            "lasted": span((end - incident.first_signal_ns) / NS), "g": spread(reading, incident, diagnosis),
+            "plan": plan, "facts": plan_facts(plan, incident, reading.graph) if plan else [],
+            "earlier": [p for p in plans if plan is None or p.id != plan.id], "others": others,
+            "runs": [run_view(r, reading.port.outcome(r.id), reading.port.plan(r.plan_id)) for r in runs],
+            "charts": charts(reading, incident, diagnosis), "alerts": alerts(incident, diagnosis),
+            "again": _again(reading, incident)}
+
+
+# the story ----------------------------------------------------------------------------------------
+def story(incident: Incident, diagnosis: Diagnosis | None, plan: Plan | None, runs: list[Run],
+          reading: Reading) -> list[dict[str, Any]]:
+    """Six stations: {at, word, said, mark}; `at` 0 has not come yet."""
+    first = min(incident.signals, key=lambda s: s.start_ns, default=None)
+    sign = f"{first.service}: {first.evidence[0].text if first.evidence else kind_words(first.kind)}" if first else ""
+    count = sum(s.count for s in incident.signals)
+    out = [_station(incident.first_signal_ns, "first sign", sign, "done"),
+           _station(incident.opened_ns, "incident",
+                    f"{plural(count, 'alert')} folded into {len(incident.signals)}", "done")]
+    if diagnosis is None:
+        out.append(_station(0, "diagnosis", "looking", "on"))
+    elif diagnosis.cannot_tell:
+        said = ", ".join(f"{s.service} {likely(s.probability)}" for s in diagnosis.suspects[:2]) or "nothing stands out"
+        out.append(_station(diagnosis.ts_ns, "diagnosis", f"cannot tell: {said}", "on"))
+    else:
+        top = diagnosis.suspects[0]
+        out.append(_station(diagnosis.ts_ns, "diagnosis", f"{top.service} {likely(top.probability)}", "done"))
+    out.append(_plan_station(plan, runs, incident))
+    run = runs[0] if runs else None
+    if run is None:
+        return [*out, _station(0, "repair", "", ""), _station(0, "verified", "", "")]
+    repaired = "on" if run.state == "running" else "bad" if run.state in ("failed", "cancelled") else "done"
+    did = next((s.effect or s.error for s in reversed(run.steps) if s.effect or s.error), run.state)
+    out.append(_station(run.started_ns, "repair", did[:120], repaired))
+    if run.verdict is None:
+        return [*out, _station(0, "verified", "watching" if run.state == "verifying" else "",
+                               "on" if run.state == "verifying" else "")]
+    mark = "done" if run.verdict == "fixed" else "bad"
+    return [*out, _station(run.ended_ns, "verified", VERDICTS[run.verdict], mark)]
+
+
+def _plan_station(plan: Plan | None, runs: list[Run], incident: Incident) -> dict[str, Any]:
+    if plan is None:
+        return _station(0, "plan", "none yet" if incident.state == "open" else "none was needed", "")
+    by = f" by {plan.decided_by}" if plan.decided_by else ""
+    if plan.state == "proposed":
+        until = f", expires {minute(plan.expires_ns)}" if plan.expires_ns else ""
+        return _station(plan.created_ns, "plan", f"waits for approval{until}", "on")
+    if plan.state in ("rejected", "expired", "blocked"):
+        return _station(plan.created_ns, "plan", f"{plan.state}{by}", "bad")
+    return _station(plan.created_ns, "plan", f"approved{by}" if by else "all gates passed", "done")
+
+
+def _station(at: int, word: str, said: str, mark: str) -> dict[str, Any]:
+    return {"at": at, "word": word, "said": said, "mark": mark}
+
+
+# how it spread ------------------------------------------------------------------------------------
+def spread(reading: Reading, incident: Incident, diagnosis: Diagnosis | None) -> dict[str, Any]:
+    """The part of the service graph that matters, with arrows from callee to caller where the trouble went up."""
+    graph = reading.graph
+    onset: dict[str, int] = {}
+    worst: dict[str, float] = {}
+    for s in incident.signals:
+        onset[s.service] = min(onset.get(s.service, s.start_ns), s.start_ns)
+        if s.kind == "error_ratio" and not s.peer and s.value is not None:
+            worst[s.service] = max(worst.get(s.service, 0.0), s.value)
+    suspects = [s.service for s in (diagnosis.suspects if diagnosis else ()) if s.probability >= 0.05]
+    core = [*onset, *(s for s in suspects if s not in onset)]
+    near = sorted({n for s in core for n in (*graph.callers(s), *graph.callees(s))} - set(core))
+    shown = [*core, *near][:_SHOWN]
+    part = ServiceGraph(tuple(sorted(shown)),
+                        frozenset(e for e in graph.edges if e[0] in shown and e[1] in shown), graph.external)
+    hit = {"critical": "critical"}.get(incident.severity, "warning")
+    states = {s.name: ("ok" if s.state in ("critical", "warning") else s.state) for s in reading.services}
+    placed = place(part, {**states, **dict.fromkeys(onset, hit)}, step_x=128, step_y=64)
+    top = suspects[0] if suspects and diagnosis is not None and not diagnosis.cannot_tell else ""
+    for node in placed["nodes"]:
+        name = node["name"]
+        node["is_suspect"] = name == top
+        node["said"] = share(worst[name]) if name in worst else ""
+    for line in placed["lines"]:
+        caller, callee = line["a"], line["b"]
+        line["after"] = ""
+        line["spread"] = caller in onset and callee in onset and (onset[callee] <= onset[caller] or callee == top)
+        if line["spread"] and onset[caller] > onset[callee]:
+            line["after"] = f"+{span((onset[caller] - onset[callee]) / NS)}"
+    return placed
+
+
+# the plan -----------------------------------------------------------------------------------------
+def plan_facts(plan: Plan, incident: Incident, graph: ServiceGraph) -> list[tuple[str, str]]:
+    """(word, sentence): what it touches, its risk, what is expected, and what happens if that does not come."""
+    callers = graph.callers(plan.target)
+    felt = f"; its callers {', '.join(callers[:3])} may notice" if callers else ""
+    undo = "what was there is captured first and can be put back" if plan.is_reversible else "it cannot be undone"
+    fails = ("what was there is put back, people are told" if plan.is_reversible
+             else "nothing is tried again by itself, people are told")
+    worst = max((s for s in incident.signals if s.usual is not None and s.value is not None and not s.peer),
+                key=lambda s: s.score, default=None)
+    expected = "every signal of the incident back in its usual range"
+    if worst is not None and worst.kind == "error_ratio":
+        expected = f"errors of {worst.service} back to {share(worst.usual or 0.0)} from {share(worst.value or 0.0)}"
+    elif worst is not None and worst.kind in ("process.down", "hang"):
+        expected = f"{worst.service} is up and answers"
+    trials = (f"worked {plan.prior_successes} of {plural(plan.prior_trials, 'time')} here" if plan.prior_trials
+              else "never tried here on this fault")
+    return [("touches", f"1 service, {plan.target}{felt}"), ("risk", f"{plan.risk}: {undo}"),
+            ("record", trials), ("expected", expected), ("if not", fails)]
+
+
+def alerts(incident: Incident, diagnosis: Diagnosis | None) -> list[dict[str, Any]]:
+    """The folded alerts by their beginning, each with why it belongs."""
+    why = {m.signal_id: m.why for m in incident.members}
+    return [{"id": s.id, "what": kind_words(s.kind), "detail": s.series or s.template_id, "service": s.service,
+             "peer": s.peer, "count": s.count, "at": s.start_ns, "is_open": s.is_open, "kind": s.kind,
+             "why": why.get(s.id, "not recorded"), "text": s.evidence[0].text if s.evidence else ""}
+            for s in sorted(incident.signals, key=lambda s: (s.start_ns, s.id))]
+
+
+def _again(reading: Reading, incident: Incident) -> list[Incident]:
+    """Earlier incidents of the same fingerprint, newest first."""
+    found = reading.memory.held(("closed",), 5.0, lambda: reading.port.incidents(state="closed", limit=100).items)
+    return [i for i in found if i.fingerprint == incident.fingerprint and i.id != incident.id][:3]

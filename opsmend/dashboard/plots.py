@@ -1,0 +1,121 @@
+"""Lines and bands as SVG paths, laid out on the server, and the series behind the charts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detect.indicators import indicator_of
+from detect.types import Breach
+from ingest.types import SeriesKey
+
+Floats = NDArray[np.float64]
+_LEAST_ROOM = {"errors": 0.05, "up": 0.6, "responsive": 0.6, "latency": 0.1}
+
+
+def room(key: SeriesKey, values: Floats) -> tuple[float, float]:
+    """(low, high) of the vertical scale. A quiet series must look quiet: there is always a quarter of the usual
+    value around it, and never less than what would matter for its kind."""
+    present = values[np.isfinite(values)]
+    if not len(present):
+        return 0.0, 1.0
+    middle = float(np.median(present))
+    around = max(abs(middle) * 0.25, _LEAST_ROOM.get(indicator_of(key), 0.0), 1e-9)
+    low, high = min(float(present.min()), middle - around), max(float(present.max()), middle + around)
+    return (max(low, 0.0) if float(present.min()) >= 0 else low), high
+
+
+def thin(values: Floats, most: int) -> Floats:
+    """At most `most` values: of each stretch the one that is furthest from the whole's median, so peaks stay."""
+    if len(values) <= most:
+        return values
+    edges = np.linspace(0, len(values), most + 1).astype(int)
+    middle = float(np.nanmedian(values)) if np.isfinite(values).any() else 0.0
+    out = np.full(most, np.nan)
+    for at in range(most):
+        stretch = values[edges[at]:edges[at + 1]]
+        stretch = stretch[np.isfinite(stretch)]
+        if len(stretch):
+            out[at] = stretch[int(np.argmax(np.abs(stretch - middle)))]
+    return out
+
+
+def path(values: Floats, low: float, high: float, width: float, height: float) -> str:
+    """An SVG path, "" for fewer than two points. A gap in the series is a gap in the line up to a tenth of it."""
+    at = np.flatnonzero(np.isfinite(values))
+    if len(at) < 2:
+        return ""
+    xs = at / (len(values) - 1) * width
+    ys = height - 2 - (values[at] - low) / (high - low or 1.0) * (height - 4)
+    out, longest = [], max(3, len(values) // 10)
+    for i, (x, y) in enumerate(zip(xs.tolist(), ys.tolist(), strict=True)):
+        out.append(f"{'M' if i == 0 or at[i] - at[i - 1] > longest else 'L'}{x:.0f} {y:.1f}")
+    return "".join(out)
+
+
+def spark(key: SeriesKey, values: Floats, width: int = 120, height: int = 28) -> str:
+    """A small line without axes."""
+    drawn = thin(values, width // 2)
+    return path(drawn, *room(key, values), width, height)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A breach as a drawing of `width` x `height`: past line, median, band, limit, crossing interval on the limit."""
+
+    past: str
+    middle: str
+    band: str
+    limit_y: float
+    low_x: float
+    high_x: float
+    now_x: float
+    width: int = 330
+    height: int = 84
+
+
+def forecast(times_ns: NDArray[np.int64], values: Floats, breach: Breach, now_ns: int, *, width: int = 330,
+             height: int = 84) -> Forecast:
+    """`times_ns` and `values` are the past; the right edge is the late end of the crossing interval."""
+    end = max(breach.eta_high_ns, now_ns + 10**9)
+    start = int(times_ns[0]) if len(times_ns) else now_ns - (end - now_ns)
+    start = max(start, now_ns - 2 * (end - now_ns))  # the forecast keeps at least a third of the width
+    past = (times_ns >= start) & np.isfinite(values)
+    times, values = times_ns[past], values[past]
+    every = np.concatenate([values, [breach.limit, breach.current]])
+    low, high = float(every.min()), float(every.max())
+    pad = (high - low or 1.0) * 0.12
+    low, high = low - pad, high + pad
+
+    def x(ts_ns: float) -> float:
+        return round(min(max((ts_ns - start) / (end - start), 0.0), 1.0) * width, 1)
+
+    def y(value: float) -> float:
+        return round(height - (value - low) / (high - low) * height, 1)
+
+    step = max(1, len(times) // 110)
+    points = list(zip(times.tolist()[::step], values.tolist()[::step], strict=True))
+    line = "".join(f"{'L' if i else 'M'}{x(t)} {y(v)}" for i, (t, v) in enumerate(points)) if len(points) > 1 else ""
+    at = f"M{x(now_ns)} {y(breach.current)}"
+    top = y(breach.limit)
+    first, last = x(max(breach.eta_low_ns, now_ns)), x(breach.eta_high_ns)
+    return Forecast(line, f"{at}L{x(breach.eta_ns)} {top}", f"{at}L{first} {top}L{last} {top}Z", top, first, last,
+                    x(now_ns), width, height)
+
+
+def as_json(times_ns: NDArray[np.int64], columns: Sequence[tuple[dict[str, Any], SeriesKey, Floats]],
+            most: int = 300) -> dict[str, Any]:
+    """What the charts draw: {t: seconds, series: [{..., lo, hi, values}]}; NaN is null, at most `most` points."""
+    count = min(most, len(times_ns))
+    edges = np.linspace(0, len(times_ns) - 1, count).astype(int) if count else np.zeros(0, int)
+    out = []
+    for head, key, values in columns:
+        low, high = room(key, values)
+        drawn = thin(values, count)
+        out.append({**head, "lo": low, "hi": high,
+                    "values": [float(f"{v:.5g}") if np.isfinite(v) else None for v in drawn.tolist()]})
+    return {"t": (times_ns[edges] / 1e9).round(2).tolist(), "series": out}
