@@ -23,7 +23,8 @@ def physical_prior(case: CaseWindow, incident: Incident, p: NDArray[np.float64],
     at = {service: i for i, service in enumerate(case.services)}
     open_kinds: dict[str, set[str]] = {}
     for signal in incident.signals:
-        if not signal.peer and signal.service in at:
+        # What is over is no sign of what is wrong now: an incident may outlive its first fault.
+        if signal.is_open and not signal.peer and signal.service in at:
             open_kinds.setdefault(signal.service, set()).add(signal.kind)
     changed = {c.service for c in case.changes if c.kind in CAUSES and c.actor != "opsmend"
                and -10e9 <= incident.first_signal_ns - c.ts_ns <= 120e9}

@@ -21,6 +21,9 @@ from detect.types import NAMESPACE, Incident, Membership, Signal
 
 _FAR = 1e6
 _STRONG = 0.5
+_LEVELS = frozenset({"metric_anomaly", "memory", "traffic", "breach", "log_template"})
+"""Kinds that may stay for good once something has happened (memory that is not given back, a new level of
+load). They open an incident and belong to it, but do not keep one open in which something else was wrong."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class ConvergenceConfig:
     """What one hop in the call graph costs, in units of eps."""
     max_hops: int = 4
     join_seconds: float = 120.0
-    """A new signal next to an open incident joins it within this time of its last change."""
+    """A new signal next to an open incident joins it within this time of the last onset in it."""
     close_seconds: float = 10.0
     """An incident closes when all its signals have been closed this long."""
     max_signals: int = 5_000
@@ -74,6 +77,8 @@ class Convergence:
             incident_id = self._of.get(signal.id, "")
             if incident_id in self._cases:
                 news.setdefault(incident_id, {})[signal.id] = signal
+            elif not signal.is_open:
+                self._of.pop(signal.id, None)
         touched = set(news)
         for incident_id, changed in news.items():
             self._replace(incident_id, changed)
@@ -129,7 +134,8 @@ class Convergence:
         neighbours = _neighbours(calls)
         for incident_id, case in sorted(self._cases.items()):
             incident = case.incident
-            if now_ns - incident.updated_ns > self._c.join_seconds * 1e9 or not _is_alive(incident):
+            last_onset_ns = max(s.start_ns for s in incident.signals)
+            if now_ns - last_onset_ns > self._c.join_seconds * 1e9 or not _is_alive(incident):
                 continue
             around = set(incident.services) | {n for s in incident.services for n in neighbours.get(s, ())}
             if any(s.service in around or s.peer in incident.services for s in loose):
@@ -195,7 +201,8 @@ class Convergence:
         for incident_id, incident in out.items():
             del self._cases[incident_id]
             for signal in incident.signals:
-                self._of.pop(signal.id, None)
+                if signal.id not in self._signals:  # one that is still open must not open the next incident
+                    self._of.pop(signal.id, None)
         return out
 
     def close(self, incident_id: str) -> None:
@@ -249,8 +256,10 @@ def _distances(signals: Sequence[Signal], calls: frozenset[tuple[str, str]],
 
 
 def _is_alive(incident: Incident) -> bool:
-    """Weak signals alone open no incident, and keep none open."""
-    return any(s.is_open and s.score >= _STRONG for s in incident.signals)
+    """Weak signals alone open no incident, and keep none open; see also _LEVELS."""
+    strong = [s for s in incident.signals if s.score >= _STRONG]
+    telling = [s for s in strong if s.kind not in _LEVELS]
+    return any(s.is_open for s in telling or strong)
 
 
 def _neighbours(calls: frozenset[tuple[str, str]]) -> dict[str, set[str]]:

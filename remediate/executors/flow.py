@@ -75,6 +75,8 @@ def _steps(call: Call, work: Workshop, given: RunInput, steps: list[str], verdic
 def _verified(call: Call, work: Workshop, given: RunInput, done: list[tuple[str, Prepared]]) -> Ending:
     if not done:
         return Ending("cannot_tell", "no step had anything to do")
+    if all(given.runbook.steps[step_id].action == "notify" for step_id, _ in done):
+        return Ending("cannot_tell", "people were told; nothing was repaired")
     acted_ns = call("acted", lambda w, g: w.acted_ns(), work, given)
     verdict, why, before, after = call("verify", lambda w, g, at: w.settle_and_judge(g, at), work, given, acted_ns)
     undone = verdict == "not_fixed" and _undone(call, work, given, done)
