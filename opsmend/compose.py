@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 
+import sqlalchemy as sa
+
 from detect.stage import DetectionConfig
 from ingest.decode import DecoderConfig
 from ingest.transports.config import TransportConfig
 from opsmend.config import Settings, secret
+from opsmend.outlet import Receiver
 from opsmend.pipeline import PipelineConfig
 from remediate.actions.base import Endpoints
 from remediate.gates import AllowRule, GateConfig
@@ -80,3 +83,15 @@ def verify_config(settings: Settings) -> VerifyConfig:
 def planner_config(settings: Settings) -> PlannerConfig:
     """What the planner may assume."""
     return PlannerConfig()
+
+
+def receivers(settings: Settings, engine: sa.Engine) -> list[Receiver]:
+    """Who gets events: the webhooks, and Kafka where that is the transport. Raises ConfigError."""
+    from opsmend.outlet_topics import TopicReceiver
+    from opsmend.outlet_webhook import WebhookReceiver
+
+    tenant = settings.service.tenant
+    found: list[Receiver] = [WebhookReceiver(h.url, secret("", h.secret_env), h.types, tenant) for h in settings.webhooks]
+    if settings.outlet.topics and settings.ingest.transport != "embedded":
+        found.append(TopicReceiver(transport_config(settings), engine, tenant))
+    return found

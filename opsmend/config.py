@@ -6,15 +6,20 @@ is not known is refused with its path, its line and the nearest valid name.
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ingest.errors import OpsmendError
+
+OUR_TOPICS = ("opsmend.incidents", "opsmend.outcomes", "opsmend.dead-letters")
+"""What `[outlet] topics` writes to."""
 
 
 class ConfigError(OpsmendError):
@@ -63,6 +68,29 @@ class TopicSection(_Section):
     format: str = "auto"
     """`auto`, or one name of `opsmend wire --formats`."""
     kind: Literal["", "changes"] = ""
+
+    @field_validator("format")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        from ingest.wire.registry import FORMATS
+
+        if name != "auto" and name not in FORMATS:
+            near = difflib.get_close_matches(name, ["auto", *FORMATS], n=1, cutoff=0.0)
+            raise ValueError(f"no format '{name}'; did you mean '{near[0]}'?")
+        return name
+
+    @model_validator(mode="after")
+    def _is_not_ours(self) -> TopicSection:
+        if bool(self.name) == bool(self.pattern):
+            raise ValueError("a topic has a name or a pattern, one of them")
+        try:
+            ours = [t for t in OUR_TOPICS if t == self.name or re.fullmatch(self.pattern or "(?!)", t)]
+        except re.error as error:
+            raise ValueError(f"'{self.pattern}' is no regular expression: {error}") from error
+        if ours:
+            raise ValueError(f"this would read what opsmend itself writes to {ours[0]}, again and again; choose a "
+                             "narrower pattern")
+        return self
 
 
 class EntitySection(_Section):
@@ -163,9 +191,35 @@ class StoreSection(_Section):
 
 class HookSection(_Section):
     url: str
+    """Where to post events to, `http://` or `https://`."""
     secret_env: str = ""
+    """Environment variable with the Standard Webhooks secret (`whsec_...`); empty: not signed."""
     types: list[str] = []
-    """CloudEvents types to send; empty: all."""
+    """CloudEvents types to send; empty: all of `opsmend config schema`'s."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return url
+
+    @field_validator("types")
+    @classmethod
+    def _are_known(cls, types: list[str]) -> list[str]:
+        from opsmend.cloudevents import OUTCOME_TYPE, PUBLIC_TYPES
+
+        known = (*PUBLIC_TYPES, OUTCOME_TYPE)
+        for name in types:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+                raise ValueError(f"no event type '{name}'; did you mean '{near[0]}'?")
+        return types
+
+
+class OutletSection(_Section):
+    topics: bool = True
+    """Where the transport is Kafka: also write to opsmend.incidents, opsmend.outcomes and opsmend.dead-letters."""
 
 
 class Settings(BaseSettings):
@@ -185,6 +239,7 @@ class Settings(BaseSettings):
     llm: LlmSection | None = None
     store: StoreSection = StoreSection()
     webhooks: list[HookSection] = []
+    outlet: OutletSection = OutletSection()
 
     @classmethod
     def settings_customise_sources(

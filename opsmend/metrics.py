@@ -40,6 +40,7 @@ class ServiceMetrics:
             "opsmend_time_to_mend_seconds", "First sign to verified repair", buckets=_SECONDS, registry=r)
         self._llm_tokens = Counter("opsmend_llm_tokens", "Tokens", ["direction"], registry=r)
         self._llm_usd = Counter("opsmend_llm_cost_usd", "Money spent on models", registry=r)
+        self._deliveries = Counter("opsmend_outlet_events", "Events out", ["receiver", "outcome"], registry=r)
         self._seen_signals: set[str] = set()
         self._seen_incidents: set[str] = set()
 
@@ -90,6 +91,10 @@ class ServiceMetrics:
         self._llm_tokens.labels("input").inc(tokens_in)
         self._llm_tokens.labels("output").inc(tokens_out)
         self._llm_usd.inc(usd)
+
+    def delivery(self, receiver: str, outcome: str) -> None:
+        """Count an event that a webhook or the topics took, are asked again to take, or refused."""
+        self._deliveries.labels(receiver, outcome).inc()
 
 
 class StateCollector(Collector):

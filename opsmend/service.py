@@ -18,13 +18,22 @@ import structlog
 
 from ingest.errors import OpsmendError, TransportError
 from ingest.transports.registry import open_consumer, open_producer
-from opsmend.compose import endpoints, gate_config, pipeline_config, planner_config, transport_config, verify_config
+from opsmend.compose import (
+    endpoints,
+    gate_config,
+    pipeline_config,
+    planner_config,
+    receivers,
+    transport_config,
+    verify_config,
+)
 from opsmend.config import Settings, secret
 from opsmend.healing import Healer
 from opsmend.journal import JournalWriter
 from opsmend.metrics import ServiceMetrics, StateCollector
 from opsmend.models import planner_models
 from opsmend.observer import LiveObserver
+from opsmend.outlet import Outlet
 from opsmend.pipeline import Pipeline
 from opsmend.runners.local import LocalRunner, LocalRunnerConfig
 from opsmend.store.engine import open_engine
@@ -66,6 +75,7 @@ class Service:
         self.queries = Queries(self.engine)
         self.records = Records(self.engine, retention_seconds=s.service.retention_seconds)
         self.metrics = ServiceMetrics()
+        self.outlet = Outlet(self.engine, receivers(s, self.engine), on_result=self.metrics.delivery)
         transport = transport_config(s)
         self.consumer = open_consumer(transport)
         self.producer = open_producer(transport)
@@ -94,6 +104,7 @@ class Service:
             lag=lambda: dict(self.consumer.lag()), incidents=lambda: self.queries.incidents(state="open", limit=1000),
             state_entries=lambda: self.runner.pipeline.detection.state_entries(),
             evictions=lambda: self.runner.pipeline.detection.evictions(), now_ns=self.observer.now_ns))
+        self.outlet.start()
         self._thread = threading.Thread(target=self._run, name="runner", daemon=True)
         self._thread.start()
         recovered = self.repair.recover()
@@ -164,6 +175,7 @@ class Service:
         if self._thread is not None:
             self._thread.join(10)
         self.executor.close()
+        self.outlet.stop()
         self.producer.close()
         self.engine.dispose()
         if self._lock is not None:

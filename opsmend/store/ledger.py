@@ -108,7 +108,8 @@ class SqlLedger:
                 c.execute(t.runs.insert().values(id=run.id, **values))
             for step in run.steps:
                 _put_step(c, step)
-            kind = "io.opsmend.run.finished" if run.state == "finished" else "io.opsmend.run.updated"
+            has_ended = run.state in ("finished", "cancelled", "failed")
+            kind = "io.opsmend.run.finished" if has_ended else "io.opsmend.run.updated"
             add_event(c, kind, run.id, run.ended_ns or run.started_ns, run)
 
     def run(self, run_id: str) -> Run | None:

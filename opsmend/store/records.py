@@ -20,6 +20,8 @@ from opsmend.store.engine import reading
 from opsmend.store.outbox import add_event, trim_events
 from rootcause.types import Diagnosis
 
+REFUSED = "io.opsmend.records.refused"
+"""The event of a step's dead letters; its body lists their (topic, partition, offset)."""
 _NAMESPACE = uuid.UUID("6f1b7a0e-6a0c-5f6e-9b0e-0a4f0c1f4f10")
 
 
@@ -76,6 +78,9 @@ class Records:
                 fields = msgspec.structs.asdict(letter)
                 key = {k: fields.pop(k) for k in ("topic", "partition", "offset")}
                 _upsert(c, t.dead_letters, key, fields)
+            if step.dead_letters:
+                places = [(d.topic, d.partition, d.offset) for d in step.dead_letters]
+                add_event(c, REFUSED, "records", step.dead_letters[0].timestamp_ms * 1_000_000, places)
             for change in step.changes:
                 self._put_change(c, change)
             for incident in step.incidents:
@@ -140,7 +145,8 @@ class Records:
 
 
 def _put_incident(c: sa.Connection, incident: Incident) -> None:
-    existed = c.execute(sa.select(t.incidents.c.state).where(t.incidents.c.id == incident.id)).first()
+    existed = c.execute(sa.select(t.incidents.c.state, t.incidents.c.body)
+                        .where(t.incidents.c.id == incident.id)).first()
     _upsert(c, t.incidents, {"id": incident.id}, {
         "tenant": incident.tenant, "state": incident.state, "severity": incident.severity,
         "opened_ns": incident.opened_ns, "updated_ns": incident.updated_ns,
@@ -151,6 +157,12 @@ def _put_incident(c: sa.Connection, incident: Incident) -> None:
     elif incident.state != existed.state and incident.state != "open":
         what = incident.state
     add_event(c, f"io.opsmend.incident.{what}", incident.id, incident.updated_ns, incident)
+    forecasts = [s for s in incident.signals if s.breach is not None and s.is_open]
+    if forecasts:
+        known = {s.id for s in msgspec.json.decode(existed.body, type=Incident).signals} if existed else set()
+        for signal in forecasts:
+            if signal.id not in known:
+                add_event(c, "io.opsmend.breach.predicted", signal.id, signal.start_ns, signal)
 
 
 def _upsert(c: sa.Connection, table: sa.Table, key: dict[str, object], values: dict[str, object]) -> None:

@@ -126,3 +126,8 @@ events = sa.Table(  # outbox: server-sent events, webhooks and topics read from 
     sa.Column("body", sa.LargeBinary, nullable=False),
     sqlite_autoincrement=True,
 )
+outlet_cursors = sa.Table(  # how far each receiver of events has got
+    "outlet_cursors", metadata,
+    sa.Column("sink", sa.Text, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+)

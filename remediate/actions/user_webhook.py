@@ -104,14 +104,14 @@ def _signature(name: str, secret_env: str, key: str, content: bytes) -> dict[str
     now = datetime.now(UTC)
     headers = {"webhook-id": key, "webhook-timestamp": str(int(now.timestamp()))}
     if secret_env:
-        from standardwebhooks import Webhook
+        from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
         secret = os.environ.get(secret_env, "")
         try:
             if not secret:
                 raise ActionError(f"{name}: the environment variable {secret_env} is not set", reason="no_secret")
             headers["webhook-signature"] = Webhook(secret).sign(key, now, content.decode())
-        except (binascii.Error, ValueError, RuntimeError) as error:
+        except (binascii.Error, ValueError, EmptyWebhookSecretError) as error:
             raise ActionError(f"{name}: the secret in {secret_env} is not base64", reason="no_secret") from error
     return headers
 

@@ -15,12 +15,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from confluent_kafka.admin import AdminClient, ConfigResource
 
+from ingest.transports.config import TransportConfig
+from ingest.transports.registry import open_consumer, open_producer
+from ingest.types import Record, Watermark
+from opsmend.config import OUR_TOPICS
 from opsmend.lab.kafka import KafkaBroker, why_not
 from opsmend.lab.processes import free_port
 
@@ -188,10 +194,46 @@ def test_the_page_leads_to_a_verified_repair(reader: Reader) -> None:
     assert len({line.split()[0] for line in reader.log("actuator").splitlines()}) == 2  # a key for each run
     assert reader.checkout_answers() and actuator.poll() is None
 
+    topics_tell_what_happened(reader)
+
     assert "stopped" in reader.does("opsmend repairs stop")
     assert json.loads(httpx.get(f"{reader.url}/api/v1/repairs").text)["stopped"] is True
     reader.does("opsmend repairs resume")
     assert set(reader.did) == set(COMMANDS), "a command on the page is not tested"
+
+
+def topics_tell_what_happened(reader: Reader) -> None:
+    """`opsmend.incidents`, `opsmend.outcomes` and `opsmend.dead-letters` of this broker."""
+    config = TransportConfig(kind="kafka", bootstrap_servers=reader.env["KAFKA"])
+    producer = open_producer(config)
+    producer.send("logs", b"\xff\xfe\x00 no telemetry")
+    producer.flush()
+    producer.close()
+    consumer = open_consumer(replace(config, topics=OUR_TOPICS, group_id="looks-on"))
+    consumer.start(Watermark())
+    found: list[Record] = []
+    try:
+        reader.waits(lambda: found.extend(consumer.poll(1000, 500)) or {r.topic for r in found} == set(OUR_TOPICS), 30,
+                     "not all topics have something")
+    finally:
+        consumer.close()
+    incidents = [json.loads(r.value) for r in found if r.topic == "opsmend.incidents"]
+    assert {r.key for r in found if r.topic == "opsmend.incidents"} == {e["data"]["id"].encode() for e in incidents}
+    assert {"io.opsmend.incident.opened", "io.opsmend.incident.closed"} <= {e["type"] for e in incidents}
+    assert all(e["specversion"] == "1.0" for e in incidents)
+    outcomes = [json.loads(r.value)["data"] for r in found if r.topic == "opsmend.outcomes"]
+    assert [o["verdict"] for o in outcomes] == ["fixed", "fixed"]
+    (letter,) = [r for r in found if r.topic == "opsmend.dead-letters"]
+    assert letter.value == b"\xff\xfe\x00 no telemetry"
+    assert dict(letter.headers)["opsmend-topic"] == b"logs"
+    assert compacted(reader.env["KAFKA"])
+
+
+def compacted(bootstrap_servers: str) -> bool:
+    resource = ConfigResource(ConfigResource.Type.TOPIC, "opsmend.incidents")
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    (answer,) = admin.describe_configs([resource]).values()
+    return bool(answer.result(10)["cleanup.policy"].value == "compact")
 
 
 def finished(reader: Reader, count: int) -> dict[str, Any]:
