@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -17,11 +17,13 @@ from opsmend.api.problems import problem
 from opsmend.api.security import ApiConfig
 
 
-async def stream(port: ServicePort, start_seq: int, config: ApiConfig) -> AsyncIterator[ServerSentEvent]:
-    """All events after `start_seq`, then new ones as they come. Ends when the client leaves."""
+async def stream(port: ServicePort, start_seq: int, config: ApiConfig,
+                 is_closing: Callable[[], bool] = lambda: False) -> AsyncIterator[ServerSentEvent]:
+    """All events after `start_seq`, then new ones as they come. Ends when the client leaves or the server closes:
+    a stream that goes on would hold up the server's clean stop."""
     seq = start_seq
     yield ServerSentEvent(comment="opsmend", retry=2000)
-    while True:
+    while not is_closing():
         events = await run_in_threadpool(port.events_since, seq)
         for event in events:
             seq = event.seq
@@ -47,5 +49,6 @@ async def events_endpoint(request: Request) -> Response:
         # A named event, not a comment: the page shows that it is stale when these stop.
         return ServerSentEvent("{}", event="heartbeat")
 
-    return EventSourceResponse(stream(port, start, config), ping=int(max(1, config.heartbeat_seconds)),
+    is_closing: Callable[[], bool] = getattr(request.app.state, "is_closing", lambda: False)
+    return EventSourceResponse(stream(port, start, config, is_closing), ping=int(max(1, config.heartbeat_seconds)),
                                ping_message_factory=heartbeat)

@@ -62,12 +62,14 @@ def serve(settings: Settings, record: Path | None = None) -> None:
     service = Service(settings, journal=record)
     service.start()
     try:
-        app = create_app(StorePort(service), service.metrics.registry, ApiConfig(token=token))
+        hosts = (*ApiConfig().allowed_hosts, host.strip("[]"), *settings.service.allowed_hosts)
+        app = create_app(StorePort(service), service.metrics.registry, ApiConfig(token=token, allowed_hosts=hosts))
         server = _Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2))
 
         def stop_serving(*_: object) -> None:
             server.should_exit = True
 
+        app.state.is_closing = lambda: server.should_exit  # open event streams end with it
         service.on_failure = stop_serving
         if service.failed is not None:  # it was quicker than we were
             stop_serving()

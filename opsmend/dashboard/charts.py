@@ -28,6 +28,9 @@ def charts(reading: Reading, incident: Incident, diagnosis: Diagnosis | None) ->
     start = max(end - length, incident.first_signal_ns - 600 * NS)
     if start > incident.first_signal_ns - 30 * NS:  # long open: what came before must still be seen
         start = incident.first_signal_ns - 120 * NS
+    change = diagnosis.suspects[0].change if diagnosis and diagnosis.suspects else None
+    if change is not None and incident.first_signal_ns - change.ts_ns < 900 * NS:
+        start = min(start, change.ts_ns - 20 * NS)  # what is said to have caused it is on the clock
     onset = {(s.service, s.series, s.peer): s.start_ns for s in sorted(incident.signals, key=lambda s: -s.start_ns)
              if s.series and s.kind not in ("alert", "log_template")}
     broken = {s.service for s in incident.signals}

@@ -103,7 +103,7 @@ def spread(reading: Reading, incident: Incident, diagnosis: Diagnosis | None) ->
                         frozenset(e for e in graph.edges if e[0] in shown and e[1] in shown), graph.external)
     hit = {"critical": "critical"}.get(incident.severity, "warning")
     states = {s.name: ("ok" if s.state in ("critical", "warning") else s.state) for s in reading.services}
-    placed = place(part, {**states, **dict.fromkeys(onset, hit)}, step_x=128, step_y=64)
+    placed = place(part, {**states, **dict.fromkeys(onset, hit)}, step_x=100, step_y=60)
     top = suspects[0] if suspects and diagnosis is not None and not diagnosis.cannot_tell else ""
     for node in placed["nodes"]:
         name = node["name"]

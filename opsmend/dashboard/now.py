@@ -33,9 +33,9 @@ def now_view(reading: Reading) -> dict[str, Any]:
 def graph_view(reading: Reading, *, step_x: int = 0) -> dict[str, Any]:
     """The service graph with the state of each service; the likely cause of an open incident is marked."""
     states = {s.name: s.state for s in reading.services}
-    placed = place(reading.graph, states, step_x=step_x or 108)
+    placed = place(reading.graph, states, step_x=step_x or 92)
     suspects = {d.suspects[0].service for i in reading.port.incidents(state="open", limit=20).items
-                if (d := reading.diagnosis(i)) is not None and d.suspects and not d.cannot_tell}
+                if i.severity != "info" and (d := reading.diagnosis(i)) is not None and d.suspects and not d.cannot_tell}
     for node in placed["nodes"]:
         node["is_suspect"] = node["name"] in suspects
     return placed

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -30,6 +31,15 @@ _QUIET_SECONDS = 30.0
 THEMES = ("light", "dark")
 
 
+class _Static(StaticFiles):
+    """Kept by the browser, but asked for again each time: an upgrade is seen at once, the answer is mostly 304."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "no-cache"
+        return response
+
+
 def install(app: FastAPI) -> None:
     """Add the pages, the charts' data and the forms to the app."""
     templates = Jinja2Templates(_HERE / "templates")
@@ -38,7 +48,8 @@ def install(app: FastAPI) -> None:
         clock=words.clock, minute=words.minute, span=words.span, pct=words.share, likely=words.likely,
         num=words.number, kind=words.kind_words, plural=words.plural, iso=lambda ns: rfc3339(ns) or "")
     templates.env.globals.update(step_names=STEPS, alerts_words=alerts_words, change_words=words.change_words)
-    app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
+    app.add_middleware(GZipMiddleware, minimum_size=2000, compresslevel=5)  # leaves event streams alone
+    app.mount("/static", _Static(directory=_HERE / "static"), name="static")
     port: ServicePort = app.state.port
     memory = Memory()
 

@@ -14,17 +14,18 @@ from detect.types import Breach
 from ingest.types import SeriesKey
 
 Floats = NDArray[np.float64]
-_LEAST_ROOM = {"errors": 0.05, "up": 0.6, "responsive": 0.6, "latency": 0.1}
+_LEAST_ROOM = {"errors": 0.05, "up": 0.6, "responsive": 0.6, "latency": 0.1, "cpu": 0.2}
 
 
 def room(key: SeriesKey, values: Floats) -> tuple[float, float]:
-    """(low, high) of the vertical scale. A quiet series must look quiet: there is always a quarter of the usual
-    value around it, and never less than what would matter for its kind."""
+    """(low, high) of the vertical scale. A quiet series must look quiet: around the usual value there is always room
+    for a quarter of it, for eight times its own noise from point to point, and for what would matter to its kind."""
     present = values[np.isfinite(values)]
     if not len(present):
         return 0.0, 1.0
     middle = float(np.median(present))
-    around = max(abs(middle) * 0.25, _LEAST_ROOM.get(indicator_of(key), 0.0), 1e-9)
+    noise = float(np.median(np.abs(np.diff(present)))) if len(present) > 2 else 0.0
+    around = max(abs(middle) * 0.25, 8 * noise, _LEAST_ROOM.get(indicator_of(key), 0.0), 1e-9)
     low, high = min(float(present.min()), middle - around), max(float(present.max()), middle + around)
     return (max(low, 0.0) if float(present.min()) >= 0 else low), high
 

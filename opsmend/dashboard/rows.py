@@ -82,14 +82,14 @@ def _done(incident: Incident, run: Run | None, outcome: Outcome | None, plan: Pl
     """What was done about it, as a sentence without a subject."""
     if run is None:
         return f"ended by itself after {span((incident.updated_ns - incident.first_signal_ns) / NS)}"
-    did = "; ".join(s.effect for s in run.steps if s.effect and s.state == "done") or run.action
+    did = "; ".join(s.effect for s in run.steps if s.effect and s.state == "done" and "undo" not in s.step_id) or run.action
     said = [did[:160]]
     acted = max((s.ended_ns for s in run.steps), default=0)
     if run.verdict == "fixed":
         if run.ended_ns > acted > 0:
             said.append(f"verified over {span((run.ended_ns - acted) / NS)}")
     elif outcome is not None:
-        said.append(outcome.why[:160])
+        said.append(f"{'did not help' if outcome.verdict == 'not_fixed' else 'cannot tell'}: {outcome.why[:160]}")
         said.append("state restored" if outcome.undone else "")
         said.append("handed to people")
     approver = plan.decided_by if plan is not None else ""

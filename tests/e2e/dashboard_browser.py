@@ -36,8 +36,9 @@ def serve(port: ServicePort, config: ApiConfig | None = None) -> Iterator[str]:
     """The real ASGI app on a free port of localhost; the URL."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(port, config=config), log_level="warning", access_log=False,
-                                           timeout_graceful_shutdown=1))
+    app = create_app(port, config=config)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5))
+    app.state.is_closing = lambda: server.should_exit
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + 30
@@ -52,10 +53,13 @@ def serve(port: ServicePort, config: ApiConfig | None = None) -> Iterator[str]:
         listening.close()
 
 
-def watched(browser: Browser, **context: Any) -> tuple[Page, list[str]]:
+@contextlib.contextmanager
+def watched(browser: Browser, **context: Any) -> Iterator[tuple[Page, list[str]]]:
     """A page in a context of its own, and the list that its console errors and exceptions go to."""
-    page = browser.new_context(**context).new_page()
+    own = browser.new_context(**context)
+    page = own.new_page()
     troubles: list[str] = []
     page.on("console", lambda m: troubles.append(m.text) if m.type in ("error", "warning") else None)
     page.on("pageerror", lambda e: troubles.append(str(e)))
-    return page, troubles
+    yield page, troubles
+    own.close()

@@ -18,8 +18,8 @@ def read(url: str, what: str) -> Any:
 
 @pytest.mark.timeout(170)
 def test_an_incident_appears_is_approved_and_mended(browser: Browser, tmp_path: Path) -> None:
-    with running(tmp_path) as (url, shop):
-        page, troubles = watched(browser, viewport={"width": 1280, "height": 900})
+    with running(tmp_path) as (url, shop), watched(
+            browser, viewport={"width": 1280, "height": 900}) as (page, troubles):
         page.goto(url)
         expect(page.locator("h1")).to_contain_text("No open incident", timeout=20_000)
         page.evaluate("window.neverReloaded = true")
