@@ -14,9 +14,12 @@ sys.path.insert(0, str(Path(__file__).parent))  # dashboard_shop, dashboard_scen
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    """Headless Chromium from Debian. Skips, and says so, where there is none."""
+    """Headless Chromium from Debian. Skips, and says so, where there is none.
+
+    Of one module: as long as it is open its event loop runs in this thread, and tests that are coroutines could not.
+    """
     if not CHROMIUM:
         pytest.skip("NO CHROMIUM: the dashboard was NOT tested in a browser. Run: sh .ci/system-packages")
     from dashboard_browser import open_browser
