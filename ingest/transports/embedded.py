@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -46,6 +47,8 @@ class EmbeddedConsumer:
         self._config = config
         self._root = Path(config.data_dir)
         self._readers: dict[tuple[str, int], PartitionReader] = {}
+        self._ends: dict[tuple[str, int], PartitionWriter] = {}
+        self._ends_lock = threading.Lock()
         self._start: dict[tuple[str, int], int] = {}
         self._committed: dict[tuple[str, int], int] = {}
         self._is_paused = False
@@ -119,14 +122,21 @@ class EmbeddedConsumer:
 
     def lag(self) -> Mapping[str, int]:
         lag: dict[str, int] = {}
-        for (topic, partition), reader in self._readers.items():
-            writer = PartitionWriter(self._root / topic / str(partition), self._config.segment_bytes)
-            lag[topic] = lag.get(topic, 0) + max(0, writer.end_offset() - reader.offset)
-            writer.close()
+        with self._ends_lock:  # asked by those who show it, not by the thread that polls
+            for at, reader in list(self._readers.items()):
+                # Kept, because a new one would count all frames of the newest segment again.
+                if at not in self._ends:
+                    directory = self._root / at[0] / str(at[1])
+                    self._ends[at] = PartitionWriter(directory, self._config.segment_bytes)
+                lag[at[0]] = lag.get(at[0], 0) + max(0, self._ends[at].end_offset() - reader.offset)
         return lag
 
     def close(self) -> None:
         self._readers.clear()
+        with self._ends_lock:
+            for end in self._ends.values():
+                end.close()
+            self._ends.clear()
 
 
 class EmbeddedProducer:

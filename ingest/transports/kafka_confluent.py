@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from ingest.errors import TransportError
 from ingest.transports.config import TransportConfig
+from ingest.transports.kafka_errors import refused, require_bootstrap, too_large
 from ingest.types import Record, Watermark
 
+_NO_LOSS = {KafkaError._NO_OFFSET, KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS,
+            KafkaError.UNKNOWN_MEMBER_ID, KafkaError._WAIT_COORD, KafkaError._TRANSPORT, KafkaError._TIMED_OUT}
 _FATAL = {KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED,
           KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}
 
 
 def client_settings(config: TransportConfig) -> dict[str, Any]:
-    """What both clients of librdkafka need to reach and enter the cluster."""
+    """What both clients of librdkafka need to reach and enter the cluster. Raises TransportError if no cluster is
+    named."""
+    require_bootstrap(config)
     settings: dict[str, Any] = {"bootstrap.servers": config.bootstrap_servers, "security.protocol": config.protocol,
                                 "socket.connection.setup.timeout.ms": 5000, "log_level": 2}
     if config.mechanism:
@@ -35,9 +41,15 @@ def client_settings(config: TransportConfig) -> dict[str, Any]:
     return settings
 
 
-def _refused(config: TransportConfig, why: str) -> TransportError:
-    return TransportError(f"Kafka at {config.bootstrap_servers} ({config.protocol}): {why}. Check [ingest.kafka] "
-                          "bootstrap_servers and security.", is_transient=False)
+_Client = TypeVar("_Client", Consumer, Producer)
+
+
+def _make(client: type[_Client], config: TransportConfig, settings: dict[str, Any]) -> _Client:
+    """A client; a setting that librdkafka refuses (a CA file that is not there) is told as what it is."""
+    try:
+        return client({**client_settings(config), **settings})
+    except KafkaException as error:
+        raise refused(config, str(error.args[0].str())) from error
 
 
 class ConfluentConsumer:
@@ -45,18 +57,19 @@ class ConfluentConsumer:
 
     def __init__(self, config: TransportConfig) -> None:
         self._config = config
-        self._errors: list[KafkaError] = []
+        self._errors: deque[KafkaError] = deque(maxlen=20)
         self._at: dict[tuple[str, int], int] = {}
         self._assigned: dict[tuple[str, int], TopicPartition] = {}
         self._position: dict[tuple[str, int], int] = {}
+        self._lost: set[tuple[str, int]] = set()  # were ours, and may have been somebody else's since
         self._is_paused = False
         self._consumer: Any = None
 
     def start(self, at: Watermark) -> None:
         self._at = dict(at.next_offsets)
         session_ms = int(self._config.session_timeout_seconds * 1000)
-        self._consumer = Consumer({
-            **client_settings(self._config), "group.id": self._config.group_id, "enable.auto.commit": False,
+        self._consumer = _make(Consumer, self._config, {
+            "group.id": self._config.group_id, "enable.auto.commit": False,
             "enable.auto.offset.store": False, "auto.offset.reset": "earliest", "session.timeout.ms": session_ms,
             "partition.assignment.strategy": "cooperative-sticky", "topic.metadata.refresh.interval.ms": 3000,
             "allow.auto.create.topics": True, "error_cb": self._errors.append})
@@ -83,22 +96,37 @@ class ConfluentConsumer:
         if self._errors:
             why = self._errors[-1].str()
         self._consumer.close()
-        raise _refused(self._config, why)
+        raise refused(self._config, why)
 
     def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        again = [p for p in partitions if (p.topic, p.partition) in self._lost]
+        committed = self._committed(consumer, again)
         for partition in partitions:
             at = (partition.topic, partition.partition)
-            offset = self._at.get(at)
-            if offset is not None:
-                partition.offset = max(offset, self._position.get(at, 0))
+            if at in self._at or at in committed:
+                partition.offset = max(self._at.get(at, 0), self._position.get(at, 0), committed.get(at, 0))
             self._assigned[at] = partition
         consumer.incremental_assign(partitions)
         if self._is_paused:
             consumer.pause(partitions)
 
+    def _committed(self, consumer: Any, partitions: list[TopicPartition]) -> dict[tuple[str, int], int]:
+        """How far those came who had these partitions meanwhile."""
+        if not partitions:
+            return {}
+        try:
+            found = consumer.committed(partitions, timeout=5.0)
+        except KafkaException as error:
+            raise TransportError(f"Kafka: committed offsets: {error.args[0].str()}") from error
+        return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
+
     def _on_revoke(self, consumer: Any, partitions: list[TopicPartition]) -> None:
-        for partition in partitions:
-            self._assigned.pop((partition.topic, partition.partition), None)
+        at = {(p.topic, p.partition) for p in partitions}
+        # The next owner begins at the committed offset: what is stored here must be known there.
+        self._commit({key: self._at[key] for key in at & set(self._at)}, asynchronous=False)
+        self._lost |= at
+        for key in at:
+            self._assigned.pop(key, None)
         consumer.incremental_unassign(partitions)
 
     def poll(self, max_rows: int, max_ms: int) -> list[Record]:
@@ -106,8 +134,8 @@ class ConfluentConsumer:
         for message in self._consumer.consume(min(max_rows, 10_000), max_ms / 1000):
             error = message.error()
             if error is not None:
-                if error.code() in _FATAL:
-                    raise _refused(self._config, error.str())
+                if error.code() in _FATAL or error.fatal():
+                    raise refused(self._config, error.str())
                 continue  # a missing topic, a broker that went away: librdkafka goes on by itself
             at = (message.topic(), message.partition())
             self._position[at] = message.offset() + 1
@@ -117,18 +145,19 @@ class ConfluentConsumer:
         return records
 
     def commit(self, watermark: Watermark) -> None:
-        offsets = [TopicPartition(topic, partition, offset)
-                   for (topic, partition), offset in watermark.next_offsets.items()
-                   if (topic, partition) in self._assigned]
         self._at.update(watermark.next_offsets)
-        if not offsets:
+        self._commit(watermark.next_offsets, asynchronous=True)
+
+    def _commit(self, offsets: Mapping[tuple[str, int], int], *, asynchronous: bool) -> None:
+        mine = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()
+                if (topic, partition) in self._assigned]
+        if not mine:
             return
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=True)
+            self._consumer.commit(offsets=mine, asynchronous=asynchronous)
         except KafkaException as error:
             # A rebalance is under way, or nothing is new. The stored watermark counts, not this.
-            if error.args[0].code() not in (KafkaError._NO_OFFSET, KafkaError.ILLEGAL_GENERATION,
-                                            KafkaError.REBALANCE_IN_PROGRESS, KafkaError.UNKNOWN_MEMBER_ID):
+            if error.args[0].code() not in _NO_LOSS:
                 raise TransportError(f"Kafka: commit: {error.args[0].str()}") from error
 
     def pause(self) -> None:
@@ -159,8 +188,8 @@ class ConfluentProducer:
     def __init__(self, config: TransportConfig) -> None:
         self._config = config
         self._failed: list[str] = []
-        self._producer = Producer({**client_settings(config), "enable.idempotence": True, "linger.ms": 20,
-                                   "compression.type": "lz4", "delivery.timeout.ms": 60_000})
+        self._producer = _make(Producer, config, {"enable.idempotence": True, "linger.ms": 20,
+                                                  "compression.type": "lz4", "delivery.timeout.ms": 60_000})
 
     def send(self, topic: str, value: bytes, *, key: bytes | None = None,
              headers: Sequence[tuple[str, bytes]] = (), timestamp_ms: int | None = None) -> None:
@@ -173,6 +202,10 @@ class ConfluentProducer:
                 return
             except BufferError:
                 self._producer.poll(0.2)  # full: wait for the broker
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                    raise too_large(topic, value) from error
+                raise TransportError(f"Kafka: {topic}: {error.args[0].str()}", is_transient=False) from error
 
     def _delivered(self, error: KafkaError | None, _message: object) -> None:
         if error is not None:

@@ -8,17 +8,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from ingest.errors import TransportError
 from ingest.transports.config import TransportConfig
+from ingest.transports.kafka_errors import refused, require_bootstrap, too_large
 from ingest.types import Record, Watermark
 
 
 def client_settings(config: TransportConfig) -> dict[str, Any]:
-    """What both clients need to reach and enter the cluster."""
+    """What both clients need to reach and enter the cluster. Raises TransportError if no cluster is named."""
+    require_bootstrap(config)
     settings: dict[str, Any] = {"bootstrap_servers": config.bootstrap_servers.split(","),
-                                "security_protocol": config.protocol}
+                                "security_protocol": config.protocol,
+                                "bootstrap_timeout_ms": int(config.connect_timeout_seconds * 1000)}
     if config.mechanism:
         settings |= {"sasl_mechanism": config.mechanism, "sasl_plain_username": config.username,
                      "sasl_plain_password": config.password}
@@ -38,7 +41,7 @@ class _Starts(ConsumerRebalanceListener):  # type: ignore[misc]
         self._owner.assigned(assigned)
 
     def on_partitions_revoked(self, revoked: Any) -> None:
-        return None
+        self._owner.revoked(revoked)
 
 
 class PureConsumer:
@@ -48,6 +51,8 @@ class PureConsumer:
         self._config = config
         self._at: dict[tuple[str, int], int] = {}
         self._position: dict[tuple[str, int], int] = {}
+        self._floor: dict[tuple[str, int], int] = {}
+        self._lost: set[tuple[str, int]] = set()  # were ours, and may have been somebody else's since
         self._is_paused = False
         self._consumer: Any = None
 
@@ -59,15 +64,11 @@ class PureConsumer:
                 **client_settings(self._config), group_id=self._config.group_id, enable_auto_commit=False,
                 auto_offset_reset="earliest", session_timeout_ms=int(self._config.session_timeout_seconds * 1000),
                 heartbeat_interval_ms=int(self._config.session_timeout_seconds * 300), metadata_max_age_ms=3000,
-                request_timeout_ms=max(11_000, int(self._config.session_timeout_seconds * 1000) + 5000),
-                bootstrap_timeout_ms=int(self._config.connect_timeout_seconds * 1000))
+                request_timeout_ms=max(11_000, int(self._config.session_timeout_seconds * 1000) + 5000))
             self._consumer.topics()
         except (KafkaError, OSError, ValueError, AssertionError) as error:
             waited = self._config.connect_timeout_seconds - (deadline - time.monotonic())
-            raise TransportError(
-                f"Kafka at {self._config.bootstrap_servers} ({self._config.protocol}): {type(error).__name__}: {error} "
-                f"after {waited:.0f} s. Check [ingest.kafka] bootstrap_servers and security.",
-                is_transient=False) from error
+            raise refused(self._config, f"{type(error).__name__}: {error} after {waited:.0f} s") from error
         if self._config.patterns:
             names = [re.escape(t) for t in self._config.topics] + list(self._config.patterns)
             self._consumer.subscribe(pattern=f"^({'|'.join(names)})$", listener=_Starts(self))
@@ -75,13 +76,21 @@ class PureConsumer:
             self._consumer.subscribe(list(self._config.topics), listener=_Starts(self))
 
     def assigned(self, partitions: Any) -> None:
-        """Called by the client when partitions come to us."""
+        """Called by the client, in its own loop, when partitions come to us: it must not wait for an answer."""
         for partition in partitions:
             at = (partition.topic, partition.partition)
-            if at in self._at:
-                self._consumer.seek(partition, max(self._at[at], self._position.get(at, 0)))
+            if at in self._lost:
+                # Ours before: the client itself goes on at the committed offset, for somebody else may have read
+                # on; should our last commit have been lost, `poll` leaves out what we had.
+                self._floor[at] = max(self._at.get(at, 0), self._position.get(at, 0))
+            elif at in self._at:
+                self._consumer.seek(partition, self._at[at])
         if self._is_paused and partitions:
             self._consumer.pause(*partitions)
+
+    def revoked(self, partitions: Any) -> None:
+        """Called before they go."""
+        self._lost |= {(p.topic, p.partition) for p in partitions}
 
     def poll(self, max_rows: int, max_ms: int) -> list[Record]:
         try:
@@ -90,7 +99,10 @@ class PureConsumer:
             raise TransportError(f"Kafka: {type(error).__name__}: {error}") from error
         records = []
         for partition in sorted(found, key=lambda p: (p.topic, p.partition)):
+            floor = self._floor.get((partition.topic, partition.partition), 0)
             for m in found[partition]:
+                if m.offset < floor:
+                    continue
                 records.append(Record(m.topic, m.partition, m.offset, m.timestamp, m.value or b"", m.key,
                                       tuple((k, v or b"") for k, v in m.headers or ())))
                 self._position[m.topic, m.partition] = m.offset + 1
@@ -136,13 +148,15 @@ class PureProducer:
         self._sent: list[Any] = []
         try:
             self._producer = KafkaProducer(**client_settings(config), acks="all", linger_ms=20)
-        except (KafkaError, OSError) as error:
-            raise TransportError(f"Kafka at {config.bootstrap_servers}: {type(error).__name__}: {error}") from error
+        except (KafkaError, OSError, ValueError, AssertionError) as error:
+            raise refused(config, f"{type(error).__name__}: {error}") from error
 
     def send(self, topic: str, value: bytes, *, key: bytes | None = None,
              headers: Sequence[tuple[str, bytes]] = (), timestamp_ms: int | None = None) -> None:
         try:
             self._sent.append(self._producer.send(topic, value, key, list(headers), timestamp_ms=timestamp_ms))
+        except MessageSizeTooLargeError as error:
+            raise too_large(topic, value) from error
         except KafkaError as error:
             raise TransportError(f"Kafka: {type(error).__name__}: {error}") from error
 

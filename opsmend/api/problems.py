@@ -13,7 +13,10 @@ from starlette.responses import JSONResponse, Response
 
 from ingest.errors import Backpressure, OpsmendError
 
-_STATUS = {"not_found": 404, "conflict": 409, "undecodable": 400, "backpressure": 503, "store": 503, "transport": 503}
+_STATUS = {"not_found": 404, "conflict": 409, "undecodable": 400, "backpressure": 503, "store": 503, "transport": 503,
+           "too_large": 413, "no_topic": 501, "missing_package": 503}
+_COME_BACK_SECONDS = 5
+"""Retry-After where the store or the transport is away and says nothing itself."""
 
 
 def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> JSONResponse:
@@ -36,7 +39,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(OpsmendError)
     async def of_ours(_request: Request, error: OpsmendError) -> Response:
+        status = _STATUS.get(error.reason, 500)
         headers = {}
-        if isinstance(error, Backpressure):
-            headers["retry-after"] = str(max(1, math.ceil(error.retry_after_seconds)))
-        return problem(_STATUS.get(error.reason, 500), str(error), headers=headers, reason=error.reason)
+        if status == 503:
+            seconds = error.retry_after_seconds if isinstance(error, Backpressure) else _COME_BACK_SECONDS
+            headers["retry-after"] = str(max(1, math.ceil(seconds)))
+        return problem(status, str(error), headers=headers, reason=error.reason)

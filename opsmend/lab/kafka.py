@@ -55,6 +55,8 @@ class KafkaBroker:
             "transaction.state.log.min.isr": 1, "share.coordinator.state.topic.replication.factor": 1,
             "share.coordinator.state.topic.min.isr": 1, "group.initial.rebalance.delay.ms": 0,
             "group.min.session.timeout.ms": 1000,
+            # Retention goes by the records' own timestamps: what is replayed from last year would vanish at once.
+            "log.retention.ms": -1,
         }
         (self._dir / "server.properties").write_text("".join(f"{k}={v}\n" for k, v in lines.items()))
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -28,7 +30,7 @@ def broker() -> Iterator[KafkaBroker]:
 
 @pytest.fixture(params=sorted(TRANSPORTS))
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> TransportConfig:
-    kind = request.param
+    kind: str = request.param
     topic = f"t{uuid.uuid4().hex[:8]}"
     base = TransportConfig(kind=kind, topics=(topic,), data_dir=str(tmp_path), group_id=f"g{topic}",
                            session_timeout_seconds=6)
@@ -66,9 +68,6 @@ def read(consumer: Consumer, count: int, seconds: float = 20) -> list[Record]:
     while len(records) < count and time.monotonic() < deadline:
         records += consumer.poll(1000, 200)
     return records
-
-
-Send = Callable[[int, int], None]
 
 
 def send(producer: Producer, topic: str, first: int, last: int) -> None:
@@ -151,14 +150,211 @@ def test_a_topic_of_a_pattern_that_appears_later_is_read(config: TransportConfig
     assert [r.value for r in read(consumer, 1)] == [b"there"]
 
 
+def test_a_consumer_that_is_paused_before_it_has_partitions_stays_paused(
+        config: TransportConfig, producer: Producer, opened: list[Consumer | Producer]) -> None:
+    send(producer, config.topics[0], 0, 10)
+    consumer = consume(config, opened)
+    consumer.pause()
+    until = time.monotonic() + 3  # partitions come after some polls
+    while time.monotonic() < until:
+        assert consumer.poll(100, 200) == []
+    consumer.resume()
+    assert sorted(r.value for r in read(consumer, 10)) == sorted(b"v%d" % n for n in range(10))
+
+
+def test_keys_headers_and_empty_values_come_back_as_they_were(config: TransportConfig, producer: Producer,
+                                                              opened: list[Consumer | Producer]) -> None:
+    headers = [("h", b"1"), ("h", b"2"), ("empty", b""), ("binary", bytes(range(256))), ("ümlaut", "ü".encode())]
+    producer.send(config.topics[0], b"a", key=bytes(range(256)), headers=headers, timestamp_ms=1_700_000_000_000)
+    producer.send(config.topics[0], b"b")
+    producer.send(config.topics[0], b"", key=b"k")
+    producer.flush()
+    by_value = {r.value: r for r in read(consume(config, opened), 3)}
+    assert (by_value[b"a"].key, by_value[b"a"].headers) == (bytes(range(256)), tuple(headers))
+    assert (by_value[b"b"].key, by_value[b"b"].headers) == (None, ())
+    assert abs(by_value[b"b"].timestamp_ms / 1000 - time.time()) < 60
+    assert by_value[b""].key == b"k"
+
+
+def test_committing_nothing_or_what_is_not_ours_is_no_error(config: TransportConfig, producer: Producer,
+                                                            opened: list[Consumer | Producer]) -> None:
+    send(producer, config.topics[0], 0, 10)
+    consumer = consume(config, opened)
+    consumer.commit(Watermark())
+    seen = read(consumer, 10)
+    for watermark in (Watermark(), Watermark.of(seen), Watermark.of(seen), Watermark({("elsewhere", 7): 3})):
+        consumer.commit(watermark)
+        assert consumer.poll(10, 100) == []
+    send(producer, config.topics[0], 10, 15)
+    assert sorted(r.value for r in read(consumer, 5)) == sorted(b"v%d" % n for n in range(10, 15))
+
+
+def test_a_poll_brings_no_more_than_asked_and_the_rest_next_time(config: TransportConfig, producer: Producer,
+                                                                 opened: list[Consumer | Producer]) -> None:
+    send(producer, config.topics[0], 0, 100)
+    consumer = consume(config, opened)
+    seen: list[Record] = []
+    deadline = time.monotonic() + 20
+    while len(seen) < 100 and time.monotonic() < deadline:
+        some = consumer.poll(7, 200)
+        assert len(some) <= 7
+        seen += some
+    assert sorted(int(r.value[1:]) for r in seen) == list(range(100))
+
+
+def test_lag_is_what_has_not_been_read(config: TransportConfig, producer: Producer,
+                                       opened: list[Consumer | Producer]) -> None:
+    topic = config.topics[0]
+    send(producer, topic, 0, 50)
+    consumer = consume(config, opened)
+    seen = read(consumer, 1)
+    while len(seen) < 50:
+        seen += read(consumer, 1)
+    consumer.commit(Watermark.of(seen))
+    deadline = time.monotonic() + 20
+    while consumer.lag().get(topic, 0) and time.monotonic() < deadline:
+        consumer.poll(1, 200)
+    assert consumer.lag().get(topic, 0) == 0
+    send(producer, topic, 50, 60)
+    if config.kind == "embedded":  # Kafka's figure comes with a fetch
+        assert consumer.lag()[topic] == 10
+    assert len(read(consumer, 10)) == 10
+
+
+def test_two_producers_lose_nothing_and_keep_their_order(config: TransportConfig, producer: Producer,
+                                                         opened: list[Consumer | Producer]) -> None:
+    other = open_producer(config)
+    opened.append(other)
+    for n in range(100):
+        for name, one in (("a", producer), ("b", other)):
+            one.send(config.topics[0], f"{name}{n}".encode(), key=b"same")
+        if n % 10 == 9:
+            producer.flush()
+            other.flush()
+    records = read(consume(config, opened), 200)
+    for name in ("a", "b"):
+        assert [int(r.value[1:]) for r in records if r.value.startswith(name.encode())] == list(range(100))
+    assert len({r.partition for r in records}) == 1
+    assert [r.offset for r in records] == list(range(200))
+
+
+def test_equal_keys_go_to_one_partition_after_a_restart_too(config: TransportConfig, producer: Producer,
+                                                            opened: list[Consumer | Producer]) -> None:
+    send(producer, config.topics[0], 0, 30)
+    later = open_producer(config)
+    opened.append(later)
+    send(later, config.topics[0], 30, 60)
+    records = read(consume(config, opened), 60)
+    assert len(records) == 60
+    for key in (b"k0", b"k1", b"k2"):
+        assert len({r.partition for r in records if r.key == key}) == 1
+
+
+def take_turns(consumers: dict[str, Consumer], seen: dict[bytes, list[str]], until: Callable[[], bool]) -> None:
+    """Both poll and commit what they got, as the runner does, until `until` holds."""
+    deadline = time.monotonic() + 60
+    while not until():
+        assert time.monotonic() < deadline, f"{len(seen)} values seen"
+        for name, consumer in consumers.items():
+            records = consumer.poll(1000, 100)
+            for record in records:
+                seen.setdefault(record.value, []).append(name)
+            if records:
+                consumer.commit(Watermark.of(records))
+
+
+@pytest.mark.parametrize("config", ["kafka", "kafka-python"], indirect=True)
+def test_members_share_partitions_and_hand_them_over_without_repeating(
+        config: TransportConfig, producer: Producer, opened: list[Consumer | Producer]) -> None:
+    topic = config.topics[0]
+    seen: dict[bytes, list[str]] = {}
+
+    def put(first: int, last: int) -> Callable[[], bool]:
+        for n in range(first, last):
+            producer.send(topic, b"%d" % n, key=b"%d" % n)
+        producer.flush()
+        return lambda: len(seen) >= last
+
+    a = consume(config, opened)
+    take_turns({"a": a}, seen, put(0, 100))
+    b = open_consumer(config)
+    b.start(Watermark())
+    both = {"a": a, "b": b}
+    next_first = 100
+    while not any("b" in by for by in seen.values()):  # until the rebalance has given b its share
+        take_turns(both, seen, put(next_first, next_first + 50))
+        next_first += 50
+    take_turns(both, seen, put(next_first, next_first + 100))
+    names = {by for value in range(next_first, next_first + 100) for by in seen[b"%d" % value]}
+    assert names == {"a", "b"}
+    b.close()
+    # a gets back the partition it had before: what b has done of it meanwhile is not read again.
+    take_turns({"a": a}, seen, put(next_first + 100, next_first + 200))
+    again = {value: by for value, by in seen.items() if len(by) > 1}
+    assert again == {}
+    assert len(seen) == next_first + 200
+
+
+@pytest.mark.parametrize("config", ["kafka", "kafka-python"], indirect=True)
+def test_a_record_larger_than_kafka_takes_is_refused_by_name(config: TransportConfig, producer: Producer) -> None:
+    with pytest.raises(TransportError, match=r"3000000 bytes.*larger than Kafka takes") as told:
+        producer.send(config.topics[0], bytes(3_000_000))
+        producer.flush()
+    assert (told.value.reason, told.value.is_transient) == ("too_large", False)
+
+
+def test_the_embedded_transport_takes_what_kafka_does_not(tmp_path: Path, opened: list[Consumer | Producer]) -> None:
+    config = TransportConfig(topics=("t",), data_dir=str(tmp_path))
+    producer = open_producer(config)
+    opened.append(producer)
+    producer.send("t", bytes(20_000_000))
+    producer.flush()
+    assert [len(r.value) for r in read(consume(config, opened), 1)] == [20_000_000]
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """Takes connections and never says a word."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(16)
+        yield listening.getsockname()[1]
+
+
+@pytest.mark.parametrize("what", ["consumer", "producer"])
+@pytest.mark.parametrize("where", ["127.0.0.1:1", "nowhere.invalid:9092", "silent", "127.0.0.1"])
 @pytest.mark.parametrize("kind", ["kafka", "kafka-python"])
-def test_a_broker_that_is_not_there_is_told_within_ten_seconds(kind: str) -> None:
-    consumer = open_consumer(TransportConfig(kind=kind, topics=("t",), bootstrap_servers="127.0.0.1:1",
-                                             connect_timeout_seconds=3))
+def test_a_wrong_address_is_told_within_ten_seconds(kind: str, where: str, what: str, silent_port: int) -> None:
+    """Whichever of both `opsmend run` opens first; the producer of librdkafka alone waits for its first flush."""
+    address = f"127.0.0.1:{silent_port}" if where == "silent" else where
+    config = TransportConfig(kind=kind, topics=("t",), bootstrap_servers=address, connect_timeout_seconds=1)
     begun = time.monotonic()
-    with pytest.raises(TransportError, match=r"127\.0\.0\.1:1.*\[ingest\.kafka\]"):
-        consumer.start(Watermark())
+    if what == "consumer":
+        consumer = open_consumer(config)
+        with pytest.raises(TransportError, match=rf"{re.escape(address)}.*\[ingest\.kafka\] bootstrap_servers"):
+            consumer.start(Watermark())
+    elif kind == "kafka-python":
+        with pytest.raises(TransportError, match=rf"{re.escape(address)}.*\[ingest\.kafka\] bootstrap_servers"):
+            open_producer(config)
+    else:
+        producer = open_producer(config)
+        producer.send("t", b"x")
+        with pytest.raises(TransportError, match=re.escape(address)):
+            producer.flush(0.5)
     assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize("opens", [lambda c: open_consumer(c).start(Watermark()), open_producer])
+@pytest.mark.parametrize("kind", ["kafka", "kafka-python"])
+@pytest.mark.parametrize(("changes", "told"), [
+    ({"bootstrap_servers": ""}, r"\[ingest\.kafka\] bootstrap_servers is not set"),
+    ({"protocol": "SSL", "ca": "/nowhere/ca.pem"}, r"\[ingest\.kafka\]"),
+])
+def test_settings_that_cannot_work_are_told_at_once(kind: str, changes: dict[str, str], told: str,
+                                                    opens: Callable[[TransportConfig], object]) -> None:
+    base = TransportConfig(kind=kind, topics=("t",), bootstrap_servers="127.0.0.1:1", connect_timeout_seconds=1)
+    with pytest.raises(TransportError, match=told):
+        opens(replace(base, **changes))
 
 
 def test_a_password_is_never_shown() -> None:
