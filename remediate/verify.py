@@ -39,6 +39,9 @@ class VerifyConfig:
     """After settling; what is judged."""
     patience_seconds: float = 60.0
     """Wall clock beyond the windows before telemetry counts as silent."""
+    extensions: int = 2
+    """How often the watch goes on for another `watch_seconds` while things are getting better but are not well
+    yet: a queue that drains is not a repair that failed."""
     good_share: float = 0.8
     """Share of watched points that must be back in the usual range, 0..1."""
     least_samples: float = 0.5
@@ -53,6 +56,8 @@ class Judgement:
     why: str
     before: dict[str, float]
     after: dict[str, float]
+    is_improving: bool = False
+    """Not well yet, but every series that is still bad has come back a good part of the way."""
 
 
 def felt_by(graph: ServiceGraph, target: str) -> frozenset[str]:
@@ -87,7 +92,7 @@ def judge(incident: Incident, seen: Observations, acted_ns: int, started_ns: int
     before: dict[str, float] = {}
     after: dict[str, float] = {}
     bad: list[str] = []
-    judged = was_bad = was_seen = 0
+    judged = was_bad = was_seen = stuck = 0
     for key, column in _together(seen):
         usual, wrong, now = (_finite(column[rows]) for rows in (base, broken, watch))
         signals = [s for s in strong if _concerns(s, key)]
@@ -97,6 +102,7 @@ def judge(incident: Incident, seen: Observations, acted_ns: int, started_ns: int
                     and float(_good(key, wrong, usual, ()).mean()) >= config.good_share > float(
                         _good(key, now, usual, ()).mean())):
                 bad.append(f"{name} became {_mean(now):.3g}")
+                stuck += 1
             continue
         density = len(usual) / max(1, int(base.sum())) if len(usual) else 1.0
         if len(now) == 0 or len(now) < config.least_samples * density * int(watch.sum()):
@@ -106,13 +112,14 @@ def judge(incident: Incident, seen: Observations, acted_ns: int, started_ns: int
         if len(wrong):
             before[name] = _mean(wrong)
             was_seen += 1
-            was_bad += not bool(_good(key, wrong if _grows(key) else wrong[-_LATELY:], usual, signals).all())
-        if float(_good(key, now, usual, signals).mean()) < config.good_share:
+            was_bad += not bool(_good(key, wrong if _grows(key) else wrong[-_LATELY:], usual, signals, wrong).all())
+        if float(_good(key, now, usual, signals, wrong).mean()) < config.good_share:
             bad.append(f"{name} is {_mean(now):.3g}, usually {_mean(usual):.3g}")
+            stuck += not _is_coming_back(usual, wrong, now)
     if judged == 0:
         return Judgement("cannot_tell", "no samples of what was wrong", before, after)
     if bad:
-        return Judgement("not_fixed", "; ".join(sorted(bad)[:3]), before, after)
+        return Judgement("not_fixed", "; ".join(sorted(bad)[:3]), before, after, is_improving=stuck == 0)
     if was_seen == 0:
         return Judgement("cannot_tell", "no samples of the fault itself", before, after)
     if was_bad == 0:
@@ -178,8 +185,17 @@ def _grows(key: SeriesKey) -> bool:
     return indicator_of(key) == "restarts"
 
 
-def _good(key: SeriesKey, now: Column, usual: Column, signals: Sequence[Signal]) -> NDArray[np.bool_]:
-    """Which points are back in the usual range; see each indicator."""
+def _is_coming_back(usual: Column, wrong: Column, now: Column) -> bool:
+    """Whether the last third of the watch is at least a third of the way from the fault to the usual level."""
+    if not (len(usual) and len(wrong) and len(now)):
+        return False
+    goal, start, here = float(np.median(usual)), _mean(wrong[-_LATELY:]), _mean(now[-max(1, len(now) // 3):])
+    return abs(start - goal) > 0 and (start - here) / (start - goal) > 1 / 3
+
+
+def _good(key: SeriesKey, now: Column, usual: Column, signals: Sequence[Signal],
+          wrong: Column | None = None) -> NDArray[np.bool_]:
+    """Which points are back in the usual range; see each indicator. `wrong`: the points of the fault."""
     indicator = indicator_of(key)
     if indicator in ("up", "responsive"):
         return np.asarray(now > 0.5)
@@ -187,14 +203,17 @@ def _good(key: SeriesKey, now: Column, usual: Column, signals: Sequence[Signal])
         return np.full(len(now), bool(now.max() <= now.min()))
     kinds = {s.kind for s in signals}
     level = float(np.quantile(usual, 0.9)) if len(usual) else min((s.usual or 0.0 for s in signals), default=0.0)
-    if "breach" in kinds:
-        limit = min(s.breach.limit for s in signals if s.breach)
-        return np.asarray(now <= max(1.5 * level, level + (limit - level) / 2))
+    if kinds & {"breach", "memory"}:
+        # Growth that was met before it hurt: what counts is that at least half of the rise is gone.
+        sign = -1.0 if any(s.breach is not None and s.breach.direction == "down" for s in signals) else 1.0
+        usually = sign * (float(np.median(usual)) if len(usual) else level)
+        peak = max(usually, float((sign * wrong[-_LATELY:]).max())) if wrong is not None and len(wrong) else usually
+        return np.asarray(sign * now <= max(usually + (peak - usually) / 2, usually + 0.05 * abs(usually)))
     if indicator == "errors":
         return np.asarray(now <= max(0.05, 2 * level))
     if indicator == "latency":
         return np.asarray(now <= max(2 * level, level + 0.1))
-    if indicator in ("cpu", "memory", "saturation", "usage"):
+    if indicator in ("cpu", "saturation", "usage"):
         return np.asarray(now <= max(1.5 * level, level + 0.1))
     if key.name == "log.lines_per_second":
         return np.asarray(now <= max(3 * level, level + 30))

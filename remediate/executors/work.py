@@ -5,6 +5,7 @@ Their order is in `flow.py`.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -157,24 +158,27 @@ class Workshop:
         if incident is None or run is None:
             return "cannot_tell", "the incident is not known", {}, {}
         config = self._verify_config(given)
-        start_ns, end_ns = window_of(incident, acted_ns, config)
-        patience = time.monotonic() + config.settle_seconds + config.watch_seconds + config.patience_seconds
-        while self.observer.now_ns() < end_ns and time.monotonic() < patience:
-            self.sleep(0.2)
         graph = self.observer.graph()
-        incident = concerning(self.observer.incident(given.plan.incident_id) or incident, graph, given.plan.target)
-        seen: Observations = self.observer.window(start_ns, end_ns)
         felt = felt_by(graph, given.plan.target)
-        verdict: Judgement = judge(incident, seen, acted_ns, run.started_ns, config, felt_by=felt)
-        return verdict.verdict, verdict.why, verdict.before, verdict.after
+        for extension in range(config.extensions + 1):
+            shifted = dataclasses.replace(
+                config, settle_seconds=config.settle_seconds + extension * config.watch_seconds)
+            start_ns, end_ns = window_of(incident, acted_ns, shifted)
+            patience = time.monotonic() + shifted.settle_seconds + shifted.watch_seconds + config.patience_seconds
+            while self.observer.now_ns() < end_ns and time.monotonic() < patience:
+                self.sleep(0.2)
+            known = concerning(self.observer.incident(given.plan.incident_id) or incident, graph, given.plan.target)
+            seen: Observations = self.observer.window(start_ns, end_ns)
+            judged: Judgement = judge(known, seen, acted_ns, run.started_ns, shifted, felt_by=felt)
+            if judged.verdict != "not_fixed" or not judged.is_improving:
+                break
+        return judged.verdict, judged.why, judged.before, judged.after
 
     def _verify_config(self, given: RunInput) -> VerifyConfig:
-        own = given.runbook.verify
-        base = self.verify
-        return VerifyConfig(
-            base.baseline_seconds, base.settle_seconds if own.settle_seconds is None else own.settle_seconds,
-            base.watch_seconds if own.watch_seconds is None else own.watch_seconds, base.patience_seconds,
-            base.good_share, base.least_samples)
+        own, base = given.runbook.verify, self.verify
+        return dataclasses.replace(
+            base, settle_seconds=base.settle_seconds if own.settle_seconds is None else own.settle_seconds,
+            watch_seconds=base.watch_seconds if own.watch_seconds is None else own.watch_seconds)
 
     def undo(self, given: RunInput, step_id: str, prepared: Prepared) -> bool:
         """Bring the state of before back; True when that was done. Not while repairs are stopped."""
