@@ -179,6 +179,9 @@ class StorePort:
                      keep: Callable[[SeriesKey], bool] | None = None) -> Observations:
         return self._q.observations(start_ns, end_ns, keep)
 
+    def template_text(self, template_id: str) -> str:
+        return self._s.runner.pipeline.detection.template_text(template_id)
+
     def changes(self, start_ns: int, end_ns: int) -> Sequence[Change]:
         return self._q.changes(start_ns, end_ns)
 

@@ -164,6 +164,9 @@ class ServicePort(Protocol):
                      keep: Callable[[SeriesKey], bool] | None = None) -> Observations:
         """Buckets with start_ns <= ts <= end_ns; only the series that `keep` accepts."""
 
+    def template_text(self, template_id: str) -> str:
+        """The log template, "" if it is no longer kept. Made of log text: whoever shows it escapes it."""
+
     def changes(self, start_ns: int, end_ns: int) -> Sequence[Change]:
         """Oldest first."""
 

@@ -52,6 +52,7 @@ class MemoryPort:
         self.service_graph = ServiceGraph((), frozenset())
         self.recorded = Observations(np.zeros(0, np.int64), (), np.zeros((0, 0)))
         self.change_log: list[Change] = []
+        self.templates: dict[str, str] = {}
         self.dead: list[DeadLetter] = []
         self.stats = IngestStats(0.0, 0.0, 0)
         self.catalogue: tuple[ActionInfo, ...] = ()
@@ -246,6 +247,9 @@ class MemoryPort:
         columns = [at for at, key in enumerate(all_of_it.series) if keep is None or keep(key)]
         return Observations(all_of_it.ts_ns[rows], tuple(all_of_it.series[c] for c in columns),
                             all_of_it.values[rows][:, columns])
+
+    def template_text(self, template_id: str) -> str:
+        return self.templates.get(template_id, "")
 
     def changes(self, start_ns: int, end_ns: int) -> Sequence[Change]:
         return sorted((c for c in self.change_log if start_ns <= c.ts_ns <= end_ns), key=lambda c: c.ts_ns)

@@ -47,7 +47,7 @@ def charts(reading: Reading, incident: Incident, diagnosis: Diagnosis | None) ->
     lines = []
     for at in _chosen(seen, onset, incident):
         key, values = seen.series[at], seen.values[:, at]
-        quiet, words = _course(key, values, seen, incident)
+        quiet, words = _course(key, values, seen, incident, is_sign=(key.service, key.name, key.peer) in onset)
         low, high = room(key, values)
         lines.append(({"id": f"{key.service}|{key.name}|{key.instance}|{key.peer}", "service": key.service,
                        "label": label(key), "name": key.name, "words": words, "quiet": quiet,
@@ -76,8 +76,10 @@ def _chosen(seen: Observations, onset: dict[tuple[str, str, str], int], incident
     return loud[:MOST - min(2, len(quiet))] + quiet[:2]
 
 
-def _course(key: SeriesKey, values: Floats, seen: Observations, incident: Incident) -> tuple[bool, str]:
-    """(is it as usual, `0.2 % → 31 %` or `as usual`): the median before the first sign, and the newest."""
+def _course(key: SeriesKey, values: Floats, seen: Observations, incident: Incident, *,
+            is_sign: bool) -> tuple[bool, str]:
+    """(is it as usual, `0.2 % → 31 %` or `as usual`): the median before the first sign, and the newest. What is
+    a sign of the incident itself is never called usual."""
     before = values[(seen.ts_ns < incident.first_signal_ns) & np.isfinite(values)]
     since = values[(seen.ts_ns >= incident.first_signal_ns) & np.isfinite(values)]
     if not len(since):
@@ -88,9 +90,9 @@ def _course(key: SeriesKey, values: Floats, seen: Observations, incident: Incide
     usual = float(np.median(before))
     around = max(abs(usual) * 0.5, 3 * float(np.percentile(before, 90) - np.percentile(before, 10)), 1e-9)
     worst = float(since[int(np.argmax(np.abs(since - usual)))])
-    if abs(worst - usual) <= around:
+    if abs(worst - usual) <= around and not is_sign:
         return True, "as usual"
-    if abs(newest - usual) <= around:
+    if abs(newest - usual) <= around < abs(worst - usual):
         return False, f"{quantity(key, worst)} → {quantity(key, newest)}"
     return False, f"{quantity(key, usual)} → {quantity(key, newest)}"
 

@@ -7,6 +7,7 @@ from typing import Any
 from detect.types import Incident
 from opsmend.dashboard.charts import charts
 from opsmend.dashboard.layout import place
+from opsmend.dashboard.now import one_coming
 from opsmend.dashboard.progress import VERDICTS, progress
 from opsmend.dashboard.reading import Reading
 from opsmend.dashboard.runs import run_view
@@ -33,7 +34,8 @@ def incident_view(reading: Reading, incident: Incident) -> dict[str, Any]:
             "plan": plan, "facts": plan_facts(plan, incident, reading.graph) if plan else [],
             "earlier": [p for p in plans if plan is None or p.id != plan.id], "others": others,
             "runs": [run_view(r, reading.port.outcome(r.id), reading.port.plan(r.plan_id)) for r in runs],
-            "charts": charts(reading, incident, diagnosis), "alerts": alerts(incident, diagnosis),
+            "charts": charts(reading, incident, diagnosis), "alerts": alerts(reading, incident),
+            "coming": [one_coming(reading, s, "") for s in incident.signals if s.breach and s.is_open][:2],
             "again": _again(reading, incident)}
 
 
@@ -48,7 +50,8 @@ def story(incident: Incident, diagnosis: Diagnosis | None, plan: Plan | None, ru
            _station(incident.opened_ns, "incident",
                     f"{plural(count, 'alert')} folded into {len(incident.signals)}", "done")]
     if diagnosis is None:
-        out.append(_station(0, "diagnosis", "looking", "on"))
+        is_open = incident.state == "open"
+        out.append(_station(0, "diagnosis", "looking" if is_open else "none was made", "on" if is_open else ""))
     elif diagnosis.cannot_tell:
         said = ", ".join(f"{s.service} {likely(s.probability)}" for s in diagnosis.suspects[:2]) or "nothing stands out"
         out.append(_station(diagnosis.ts_ns, "diagnosis", f"cannot tell: {said}", "on"))
@@ -139,10 +142,12 @@ def plan_facts(plan: Plan, incident: Incident, graph: ServiceGraph) -> list[tupl
             ("record", trials), ("expected", expected), ("if not", fails)]
 
 
-def alerts(incident: Incident, diagnosis: Diagnosis | None) -> list[dict[str, Any]]:
+def alerts(reading: Reading, incident: Incident) -> list[dict[str, Any]]:
     """The folded alerts by their beginning, each with why it belongs."""
     why = {m.signal_id: m.why for m in incident.members}
-    return [{"id": s.id, "what": kind_words(s.kind), "detail": s.series or s.template_id, "service": s.service,
+    return [{"id": s.id, "what": s.series[:120] if s.kind == "alert" else kind_words(s.kind), "service": s.service,
+             "template": reading.port.template_text(s.template_id)[:300] if s.template_id else "",
+             "detail": s.series or s.template_id,
              "peer": s.peer, "count": s.count, "at": s.start_ns, "is_open": s.is_open, "kind": s.kind,
              "why": why.get(s.id, "not recorded"), "text": s.evidence[0].text if s.evidence else ""}
             for s in sorted(incident.signals, key=lambda s: (s.start_ns, s.id))]

@@ -46,10 +46,11 @@ def coming(reading: Reading, most: int = 3) -> list[dict[str, Any]]:
     """The forecast crossings, soonest first, as a sentence and a drawing."""
     signals = list(reading.port.breaches())[:most]
     incident_of = {s.id: i.id for i in reading.port.incidents(state="open", limit=100).items for s in i.signals}
-    return [_one_coming(reading, s, incident_of.get(s.id, "")) for s in signals]
+    return [one_coming(reading, s, incident_of.get(s.id, "")) for s in signals]
 
 
-def _one_coming(reading: Reading, signal: Signal, incident_id: str) -> dict[str, Any]:
+def one_coming(reading: Reading, signal: Signal, incident_id: str) -> dict[str, Any]:
+    """One forecast crossing; `incident_id` "" where the drawing stands on the incident's own page."""
     breach, now = signal.breach, reading.now_ns
     assert breach is not None  # breaches() gives no others
     ahead = breach.eta_high_ns - now

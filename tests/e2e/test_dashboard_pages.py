@@ -184,6 +184,7 @@ def test_markup_in_telemetry_is_text(browser: Browser, port: MemoryPort) -> None
                                   signals=(evil,), first_signal_ns=T - 90 * S)
     bad = msgspec.structs.replace(bad, members=(msgspec.structs.replace(bad.members[0], signal_id=evil.id, why=EVIL),))
     port.put_incident(bad)
+    port.templates[EVIL] = EVIL
     change = Change(T - 60 * S, EVIL, "rollout", EVIL, EVIL, EVIL)
     port.change_log.append(change)
     port.put_diagnosis(Diagnosis("evil", T, (Suspect(EVIL, 0.9, change=change, evidence=(Evidence(EVIL),)),), 0.1, False,

@@ -169,12 +169,12 @@
     if (known && !force && known.root.isConnected) { known.lo = line.lo; known.hi = line.hi; known.marks = body.marks; known.from = body.start; known.to = body.end; known.setData(data); return; }
     known?.destroy();
     const width = box.clientWidth, height = box.clientHeight || 44;
-    const stroke = line.quiet ? colour("--soft") : colour(document.querySelector("#charts .spark.warning") || box.dataset.tone === "warning" ? "--warn-fill" : "--crit-fill");
-    if (box.querySelector(".spark.warning")) box.dataset.tone = "warning";
+    const tones = { critical: "--crit-fill", warning: "--warn-fill", info: "--accent" };
+    const stroke = colour(line.quiet ? "--soft" : tones[box.closest("[data-tone]").dataset.tone]);
     const plot = new uPlot({
       width, height, padding: [3, 0, 3, 0], legend: { show: false }, cursor: { y: false, sync: { key: "clock" }, drag: { x: false, y: false }, points: { size: 6 } },
       scales: { x: { time: true, range: (u, lo, hi) => [u.from ?? lo, u.to ?? hi] }, y: { range: u => [u.lo ?? line.lo, u.hi ?? line.hi] } },
-      axes: [{ show: false }, { show: false }], series: [{}, { stroke: line.quiet ? colour("--soft") : stroke, width: 1.5, points: { show: false }, spanGaps: true }],
+      axes: [{ show: false }, { show: false }], series: [{}, { stroke, width: 1.5, points: { show: false }, spanGaps: true }],
       hooks: { draw: [u => { for (const m of u.marks || []) { const x = Math.round(u.valToPos(m.t, "x", true)); u.ctx.save(); u.ctx.strokeStyle = colour(m.kind === "repair" ? "--ok" : "--ink"); u.ctx.setLineDash(m.kind === "repair" ? [1, 4] : [4, 4]); u.ctx.beginPath(); u.ctx.moveTo(x, u.bbox.top); u.ctx.lineTo(x, u.bbox.top + u.bbox.height); u.ctx.stroke(); u.ctx.restore(); } }] },
     }, data, (u, init) => { box.replaceChildren(u.root); u.marks = body.marks; u.from = body.start; u.to = body.end; u.lo = line.lo; u.hi = line.hi; init(); });
     drawn.set(box.dataset.plot, plot);
