@@ -40,6 +40,8 @@ class ServiceSection(_Section):
     tenant: str = "default"
     token_env: str = ""
     """Environment variable with the bearer token that state-changing requests must carry."""
+    allowed_hosts: list[str] = []
+    """Names under which clients reach us, without port, besides localhost and the address of `listen`; "*": any."""
     retention_seconds: Annotated[int, Field(ge=600)] = 6 * 3600
     """How long observations (the series behind charts and verification) are kept."""
 
@@ -102,11 +104,14 @@ class EntitySection(_Section):
 class IngestSection(_Section):
     transport: Literal["embedded", "kafka", "kafka-python"] = "embedded"
     kafka: KafkaSection = KafkaSection()
-    topics: list[TopicSection] = [TopicSection(name=n) for n in ("logs", "metrics", "traces", "alerts", "changes")]
+    topics: list[TopicSection] = [*(TopicSection(name=n) for n in ("logs", "metrics", "traces", "alerts")),
+                                  TopicSection(name="changes", kind="changes")]
     entity: EntitySection = EntitySection()
     max_rows: Annotated[int, Field(ge=1)] = 20_000
     """Records per poll."""
     max_poll_ms: Annotated[int, Field(ge=1)] = 250
+    max_waiting_records: Annotated[int, Field(ge=1)] = 50_000
+    """embedded: with more records unread than this, the HTTP intake answers 503 with Retry-After."""
 
 
 class DetectSection(_Section):

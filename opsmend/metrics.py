@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from detect.types import Incident
 from opsmend.store.records import StepResult
 from remediate.types import Outcome, Plan
 
+_SHOWN_BREACHES = 100
+"""Names of series come with the telemetry: whoever sends it may not make labels without end."""
 _SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
 
 
@@ -25,12 +27,12 @@ class ServiceMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
         r = self.registry
-        self._records = Counter("opsmend_ingest_records", "Records by outcome", ["outcome"], registry=r)
+        self._records = Counter("opsmend_ingest_records", "Records by outcome", ["format", "outcome"], registry=r)
         self._rows = Counter("opsmend_ingest_rows", "Rows decoded by kind", ["kind"], registry=r)
         self._dead = Counter("opsmend_ingest_dead_letters", "Dead letters", ["reason"], registry=r)
         self._signals = Counter("opsmend_detect_signals", "New signals", ["detector"], registry=r)
         self._cannot_tell = Counter("opsmend_rootcause_cannot_tell", "Diagnoses without an answer", registry=r)
-        self._rootcause_seconds = Histogram("opsmend_rootcause_duration_seconds", "Time per diagnosis", registry=r)
+        self._rootcause_seconds = Histogram("opsmend_rootcause_duration_seconds", "Wall time per diagnosis", registry=r)
         self._plans = Counter("opsmend_remediate_plans", "Plans", ["source", "decision"], registry=r)
         self._gate_blocks = Counter("opsmend_remediate_gate_blocks", "Plans a gate stopped", ["gate"], registry=r)
         self._runs = Counter("opsmend_remediate_runs", "Runs ended", ["action", "verdict"], registry=r)
@@ -47,9 +49,11 @@ class ServiceMetrics:
     def step(self, result: StepResult) -> None:
         """Count one committed step."""
         totals = result.totals
-        dead = totals.get("dead", 0)
-        self._records.labels("decoded").inc(max(0, totals.get("records", 0) - dead))
-        self._records.labels("dead").inc(dead)
+        for name, count in totals.items():
+            if name.startswith("format."):
+                self._records.labels(name.removeprefix("format."), "decoded").inc(count)
+        if dead := totals.get("dead", 0):
+            self._records.labels("none", "dead").inc(dead)
         for kind in ("logs", "points", "spans", "alerts", "changes", "late"):
             if totals.get(kind):
                 self._rows.labels(kind).inc(totals[kind])
@@ -72,6 +76,14 @@ class ServiceMetrics:
         if incident.state != "open":
             self._seen_incidents.discard(incident.id)
             self._seen_signals.difference_update(s.id for s in incident.signals)
+
+    def diagnosed(self, seconds: float) -> None:
+        """One diagnosis took this long."""
+        self._rootcause_seconds.observe(seconds)
+
+    def decided(self, plan: Plan, decision: str) -> None:
+        """A person said `approved` or `rejected`."""
+        self._plans.labels(plan.source, decision).inc()
 
     def plan(self, plan: Plan) -> None:
         """Count a plan that was proposed, started or blocked."""
@@ -119,7 +131,7 @@ class StateCollector(Collector):
         entries = GaugeMetricFamily("opsmend_detect_state_entries", "Entries of bounded state", labels=["kind"])
         for kind, count in self._state_entries().items():
             entries.add_metric([kind], count)
-        evictions = GaugeMetricFamily("opsmend_detect_evictions_total", "Entries evicted", labels=["kind"])
+        evictions = CounterMetricFamily("opsmend_detect_evictions", "Entries evicted", labels=["kind"])
         for kind, count in self._evictions().items():
             evictions.add_metric([kind], count)
         is_open = GaugeMetricFamily("opsmend_incidents_open", "Open incidents", labels=["severity"])
@@ -136,6 +148,6 @@ class StateCollector(Collector):
                     soonest[at] = min(soonest.get(at, left), left)
         for severity, count in counts.items():
             is_open.add_metric([severity], count)
-        for (service, series), left in sorted(soonest.items()):
+        for (service, series), left in sorted(soonest.items(), key=lambda item: item[1])[:_SHOWN_BREACHES]:
             eta.add_metric([service, series], left)
         return (lag, entries, evictions, is_open, eta)

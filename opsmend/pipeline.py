@@ -11,7 +11,8 @@ Synchronous and deterministic: it depends on its state and the batch alone, neve
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,8 +45,9 @@ class PipelineConfig:
 class Pipeline:
     """`step(records)` runs every stage over one poll. `snapshot`/`restore` carry all state."""
 
-    def __init__(self, config: PipelineConfig) -> None:
+    def __init__(self, config: PipelineConfig, *, on_diagnosed: Callable[[float], None] = lambda seconds: None) -> None:
         self._config = config
+        self._on_diagnosed = on_diagnosed  # how long each diagnosis took, for a metric alone
         self._decoder = Decoder(config.decoder)
         self._graph_builder = GraphBuilder(config.graph)
         self.detection = Detection(config.detection)
@@ -90,8 +92,10 @@ class Pipeline:
             if last and now_ns - last < every_ns:
                 continue
             self._diagnosed_ns[incident.id] = now_ns
+            began = time.perf_counter()
             diagnoses.append(self._rootcause.diagnose(
                 incident, self.graph, self.history.observations(), self.history.changes(), now_ns))
+            self._on_diagnosed(time.perf_counter() - began)
         return tuple(diagnoses)
 
     def snapshot(self) -> dict[str, bytes]:
@@ -113,7 +117,8 @@ def _totals(batch: Batch, result: DetectResult) -> dict[str, int]:
     points = int(np.count_nonzero(~np.isnan(batch.metrics.value))) if len(batch.metrics) else 0
     return {"records": batch.records_in, "bytes": batch.bytes_in, "logs": len(batch.logs), "points": points,
             "spans": len(batch.traces), "alerts": len(batch.alerts), "changes": len(batch.changes),
-            "dead": len(batch.dead_letters), "late": result.late_rows}
+            "dead": len(batch.dead_letters), "late": result.late_rows,
+            **{f"format.{name}": count for name, count in batch.formats.items()}}
 
 
 def with_models(config: PipelineConfig, **changes: object) -> PipelineConfig:

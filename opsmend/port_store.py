@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 
 from detect.types import NAMESPACE, Incident, IncidentState, Membership, Observations, Signal
-from ingest.errors import OpsmendError
 from ingest.types import Change, DeadLetter, SeriesKey
 from opsmend.api.derive import service_statuses, trust_stats
 from opsmend.api.port import (
@@ -33,8 +31,7 @@ from remediate.repair import DecisionError
 from remediate.types import Mode, Outcome, Plan, PlanState, Run
 from rootcause.types import Diagnosis, ServiceGraph
 
-_TOPICS: dict[str, str] = {"logs": "logs", "metrics": "metrics", "traces": "traces", "alerts": "alerts",
-                           "changes": "changes", "prometheus": "metrics"}
+_SAME_BUCKET = 200  # incidents that open in one bucket and so have one opening time: far more than ever do
 
 
 class StorePort:
@@ -51,11 +48,22 @@ class StorePort:
     # incidents ------------------------------------------------------------------------------------
     def incidents(self, *, state: IncidentState | None = None, service: str = "", cursor: str = "",
                   limit: int = 50) -> IncidentPage:
-        before = int(cursor) if cursor else None
-        found = [i for i in self._q.incidents(state=state, before_ns=before, limit=limit + 1 if not service else 1000)
-                 if not service or service in i.services]
+        # A cursor names the last row shown: many incidents may have opened in the same bucket.
+        opened_ns, _, last_id = cursor.partition(".")
+        before, shown = (int(opened_ns) + 1, (-int(opened_ns), last_id)) if cursor else (None, (-(2**63), ""))
+        found: list[Incident] = []
+        rows = 1000 if service else limit + _SAME_BUCKET
+        while len(found) <= limit:
+            page = self._q.incidents(state=state, before_ns=before, limit=rows)
+            found += [i for i in page if (-i.opened_ns, i.id) > shown and (not service or service in i.services)]
+            if len(page) < rows:
+                break
+            last = page[-1]
+            shown = max(shown, (-last.opened_ns, last.id))
+            before = last.opened_ns + 1 if last.opened_ns + 1 != before else last.opened_ns
         items = found[:limit]
-        return IncidentPage(items, str(items[-1].opened_ns) if len(found) > limit else "")
+        more = len(found) > limit
+        return IncidentPage(items, f"{items[-1].opened_ns}.{items[-1].id}" if more else "")
 
     def incident(self, incident_id: str) -> Incident | None:
         return self._q.incident(incident_id)
@@ -120,11 +128,13 @@ class StorePort:
 
     def decide(self, plan_id: str, decision: Decision, *, plan_hash: str, by: str, reason: str = "") -> Plan:
         try:
-            return self._s.repair.decide(plan_id, decision, plan_hash=plan_hash, by=by, reason=reason)
+            decided = self._s.repair.decide(plan_id, decision, plan_hash=plan_hash, by=by, reason=reason)
         except DecisionError as error:
             if error.reason == "not_found":
                 raise NotFound(str(error)) from error
             raise Conflict(str(error)) from error
+        self._s.metrics.decided(decided, "approved" if decision == "approve" else "rejected")
+        return decided
 
     def runs(self, *, incident_id: str | None = None, service: str | None = None, limit: int = 100) -> Sequence[Run]:
         found = self._s.ledger.runs(service=service, limit=limit if incident_id is None else 1000)
@@ -213,14 +223,7 @@ class StorePort:
         return last_seq(self._s.engine)
 
     def accept(self, kind: AcceptKind, body: bytes, headers: Mapping[str, str]) -> int:
-        """Into the transport, durable on return. What can't be decoded becomes a dead letter later."""
-        if not body:
-            raise OpsmendError("an empty body", reason="empty")
-        kept: list[Any] = [("content-type", headers["content-type"].encode())] if "content-type" in headers else []
-        with self._s.produce_lock:
-            self._s.producer.send(_TOPICS[kind], body, headers=kept)
-            self._s.producer.flush()
-        return 1
+        return self._s.intake.put(kind, body, headers)
 
     def readiness(self) -> Mapping[str, str]:
         return self._s.readiness()

@@ -29,6 +29,7 @@ from opsmend.compose import (
 )
 from opsmend.config import Settings, secret
 from opsmend.healing import Healer
+from opsmend.intake import Intake
 from opsmend.journal import JournalWriter
 from opsmend.metrics import ServiceMetrics, StateCollector
 from opsmend.models import planner_models
@@ -60,7 +61,6 @@ class Service:
         self._journal_path = journal
         self._lock: IO[str] | None = None
         self._thread: threading.Thread | None = None
-        self.produce_lock = threading.Lock()
         self.failed: BaseException | None = None
         self.on_failure: Callable[[], None] = lambda: None
 
@@ -79,11 +79,13 @@ class Service:
         transport = transport_config(s)
         self.consumer = open_consumer(transport)
         self.producer = open_producer(transport)
+        self.intake = Intake(self.producer, s.ingest.topics, self._waiting, max_waiting=s.ingest.max_waiting_records)
         config = pipeline_config(s)
         journal = JournalWriter(self._journal_path) if self._journal_path else None
         self.runner = LocalRunner(
             LocalRunnerConfig(s.ingest.max_rows, s.ingest.max_poll_ms, config.history_seconds), self.consumer,
-            lambda: Pipeline(config), self.records, self.queries, journal=journal, on_step=self._stepped)
+            lambda: Pipeline(config, on_diagnosed=self.metrics.diagnosed), self.records, self.queries, journal=journal,
+            on_step=self._stepped)
         self.observer = LiveObserver(self.runner, self.queries)
         self.catalogue = self._catalogue()
         self.runbooks = load_runbooks(self.catalogue, s.repair.runbooks_dir)
@@ -157,6 +159,10 @@ class Service:
 
     def _ended(self, outcome: Outcome) -> None:
         self.metrics.outcome(outcome, self.queries.incident(outcome.incident_id))
+
+    def _waiting(self) -> int:
+        """Records that we keep ourselves and have not read; with Kafka the broker keeps them, and that is its job."""
+        return sum(self.consumer.lag().values()) if self.settings.ingest.transport == "embedded" else 0
 
     def readiness(self) -> dict[str, str]:
         """Component -> "" or what is missing."""

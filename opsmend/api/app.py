@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -10,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from opsmend.api import events, intake, problems, reads, writes
 from opsmend.api.port import ServicePort
+from opsmend.api.schemas import components
 from opsmend.api.security import ApiConfig, Guard
 
 
@@ -28,6 +32,8 @@ def create_app(port: ServicePort, registry: CollectorRegistry | None = None,
     problems.install(app)
     for router in (intake.router, reads.router, writes.router):
         app.include_router(router)
+
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
 
     async def metrics(_request: Request) -> Response:
         text = await run_in_threadpool(generate_latest, shown)
@@ -48,3 +54,23 @@ def create_app(port: ServicePort, registry: CollectorRegistry | None = None,
     pages.install(app)
     app.add_middleware(Guard, config=config)
     return app
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document: what FastAPI finds, our answers' schemas, and the routes that are not its own."""
+    if app.openapi_schema is None:
+        found = get_openapi(title="opsmend", version="1", routes=app.routes)
+        found.setdefault("components", {}).setdefault("schemas", {}).update(components())
+        for path, (summary, media_type) in _PLAIN_ROUTES.items():
+            found["paths"][path] = {"get": {"summary": summary, "tags": ["service"], "responses": {
+                "200": {"description": "OK", "content": {media_type: {}}}}}}
+        app.openapi_schema = found
+    return app.openapi_schema
+
+
+_PLAIN_ROUTES = {
+    "/events": ("Server-sent events, resumable by Last-Event-ID", "text/event-stream"),
+    "/metrics": ("Prometheus metrics", "text/plain"),
+    "/healthz": ("The process answers", "application/json"),
+    "/readyz": ("Everything that it needs is there (else 503)", "application/json"),
+}

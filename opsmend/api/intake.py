@@ -6,20 +6,26 @@ which OTLP exporters and Alertmanager honour.
 
 from __future__ import annotations
 
+import hashlib
 import zlib
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any, Final
 
+import msgspec
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from ingest.wire.registry import FORMATS
 from opsmend.api.port import AcceptKind, ServicePort
 
 router = APIRouter(tags=["ingest"])
 _PROTOBUF: Final = "application/x-protobuf"
+REMOTE_WRITE: Final = "prometheus-remote-write"
+"""The wire format that must be registered for `/api/v1/write`."""
 _OTLP_TYPES: Final = (_PROTOBUF, "application/json")
-_KEPT_HEADERS: Final = ("content-type", "content-encoding", "x-tenant", "x-scope-orgid", "traceparent",
+_KEPT_HEADERS: Final = ("content-type", "x-tenant", "x-scope-orgid", "traceparent",
                         "x-prometheus-remote-write-version")
 
 
@@ -45,9 +51,13 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-async def _accept(request: Request, kind: AcceptKind) -> int:
+async def _body(request: Request) -> bytes:
+    limit_bytes: int = request.app.state.config.max_body_bytes
+    return await read_body(request, limit_bytes)
+
+
+async def _accept(request: Request, kind: AcceptKind, body: bytes) -> int:
     port: ServicePort = request.app.state.port
-    body = await read_body(request, request.app.state.config.max_body_bytes)
     headers = {name: request.headers[name] for name in _KEPT_HEADERS if name in request.headers}
     return await run_in_threadpool(port.accept, kind, body, headers)
 
@@ -56,7 +66,7 @@ async def _otlp(request: Request, kind: AcceptKind) -> Response:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in _OTLP_TYPES:
         raise HTTPException(415, f"OTLP is taken as {' or '.join(_OTLP_TYPES)}")
-    await _accept(request, kind)
+    await _accept(request, kind, await _body(request))
     if content_type == _PROTOBUF:  # an empty Export*ServiceResponse is zero bytes
         return Response(b"", media_type=_PROTOBUF)
     return JSONResponse({})
@@ -79,20 +89,52 @@ async def traces(request: Request) -> Response:
 
 @router.post("/api/v1/write", summary="Prometheus remote write", status_code=204)
 async def remote_write(request: Request) -> Response:
-    await _accept(request, "prometheus")
+    if REMOTE_WRITE not in FORMATS:  # never say yes to what would become a dead letter
+        raise HTTPException(415, "remote write is not understood by this version; send OTLP to /v1/metrics")
+    await _accept(request, "prometheus", await _body(request))
     return Response(status_code=204)
 
 
 @router.post("/hooks/alertmanager", summary="Alertmanager webhook")
 async def alertmanager(request: Request) -> Response:
-    return JSONResponse({"accepted": await _accept(request, "alerts")})
+    return JSONResponse({"accepted": await _accept(request, "alerts", await _body(request))})
 
 
 @router.post("/api/v2/alerts", summary="Alerts as Prometheus sends them to an Alertmanager")
 async def alerts(request: Request) -> Response:
-    return JSONResponse({"accepted": await _accept(request, "alerts")})
+    wrapped = as_webhook(await _body(request), datetime.now(UTC))
+    return JSONResponse({"accepted": await _accept(request, "alerts", wrapped)})
 
 
 @router.post("/hooks/changes", summary="Rollouts, configuration changes, scaling")
 async def changes(request: Request) -> Response:
-    return JSONResponse({"accepted": await _accept(request, "changes")})
+    return JSONResponse({"accepted": await _accept(request, "changes", await _body(request))})
+
+
+def as_webhook(body: bytes, now: datetime) -> bytes:
+    """The list of `POST /api/v2/alerts` as an Alertmanager webhook; "" for an empty list. 400 if it is none.
+
+    Prometheus sends what fires again and again, and says that it ended by an `endsAt` that is past.
+    """
+    try:
+        alerts = msgspec.json.decode(body, type=list[dict[str, Any]])
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+        raise HTTPException(400, f"not a list of alerts: {error}") from error
+    if not alerts:
+        return b""
+    for alert in alerts:
+        if not isinstance(alert.get("labels"), dict):
+            raise HTTPException(400, "an alert without labels")
+        labels = msgspec.json.encode(alert["labels"], order="sorted")
+        alert["fingerprint"] = hashlib.sha256(labels).hexdigest()[:16]
+        alert["status"] = "resolved" if _is_past(alert.get("endsAt"), now) else "firing"
+    return msgspec.json.encode({"version": "4", "groupKey": "api/v2", "status": "firing", "alerts": alerts})
+
+
+def _is_past(value: object, now: datetime) -> bool:
+    """Go's zero time (year 1) means "not ended"."""
+    try:
+        at = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+    except ValueError:
+        return False
+    return at.year > 1 and at.tzinfo is not None and at <= now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -31,7 +32,7 @@ def present(value: Any) -> Any:
         return [present(v) for v in value]
     if isinstance(value, (set, frozenset)):
         return sorted(present(v) for v in value)
-    return None if isinstance(value, float) and value != value else value  # NaN is no JSON
+    return None if isinstance(value, float) and not math.isfinite(value) else value  # NaN is no JSON
 
 
 def renamed_key(key: str) -> str:

@@ -69,3 +69,50 @@ def test_secrets_come_from_environment_or_file_only_where_they_exist(
 
 def test_the_schema_is_that_of_the_sections() -> None:
     assert {"service", "ingest", "repair", "store"} <= set(schema()["properties"])
+
+
+@pytest.mark.parametrize(("name", "near"), [
+    ("OPSMEND_REPAIR__MOED", "OPSMEND_REPAIR__MODE"), ("OPSMEND_REPAIR_MODE", "OPSMEND_REPAIR__MODE"),
+    ("OPSMEND_INGEST__KAFKA__BOOTSTRAP", "OPSMEND_INGEST__KAFKA__BOOTSTRAP_SERVERS"), ("OPSMEND_URI", "OPSMEND_URL"),
+])
+def test_a_typo_in_a_variable_is_refused_with_the_nearest_name(name: str, near: str,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "auto")
+    with pytest.raises(ConfigError, match=f"environment: {name}: .*did you mean '{near}'"):
+        load(None)
+
+
+def test_variables_that_mean_something_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPSMEND_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("OPSMEND_MY_TOKEN", "named by the file")
+    monkeypatch.setenv("OPSMEND_LIMITS__POOL", "12")
+    monkeypatch.setenv("OPSMEND_INGEST__ENTITY__FROM", '["app"]')
+    settings = load(write(tmp_path, "[service]\ntoken_env = 'OPSMEND_MY_TOKEN'\n"))
+    assert settings.ingest.entity.from_ == ["app"]
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "[service]\ndata_dir = 'var'\n[repair]\nactions_dir = '/etc/actions'\nrunbooks_dir = 'rb'\n"
+                           "[ingest.kafka]\nsecurity = { ca = 'ca.pem' }\n")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    settings = load(Path("..") / path.name)
+    assert settings.data_dir.resolve() == tmp_path / "var"
+    assert str(settings.repair.actions_dir) == "/etc/actions"
+    assert settings.repair.runbooks_dir is not None and settings.repair.runbooks_dir.resolve() == tmp_path / "rb"
+    assert Path(settings.ingest.kafka.security.ca).resolve() == tmp_path / "ca.pem"
+
+
+@pytest.mark.parametrize(("text", "why"), [
+    ("[[ingest.topics]]\nname = 'opsmend.dead-letters'\n", "again and again"),
+    ("[[ingest.topics]]\npattern = '.*'\n", "again and again"),
+    ("[[ingest.topics]]\npattern = '('\n", "no regular expression"),
+    ("[[ingest.topics]]\nkind = 'changes'\n", "a name or a pattern"),
+    ("[[ingest.topics]]\nname = 'a'\nformat = 'otlp_json'\n", "did you mean 'otlp-json'"),
+    ("[[webhooks]]\nurl = 'ftp://x'\n", "must begin with http"),
+    ("[[webhooks]]\nurl = 'http://x'\ntypes = ['io.opsmend.incident.open']\n",
+     "did you mean 'io.opsmend.incident.opened'"),
+])
+def test_what_could_not_work_is_refused(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        load(write(tmp_path, text))
