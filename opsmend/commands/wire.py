@@ -40,11 +40,12 @@ def read_capture(path: Path) -> list[Record]:
         try:
             headers = entry.get("headers") or {}
             pairs = headers.items() if isinstance(headers, dict) else headers
+            raw = str.encode if "path" in entry else base64.b64decode
             records.append(Record(
                 entry.get("topic") or entry.get("path") or path.stem, int(entry.get("partition", 0)),
                 int(entry.get("offset", n)), int(entry.get("timestamp_ms", 0)), base64.b64decode(entry["value"]),
                 base64.b64decode(entry["key"]) if entry.get("key") else None,
-                tuple((k, base64.b64decode(v) if v else b"") for k, v in pairs)))
+                tuple((k, raw(v) if v else b"") for k, v in pairs)))
         except (ValueError, KeyError, TypeError, binascii.Error) as error:
             raise OpsmendError(f"{path}:{n + 1}: not a capture line: {error}", reason="capture") from error
     return records
