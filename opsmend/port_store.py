@@ -149,7 +149,7 @@ class StorePort:
             raise NotFound(f"no run {run_id}")
         if run.state not in ("running", "verifying", "undoing"):
             raise Conflict(f"the run is {run.state}")
-        self._s.executor.cancel(run_id)
+        self._s.executor.cancel(run_id, by=by)
         return run
 
     def outcome(self, run_id: str) -> Outcome | None:

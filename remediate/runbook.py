@@ -114,8 +114,9 @@ class Runbook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.steps[self.phases()[0][0]].action
 
     def hash(self) -> str:
-        """SHA-256 of what the runbook says."""
-        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+        """SHA-256 of what the runbook says; the same after it was stored and read back (0 and 0.0 are one)."""
+        read_back = msgspec.json.decode(msgspec.json.encode(self), type=Runbook)
+        return hashlib.sha256(msgspec.json.encode(read_back, order="sorted")).hexdigest()
 
 
 def plan_hash(runbook: Runbook, target: str, params: Mapping[str, Any]) -> str:

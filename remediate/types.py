@@ -62,6 +62,7 @@ class Plan(msgspec.Struct, frozen=True):
     facts: dict[str, Any] = {}  # what the runbook's conditions are asked of; typed, free of telemetry's text
     decided_by: str = ""
     decided_reason: str = ""
+    cancelled_by: str = ""  # who asked its run to stop before the next step
 
 
 class StepRecord(msgspec.Struct, frozen=True):

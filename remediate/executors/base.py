@@ -28,8 +28,8 @@ class Executor(Protocol):
     def wait(self, run_id: str, timeout_seconds: float) -> bool:
         """True when the run has ended."""
 
-    def cancel(self, run_id: str) -> None:
-        """Stop before the next step."""
+    def cancel(self, run_id: str, *, by: str = "") -> None:
+        """Stop before the next step; holds over a restart. Nothing if the run has ended."""
 
     def recover(self) -> int:
         """Go on with the runs that a dead process left; how many."""

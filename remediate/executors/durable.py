@@ -89,9 +89,9 @@ class DbosExecutor:
             time.sleep(0.05)
         return False
 
-    def cancel(self, run_id: str) -> None:
+    def cancel(self, run_id: str, *, by: str = "") -> None:
         # Not DBOS's own cancel: the run must still release its lease and write its outcome.
-        self._work.cancelled.add(run_id)
+        self._work.cancel(run_id, by)
 
     def recover(self) -> int:
         """DBOS goes on with this executor's runs at launch; here it is only counted."""

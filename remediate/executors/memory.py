@@ -32,8 +32,8 @@ class MemoryExecutor:
         thread.join(timeout_seconds)
         return not thread.is_alive()
 
-    def cancel(self, run_id: str) -> None:
-        self._work.cancelled.add(run_id)
+    def cancel(self, run_id: str, *, by: str = "") -> None:
+        self._work.cancel(run_id, by)
 
     def recover(self) -> int:
         """Runs that nobody works on any more must not look as if somebody did."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -53,7 +53,6 @@ class Workshop:
     endpoints: Endpoints
     verify: VerifyConfig
     sleep: Callable[[float], None] = time.sleep
-    cancelled: set[str] = field(default_factory=set)
     timeout_seconds: float = 20.0
     on_outcome: Callable[[Outcome], None] | None = None
 
@@ -74,11 +73,23 @@ class Workshop:
         return ""
 
     def _blocked(self, given: RunInput, *, at_start: bool) -> str:
-        if given.run_id in self.cancelled:
-            return "cancelled"
+        if by := self._cancelled_by(given):
+            return f"cancelled by {by}"
         results = self.gates.check(GateInput(given.plan, given.runbook, given.run_id, given.approved_hash,
                                              has_begun=not at_start))
         return next((f"{r.gate}: {r.detail}" for r in results if not r.passed), "")
+
+    def cancel(self, run_id: str, by: str) -> bool:
+        """Ask a run to end before its next step; a row, so it holds over a restart. False if it has ended."""
+        run = self.ledger.run(run_id)
+        plan = self.ledger.plan(run.plan_id) if run else None
+        if plan is None or plan.state != "running":
+            return False
+        return self.ledger.move_plan(msgspec.structs.replace(plan, cancelled_by=by or "somebody"), expected="running")
+
+    def _cancelled_by(self, given: RunInput) -> str:
+        stored = self.ledger.plan(given.plan.id)
+        return stored.cancelled_by if stored else ""
 
     def _action(self, given: RunInput, step_id: str) -> tuple[Action, dict[str, Any]]:
         step = given.runbook.steps[step_id]
@@ -213,9 +224,9 @@ class Workshop:
 
     def _halted(self, given: RunInput) -> str:
         """Why not even an undo may run: a person stopped repairs, cancelled this one, or nobody can tell."""
-        if given.run_id in self.cancelled:
-            return "cancelled"
         try:
+            if by := self._cancelled_by(given):
+                return f"cancelled by {by}"
             control = self.ledger.control()
         except OpsmendError as error:
             return f"the kill switch can't be read: {error}"
