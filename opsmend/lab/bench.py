@@ -33,6 +33,8 @@ class BenchConfig:
     """How long a run without fault is watched."""
     good_seconds: int = 10
     """Good seconds in a row before an injection, and for a repair to count."""
+    hold_seconds: float = 15.0
+    """How long a repaired system is still watched: what relapses, or is undone again, was not resolved."""
     gate_seconds: float = 60.0
     """Longest wait for those before an injection; the run is void after that."""
     max_pressure: float = 90.0
@@ -96,8 +98,18 @@ class Bench:
         # The repair was done when the fault was gone and the good seconds began, not when they had been counted.
         good_since = time.time() - lab.good_seconds() - injection.ts_ns / 1e9
         mttr = max(0.0, clear or 0.0, good_since if breach is not None else 0.0)
-        return self._judge(fault, repetition, injection, before, servers_seen, resolved=resolved and mttr <= limit,
-                           mttr_seconds=mttr, breach_seconds=breach)
+        has_relapsed = resolved and self._relapses(injection)
+        return self._judge(fault, repetition, injection, before, servers_seen, has_relapsed=has_relapsed,
+                           resolved=resolved and not has_relapsed and mttr <= limit, mttr_seconds=mttr,
+                           breach_seconds=breach)
+
+    def _relapses(self, injection: Injection) -> bool:
+        """Watch on for a while, the healer too; whether the fault is back at the end."""
+        until = time.monotonic() + self._config.hold_seconds
+        while time.monotonic() < until:
+            self._policy.step()
+            time.sleep(_STEP_SECONDS)
+        return not self._is_clear(injection)
 
     def _is_clear(self, injection: Injection) -> bool:
         try:
@@ -106,7 +118,7 @@ class Bench:
             return False
 
     def _judge(self, fault: Fault, repetition: int, injection: Injection, before: ServerCounts, servers_seen: float,
-               *, resolved: bool, mttr_seconds: float, breach_seconds: float | None) -> Incident:
+               *, resolved: bool, has_relapsed: bool, mttr_seconds: float, breach_seconds: float | None) -> Incident:
         lab = self._lab
         report = self._policy.report()
         # A release that was rolled out as the fault is the deployer's act, made before the injection's time.
@@ -123,8 +135,8 @@ class Bench:
             broken = (str(error)[:120],)
         cap = self._config.cap_seconds
         return Incident(
-            fault.name, repetition, resolved=resolved and fault.is_fault, breach_seconds=_rounded(breach_seconds),
-            ttd_seconds=_rounded(ttd),
+            fault.name, repetition, resolved=resolved and fault.is_fault, relapsed=has_relapsed,
+            breach_seconds=_rounded(breach_seconds), ttd_seconds=_rounded(ttd),
             mttr_seconds=_rounded(mttr_seconds if resolved else cap) if fault.is_fault else None,
             censored=fault.is_fault and not resolved, suspects=tuple((suspects or ())[:5]),
             root_top1=None if suspects is None or not fault.is_fault else suspects[:1] == (fault.root,),
@@ -153,7 +165,7 @@ def run_bench(faults: Sequence[str], repeat: int = 1, policy: str | Policy = "op
 
     Returns `{"policy", "incidents", "summary", "skipped"}` and writes it to `json_path`. Raises LabError if
     a fault is not known, or if nothing was measured: no incident, or none that is not void.
-    Cost: about 25 s plus the time to repair for each incident.
+    Cost: about 40 s plus the time to repair for each incident.
     """
     if unknown := sorted(set(faults) - set(FAULTS)):
         raise LabError(f"no fault '{unknown[0]}'; there are {', '.join(FAULTS)}")

@@ -33,6 +33,8 @@ class Incident(msgspec.Struct, frozen=True):
     voided: bool = False
     void_reason: str = ""
     resolved: bool = False
+    relapsed: bool = False
+    """It was mended, and then it was not."""
     breach_seconds: float | None = None
     """When the customers first had reason to complain; None: never."""
     ttd_seconds: float | None = None
@@ -110,6 +112,7 @@ def summarise(incidents: Sequence[Incident], faults: dict[str, Fault]) -> dict[s
         "incidents": len(real), "noop_runs": len(valid) - len(real),
         "resolved": share(sum(i.resolved for i in real), len(real)),
         "detected": share(len(ttds), len(real)),
+        "relapsed": sum(i.relapsed for i in real),
         "false_actions": sum(i.false_actions for i in real),
         "harmful_actions": sum(i.harmful_actions for i in real),
         "noop_actions": sum(len(i.actions) for i in valid if not faults[i.fault].is_fault),

@@ -248,7 +248,7 @@ class Lab:
         return {
             "service": {"data_dir": str(self.data_dir), "listen": listen},
             "ingest": ingest,
-            "detect": {"bucket_seconds": 1.0, "allowed_lateness_seconds": 2.0},
+            "detect": {"bucket_seconds": 1.0, "allowed_lateness_seconds": 1.0},
             "topology": {"edges": [list(e) for e in topology.EDGES], "external": list(topology.EXTERNAL)},
             "limits": {"process.memory.rss": float(topology.MEMORY_LIMIT_BYTES)},
             "actuator": actuator,
