@@ -37,6 +37,11 @@ SIGNAL_KINDS: Final[tuple[str, ...]] = get_args(SignalKind)
 LOG_KINDS: Final = frozenset({"log_rate", "log_template"})
 """Kinds that rest on log text alone: an attacker can write these, so no action may rest on them alone."""
 
+LEVEL_KINDS: Final = frozenset({"metric_anomaly", "memory", "traffic", "breach", "log_template"})
+"""Kinds that may stay for good once something has happened (memory that is not given back, a new level of load).
+They open an incident and belong to it, but neither keep one open in which something else was wrong, nor decide
+whether a repair of it worked."""
+
 
 class Evidence(msgspec.Struct, frozen=True):
     """One fact behind a signal or a suspect, in words for people and in numbers for machines.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.indicators import indicator_of
-from detect.types import Incident, Observations, Signal
+from detect.types import LEVEL_KINDS, Incident, Observations, Signal
 from ingest.types import SeriesKey
 from remediate.types import Verdict
 from rootcause.types import ServiceGraph
@@ -89,6 +89,9 @@ def judge(incident: Incident, seen: Observations, acted_ns: int, started_ns: int
     broken = (seen.ts_ns >= first) & (seen.ts_ns <= started_ns)
     watch = (seen.ts_ns >= watch_from) & (seen.ts_ns < watch_from + int(config.watch_seconds * _NS))
     strong = [s for s in incident.signals if s.score >= _STRONG] or list(incident.signals)
+    # A level may stay where something pushed it (memory that is not given back): it decides only where nothing
+    # else was wrong.
+    strong = [s for s in strong if s.kind not in LEVEL_KINDS] or strong
     before: dict[str, float] = {}
     after: dict[str, float] = {}
     bad: list[str] = []

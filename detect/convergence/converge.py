@@ -17,13 +17,10 @@ import msgspec
 import numpy as np
 
 from detect.convergence.titles import severity_of, title_of
-from detect.types import NAMESPACE, Incident, Membership, Signal
+from detect.types import LEVEL_KINDS, NAMESPACE, Incident, Membership, Signal
 
 _FAR = 1e6
 _STRONG = 0.5
-_LEVELS = frozenset({"metric_anomaly", "memory", "traffic", "breach", "log_template"})
-"""Kinds that may stay for good once something has happened (memory that is not given back, a new level of
-load). They open an incident and belong to it, but do not keep one open in which something else was wrong."""
 
 
 @dataclass(frozen=True)
@@ -256,9 +253,9 @@ def _distances(signals: Sequence[Signal], calls: frozenset[tuple[str, str]],
 
 
 def _is_alive(incident: Incident) -> bool:
-    """Weak signals alone open no incident, and keep none open; see also _LEVELS."""
+    """Weak signals alone open no incident, and keep none open; see also LEVEL_KINDS."""
     strong = [s for s in incident.signals if s.score >= _STRONG]
-    telling = [s for s in strong if s.kind not in _LEVELS]
+    telling = [s for s in strong if s.kind not in LEVEL_KINDS]
     return any(s.is_open for s in telling or strong)
 
 

@@ -146,3 +146,29 @@ def test_fixed_needs_samples_of_the_fault_and_of_the_time_after_it(values: list[
     after = np.isfinite(values[ACTED + 10 - 50:]).any()
     assert found.verdict in ("fixed", "not_fixed", "cannot_tell")
     assert found.verdict != "fixed" or (during and after)
+
+
+def test_memory_that_is_not_given_back_does_not_undo_a_good_repair() -> None:
+    cache, rss = key("redis.oom_errors_per_second", "redis"), key("process.memory.rss", "redis")
+    shapes: dict[SeriesKey, Shape] = {cache: broken(0, 8), rss: lambda s: 1e7 if s < FIRST else 3e7}
+    signals = [signal("cache_full", "redis"), signal("memory", "redis", rss.name)]
+    assert judged(signals, shapes).verdict == "fixed"
+    assert judged(signals[1:], shapes).verdict == "not_fixed"  # where memory is all there is, it decides
+
+
+def test_growth_that_was_met_before_it_hurt_is_fixed_when_most_of_it_is_gone() -> None:
+    rss = key("process.memory.rss")
+    leak: Shape = lambda s: 6e7 + 1e6 * max(0, s - FIRST) if s < ACTED + 2 else 5.8e7  # noqa: E731
+    on = [signal("memory", series=rss.name), signal("breach", breach=Breach(rss.name, 2e8, "up", 1, 2, 3, 0.9))]
+    assert judged(on, {rss: leak}).verdict == "fixed"
+    assert judged(on, {rss: lambda s: 6e7 + 1e6 * max(0, s - FIRST)}).verdict == "not_fixed"
+
+
+def test_a_queue_that_drains_is_improving_and_one_that_stands_is_not() -> None:
+    latency = key("http.server.latency_p95_seconds")
+    draining: Shape = lambda s: 0.05 if s < FIRST else 2.5 if s < ACTED else max(0.05, 2.5 - 0.05 * (s - ACTED))  # noqa: E731
+    on = [signal("latency", series=latency.name)]
+    found = judged(on, {latency: draining})
+    assert (found.verdict, found.is_improving) == ("not_fixed", True)
+    stuck = judged(on, {latency: broken(0.05, 2.5, 999)})
+    assert (stuck.verdict, stuck.is_improving) == ("not_fixed", False)
