@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import zlib
 from collections import Counter
@@ -51,7 +50,8 @@ class Decoder:
         return Batch(
             logs=rows.logs(), metrics=rows.metrics(), traces=rows.traces(), changes=tuple(rows.changes),
             alerts=tuple(rows.alerts), dead_letters=tuple(dead), watermark=Watermark.of(records),
-            records_in=len(records), bytes_in=sum(len(r.value) for r in records), formats=dict(formats))
+            records_in=len(records), bytes_in=sum(len(r.value) for r in records), formats=dict(formats),
+            points_in=rows.points_in)
 
     def _decode_one(self, record: Record, rows: Rows) -> str:
         context = DecodeContext(
@@ -67,18 +67,27 @@ class Decoder:
     def _uncompressed(self, value: bytes) -> bytes:
         limit = self._config.max_value_bytes
         if value[:2] == b"\x1f\x8b":
-            unpack = zlib.decompressobj(wbits=31)
-            try:
-                value = unpack.decompress(value, limit + 1)
-            except (zlib.error, gzip.BadGzipFile) as error:
-                raise DecodeError(f"broken gzip: {error}", reason="bad_compression") from error
-            if not unpack.eof and len(value) <= limit:
-                raise DecodeError("gzip ends early", reason="bad_compression")
+            value = _gunzip(value, limit)
         if len(value) > limit:
             raise DecodeError(f"value larger than {limit} bytes", reason="too_large")
         if not value:
             raise DecodeError("empty value", reason="empty")
         return value
+
+
+def _gunzip(value: bytes, limit: int) -> bytes:
+    """The bytes of all members, at most `limit` + 1 of them."""
+    whole = b""
+    while value and len(whole) <= limit:
+        unpack = zlib.decompressobj(wbits=31)
+        try:
+            whole += unpack.decompress(value, limit + 1 - len(whole))
+        except zlib.error as error:
+            raise DecodeError(f"broken gzip: {error}", reason="bad_compression") from error
+        if not unpack.eof and len(whole) <= limit:
+            raise DecodeError("gzip ends early", reason="bad_compression")
+        value = unpack.unused_data
+    return whole
 
 
 def _recognise(value: bytes, context: DecodeContext) -> WireFormat:

@@ -203,3 +203,4 @@ class Batch:
     records_in: int = 0
     bytes_in: int = 0
     formats: Mapping[str, int] = field(default_factory=dict)  # format name -> records
+    points_in: int = 0  # metric points as producers count them: a histogram is one, and becomes several rows

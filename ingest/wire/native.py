@@ -71,9 +71,11 @@ def _metric(entry: Mapping[str, Any], context: DecodeContext, rows: Rows) -> Non
 
 
 def _span(entry: Mapping[str, Any], context: DecodeContext, rows: Rows) -> None:
-    kind = entry.get("kind", 0)
+    kind, duration = entry.get("kind", 0), number(entry.get("duration_us", 0))
+    if math.isnan(duration):
+        raise DecodeError("a span without a duration", reason="bad_number")
     rows.span(to_ns(entry.get("ts"), context.timestamp_ns), context.service_of(entry), text(entry.get("peer")),
-              int(min(max(number(entry.get("duration_us", 0)), 0.0), 1e15)), is_error=entry.get("error") is True,
+              int(min(max(duration, 0.0), 1e15)), is_error=entry.get("error") is True,
               kind=kind if isinstance(kind, int) and 0 <= kind <= 5 else 0, trace_id=text(entry.get("trace_id")),
               span_id=text(entry.get("span_id")), parent_id=text(entry.get("parent_id")))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -22,11 +23,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from ingest.errors import DecodeError
 from ingest.types import Level, SeriesKey
-from ingest.wire.native import number
 from ingest.wire.quantiles import explicit_quantile
 from ingest.wire.rows import DecodeContext, Rows, level_of, number_level
 
 _DELTA = 1
+_NO_RECORDED_VALUE = 1  # flag of a data point: the series ended (Prometheus' staleness marker)
+_NAN = float("nan")
 _PEERS = ("peer.service", "server.address", "net.peer.name", "db.system.name", "db.system",
           "messaging.destination.name", "messaging.system")
 _ID_FIELDS = frozenset({"traceId", "spanId", "parentSpanId"})
@@ -54,6 +56,11 @@ def as_text(value: object) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else msgspec.json.encode(value).decode()
+
+
+def finite(value: float) -> float:
+    """NaN, "no measurement", for what is infinite: one such point must not refuse the hundreds around it."""
+    return float(value) if math.isfinite(value) else _NAN
 
 
 def put_logs(request: Any, context: DecodeContext, rows: Rows) -> None:
@@ -88,25 +95,30 @@ def _put_metric(metric: Any, resource: Mapping[str, object], context: DecodeCont
     for point in data.data_points:
         own = attributes(point.attributes)
         ts_ns = _time(point.time_unix_nano, context)
+        is_gap = bool(point.flags & _NO_RECORDED_VALUE)
         if which in ("gauge", "sum"):
             kind = "gauge" if which == "gauge" or not data.is_monotonic else cumulative
             value_of = point.WhichOneof("value")
-            value = float("nan") if value_of is None else number(getattr(point, value_of))
+            value = _NAN if value_of is None or is_gap else finite(getattr(point, value_of))
             rows.point(ts_ns, _key(metric.name, metric.unit, kind, resource, own, context), value)
             continue
 
         def key(name: str, unit: str, kind: str, own: Mapping[str, object] = own) -> SeriesKey:
             return _key(name, unit, kind, resource, own, context)
 
-        rows.point(ts_ns, key(metric.name + ".count", "1", cumulative), float(point.count))
-        rows.point(ts_ns, key(metric.name + ".sum", metric.unit, cumulative), number(point.sum))
+        rows.point(ts_ns, key(metric.name + ".count", "1", cumulative), _NAN if is_gap else float(point.count))
+        if is_gap:
+            continue
+        if which == "summary" or point.HasField("sum"):  # a histogram of negative values has none
+            rows.point(ts_ns, key(metric.name + ".sum", metric.unit, cumulative), finite(point.sum), is_extra=True)
         if which == "histogram" and is_delta and point.count and point.explicit_bounds:
             p95 = explicit_quantile(0.95, list(point.explicit_bounds), list(point.bucket_counts))
-            rows.point(ts_ns, key(metric.name + ".p95", metric.unit, "gauge"), p95)
+            rows.point(ts_ns, key(metric.name + ".p95", metric.unit, "gauge"), finite(p95), is_extra=True)
         if which == "summary":
             for quantile in point.quantile_values:
-                name = f"{metric.name}.p{round(quantile.quantile * 100):02d}"
-                rows.point(ts_ns, key(name, metric.unit, "gauge"), number(quantile.value))
+                if 0.0 <= quantile.quantile <= 1.0:
+                    name = f"{metric.name}.p{round(quantile.quantile * 100):02d}"
+                    rows.point(ts_ns, key(name, metric.unit, "gauge"), finite(quantile.value), is_extra=True)
 
 
 def _key(name: str, unit: str, kind: str, resource: Mapping[str, object], own: Mapping[str, object],

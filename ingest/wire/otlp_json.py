@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from ingest.errors import DecodeError
 from ingest.wire.rows import DecodeContext, Rows
 
 NAME = "otlp-json"
-_KEYS = (b'"resourceLogs"', b'"resourceMetrics"', b'"resourceSpans"')
+_BEGIN = re.compile(rb'\s*\{\s*"resource(Logs|Metrics|Spans)"\s*:')
 
 
 def recognise(value: bytes, context: DecodeContext) -> bool:
-    """An object with one of the three request fields near its beginning."""
-    return value[:64].lstrip().startswith(b"{") and any(key in value[:4096] for key in _KEYS)
+    """An object whose first field is one of the three requests. Further in, the words may be anybody's."""
+    return _BEGIN.match(value) is not None
 
 
 def decode(value: bytes, context: DecodeContext, rows: Rows) -> None:
@@ -25,5 +27,8 @@ def decode(value: bytes, context: DecodeContext, rows: Rows) -> None:
         raise DecodeError(f"not JSON: {error}", reason="bad_json") from error
     if not isinstance(document, dict):
         raise DecodeError("no JSON object", reason="bad_otlp")
-    for message, put in parse_json(document):
+    requests = parse_json(document)
+    if not requests:
+        raise DecodeError("none of resourceLogs, resourceMetrics, resourceSpans", reason="bad_otlp")
+    for message, put in requests:
         put(message, context, rows)

@@ -19,6 +19,7 @@ from ingest.wire.times import to_ns
 
 NAME = "plain"
 _MESSAGES = ("message", "msg", "log", "text", "body", "short_message")
+_YEAR_2000_NS = 946_684_800 * 10**9
 _TIMES = ("@timestamp", "timestamp", "time", "ts", "datetime")
 _LEVELS = ("level", "severity", "lvl", "log.level", "severity_text")
 
@@ -36,7 +37,8 @@ def decode(value: bytes, context: DecodeContext, rows: Rows) -> None:
                           reason="unknown_format") from error
     if "\x00" in whole:
         raise DecodeError("neither a known format nor text: it holds NUL bytes", reason="unknown_format")
-    lines = [line for line in whole.splitlines() if line.strip()]
+    # By "\n" alone: a form feed or a U+2028 stands within a line.
+    lines = [line.rstrip("\r") for line in whole.split("\n") if line.strip()]
     if not lines:
         raise DecodeError("empty", reason="empty")
     for line in lines:
@@ -65,9 +67,22 @@ def _first(entry: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((entry[n] for n in names if entry.get(n) not in (None, "")), None)
 
 
+def _time(entry: Mapping[str, Any], context: DecodeContext) -> int:
+    """The first field that is a time. Nobody promised one here: "12.5" may as well be a duration, and a log line
+    is not refused for a date in the style of the house."""
+    for name in _TIMES:
+        try:
+            ts_ns = to_ns(entry.get(name), 0)
+        except DecodeError:
+            continue
+        if ts_ns > _YEAR_2000_NS:
+            return ts_ns
+    return context.timestamp_ns
+
+
 def _put_object(entry: Mapping[str, Any], line: str, context: DecodeContext, rows: Rows) -> None:
     service = context.service_of({**_headers(context), **entry})
-    ts_ns = to_ns(_first(entry, _TIMES), context.timestamp_ns)
+    ts_ns = _time(entry, context)
     message = _first(entry, _MESSAGES)
     numbers = {k: v for k, v in entry.items() if isinstance(v, (int, float)) and not isinstance(v, bool)
                and k not in _TIMES}

@@ -16,6 +16,6 @@ def describe(records: Sequence[Record], decoder: Decoder | None = None) -> tuple
     reasons = Counter(letter.reason for letter in batch.dead_letters)
     return {
         "records": batch.records_in, "formats": dict(sorted(batch.formats.items())), "logs": len(batch.logs),
-        "points": len(batch.metrics), "spans": len(batch.traces), "alerts": len(batch.alerts),
+        "points": batch.points_in, "spans": len(batch.traces), "alerts": len(batch.alerts),
         "changes": len(batch.changes), "dead": len(batch.dead_letters), "reasons": dict(sorted(reasons.items())),
     }, list(batch.dead_letters)

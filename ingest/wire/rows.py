@@ -75,6 +75,7 @@ class Rows:
         self._span: list[tuple[int, int, int, int, bool, int, str, str, str]] = []
         self.changes: list[Change] = []
         self.alerts: list[ExternalAlert] = []
+        self._expanded = 0
 
     def __len__(self) -> int:
         return len(self._log) + len(self._point) + len(self._span) + len(self.changes) + len(self.alerts)
@@ -86,7 +87,9 @@ class Rows:
             trace_id: str = "") -> None:
         self._log.append((ts_ns, self._name(service), self._name(instance), int(level), text, trace_id))
 
-    def point(self, ts_ns: int, key: SeriesKey, value: float) -> None:
+    def point(self, ts_ns: int, key: SeriesKey, value: float, *, is_extra: bool = False) -> None:
+        """`is_extra`: one more row of a point that has one already (the sum of a histogram beside its count)."""
+        self._expanded += is_extra
         self._point.append((ts_ns, self._series.setdefault(key, len(self._series)), value))
 
     def span(self, ts_ns: int, service: str, peer: str, duration_us: int, *, is_error: bool, kind: int,
@@ -94,14 +97,25 @@ class Rows:
         self._span.append((ts_ns, self._name(service), self._name(peer), duration_us, is_error, kind,
                            trace_id, span_id, parent_id))
 
-    def mark(self) -> tuple[int, int, int, int, int]:
+    def mark(self) -> tuple[int, ...]:
         """How much is there; `cut` goes back to it when a record turns out to be broken halfway."""
-        return len(self._log), len(self._point), len(self._span), len(self.changes), len(self.alerts)
+        return (len(self._log), len(self._point), len(self._span), len(self.changes), len(self.alerts),
+                len(self._names), len(self._series), self._expanded)
 
-    def cut(self, mark: tuple[int, int, int, int, int]) -> None:
+    def cut(self, mark: tuple[int, ...]) -> None:
         columns: tuple[list[Any], ...] = (self._log, self._point, self._span, self.changes, self.alerts)
-        for column, length in zip(columns, mark, strict=True):
+        for column, length in zip(columns, mark[:5], strict=True):
             del column[length:]
+        tables: tuple[dict[Any, int], ...] = (self._names, self._series)
+        for table, length in zip(tables, mark[5:7], strict=True):
+            while len(table) > length:
+                table.popitem()
+        self._expanded = mark[7]
+
+    @property
+    def points_in(self) -> int:
+        """Metric points as their producers count them."""
+        return len(self._point) - self._expanded
 
     def logs(self) -> LogBatch:
         ts, service, instance, level, text, trace = _columns(self._log, 6)

@@ -1,0 +1,285 @@
+"""One contract over every wire format: golden files, and whatever else may come: decoded, or a dead letter with a
+reason, never an exception, and the counts add up."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from ingest.decode import Decoder, DecoderConfig
+from ingest.types import Batch, Level, Record
+from ingest.wire.registry import FORMATS
+from opsmend.commands.wire import read_capture
+
+WIRE = Path(__file__).parent / "wire"
+GOLDEN = sorted(p for p in WIRE.glob("*/*") if p.suffix != ".expected" and not p.name.startswith("."))
+RECORD_MS = 1_790_000_000_000
+REASONS = {"bad_json", "bad_otlp", "bad_alert", "bad_metric", "bad_change", "bad_time", "bad_number", "unknown_type",
+           "unknown_format", "bad_compression", "too_large", "empty"}
+FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def batch_of(*values: bytes, fmt: str = "", config: DecoderConfig | None = None) -> Batch:
+    config = config or DecoderConfig(topic_formats={"t": fmt} if fmt else {})
+    return Decoder(config).decode([Record("t", 0, n, RECORD_MS, v) for n, v in enumerate(values)])
+
+
+def told(batch: Batch) -> dict[str, Any]:
+    """Everything that came out, readable."""
+    def name(vocab: tuple[str, ...], at: int) -> str:
+        return vocab[at] if at >= 0 else ""
+
+    logs, metrics, traces = batch.logs, batch.metrics, batch.traces
+    return {
+        "logs": [[ts, name(logs.vocab, s), name(logs.vocab, i), Level(lv).name, text, trace]
+                 for ts, s, i, lv, text, trace in zip(logs.ts_ns.tolist(), logs.service.tolist(), logs.instance.tolist(),
+                                                      logs.level.tolist(), logs.text, logs.trace_id, strict=True)],
+        "points": [[ts, msgspec.to_builtins(metrics.series_table[s]), None if math.isnan(v) else v]
+                   for ts, s, v in zip(metrics.ts_ns.tolist(), metrics.series.tolist(), metrics.value.tolist(),
+                                       strict=True)],
+        "points_in": batch.points_in,
+        "spans": [[ts, name(traces.vocab, s), name(traces.vocab, p), d, e, k, t, sp, pa] for ts, s, p, d, e, k, t, sp, pa
+                  in zip(traces.ts_ns.tolist(), traces.service.tolist(), traces.peer.tolist(),
+                         traces.duration_us.tolist(), traces.is_error.tolist(), traces.kind.tolist(), traces.trace_id,
+                         traces.span_id, traces.parent_id, strict=True)],
+        "alerts": [msgspec.to_builtins(a) for a in batch.alerts],
+        "changes": [msgspec.to_builtins(c) for c in batch.changes]}
+
+
+def check(batch: Batch, records: int) -> None:
+    """What holds for every batch, whatever the bytes were."""
+    assert batch.records_in == records == sum(batch.formats.values()) + len(batch.dead_letters)
+    assert {x.reason for x in batch.dead_letters} <= REASONS
+    assert all(x.detail and len(x.detail) <= 500 for x in batch.dead_letters)
+    assert not np.isinf(batch.metrics.value).any()
+    for table in (batch.logs, batch.metrics, batch.traces):
+        assert (table.ts_ns >= 0).all()
+    assert all(a.starts_ns >= 0 and a.ends_ns >= 0 for a in batch.alerts)
+    assert all(c.ts_ns >= 0 for c in batch.changes)
+    assert (batch.traces.duration_us >= 0).all()
+    assert 0 <= batch.points_in <= len(batch.metrics)
+    assert len(batch.metrics.series_table) == len(set(batch.metrics.series.tolist())), "series without a point"
+    json.dumps(told(batch), allow_nan=False).encode()  # text that can be written down anywhere
+
+
+# golden files ------------------------------------------------------------------------------------------------
+
+
+def test_every_format_has_golden_files() -> None:
+    assert {p.parent.name for p in GOLDEN} == set(FORMATS)
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_golden(path: Path) -> None:
+    batch = batch_of(path.read_bytes())
+    assert list(batch.formats) == [path.parent.name], "recognised as something else"
+    check(batch, 1)
+    expected = path.with_name(path.name + ".expected")
+    if os.environ.get("OPSMEND_UPDATE_GOLDEN"):
+        rows = {k: [json.dumps(row, ensure_ascii=False) for row in v] if isinstance(v, list) else v
+                for k, v in told(batch).items()}
+        expected.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+    wanted = {k: [json.loads(row) for row in v] if isinstance(v, list) else v
+              for k, v in json.loads(expected.read_text()).items()}
+    assert json.loads(json.dumps(told(batch))) == wanted
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_golden_compressed_and_among_broken_ones(path: Path) -> None:
+    """The records around a broken one, and what it had added before it broke, are not touched by it."""
+    value = path.read_bytes()
+    alone = batch_of(value)
+    squeezed = value if value[:2] == b"\x1f\x8b" else gzip.compress(value[: len(value) // 2]) + gzip.compress(
+        value[len(value) // 2:])
+    half_good = b'{"type":"metric","service":"x","name":"leftover","value":1}\n{"type":"metric"}'
+    batch = batch_of(half_good, squeezed, b"\xff\xfe", half_good)
+    assert told(batch) == told(alone)
+    assert [x.offset for x in batch.dead_letters] == [0, 2, 3]
+    check(batch, 4)
+
+
+@pytest.mark.parametrize("kind", ["logs", "metrics", "traces"])
+def test_otlp_says_the_same_in_json_and_protobuf(kind: str) -> None:
+    one = batch_of((WIRE / "otlp-proto" / f"{kind}.bin").read_bytes())
+    other = batch_of((WIRE / "otlp-json" / f"{kind}.json").read_bytes())
+    assert told(one) == told(other)
+
+
+# captures of real producers ----------------------------------------------------------------------------------
+
+_DATA = os.environ.get("OPSMEND_DATA", "")
+_OTHER_FORMATS = {"http-api_v1_write", "http-api_v2_alerts"}
+
+
+@pytest.mark.skipif(not _DATA, reason="NOT TESTED against captures: OPSMEND_DATA names no directory with wire/")
+def test_captures_of_real_producers_are_read_completely() -> None:
+    truth = json.loads(Path(_DATA, "wire", "truth.json").read_text())
+    for name in sorted(set(truth) - _OTHER_FORMATS):
+        batch = Decoder().decode(read_capture(Path(_DATA, "wire", f"{name}.jsonl")))
+        found = {"records": batch.records_in, "logs": len(batch.logs), "points": batch.points_in,
+                 "spans": len(batch.traces), "alerts": len(batch.alerts)}
+        assert {what: found[what] for what in truth[name]} == truth[name], name
+        assert batch.dead_letters == (), name
+        check(batch, truth[name]["records"])
+        services = {batch.logs.vocab[s] for s in batch.logs.service.tolist()}
+        assert name.startswith("rsyslog") or "unknown" not in services, name
+
+
+# whatever else may come --------------------------------------------------------------------------------------
+
+FORMAT_NAMES = sorted(FORMATS)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3), max_leaves=6)
+TIMES = st.one_of(
+    st.integers(-10, 2**70), st.floats(), st.text(max_size=30), st.none(), st.booleans(),
+    st.datetimes().map(lambda d: d.isoformat() + "Z"), st.datetimes().map(lambda d: d.isoformat() + "-14:00"),
+    st.sampled_from(["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999-23:59", "NaN", "Infinity", "-1", "1e300",
+                     "٣", "2026-02-30T00:00:00Z", "24:00:00", "2026-W01", "20260102T030405Z"]))
+NUMBERS = st.one_of(st.integers(), st.floats(), st.text(max_size=12), st.none(), st.booleans(),
+                    st.sampled_from(["NaN", "+Inf", "-Inf", "1_000", "0x10", "9" * 400, 10**400]))
+
+
+def fields(*required: str) -> st.SearchStrategy[dict[str, Any]]:
+    """An object with the field names of the native format and values of any type."""
+    names = {"ts": TIMES, "value": NUMBERS, "duration_us": NUMBERS, "level": NUMBERS | st.just("warn")}
+    optional = {n: names.get(n, ANYTHING) for n in (
+        "ts", "value", "duration_us", "level", "service", "message", "instance", "name", "labels", "kind", "unit",
+        "peer", "error", "trace_id", "span_id", "parent_id", "ref", "old", "actor")}
+    return st.fixed_dictionaries({n: st.sampled_from(["log", "metric", "span", "change"]) for n in required},
+                                 optional=optional)
+
+
+def dumped(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+@pytest.mark.parametrize("fmt", ["", *FORMAT_NAMES])
+@FUZZ
+@given(value=st.binary(max_size=300))
+@example(value=b"")
+@example(value=b"\x0a")
+@example(value=b"\x0a\x00")
+@example(value=b"\n\n\n")
+@example(value=b"{}")
+@example(value=b"[]")
+@example(value=b"\x1f\x8b")
+@example(value=b"\xef\xbb\xbf{}")
+@example(value=b'{"type":"log","message":"\\ud800"}')
+@example(value=b"[" * 100_000)
+@example(value=b'{"a":' * 100_000)
+@example(value=b'{"resourceLogs":' + b"[" * 100_000)
+def test_random_bytes(fmt: str, value: bytes) -> None:
+    check(batch_of(value, b"fine", fmt=fmt), 2)
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda p: f"{p.parent.name}/{p.name}")
+@FUZZ
+@given(data=st.data())
+def test_truncated_and_flipped(path: Path, data: st.DataObject) -> None:
+    value = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(0, 4))):
+        value[data.draw(st.integers(0, len(value) - 1))] = data.draw(st.integers(0, 255))
+    cut = bytes(value[: data.draw(st.integers(0, len(value)))])
+    check(batch_of(cut), 1)
+    check(batch_of(cut, fmt=path.parent.name), 1)
+
+
+@settings(FUZZ, max_examples=600)
+@given(entry=fields("type"))
+@example(entry={"type": "span", "duration_us": "nan"})
+@example(entry={"type": "log", "level": 1e300, "message": 10**25})
+@example(entry={"type": "metric", "name": "a", "value": 1, "labels": {"a": None}, "ts": "1e400"})
+def test_native_with_wrong_types(entry: dict[str, Any]) -> None:
+    batch = batch_of(dumped(entry))
+    check(batch, 1)
+    rows = len(batch.logs) + len(batch.metrics) + len(batch.traces) + len(batch.changes)
+    assert rows + len(batch.dead_letters) == 1
+
+
+@FUZZ
+@given(entry=fields())
+def test_changes_topics_and_json_lines_with_wrong_types(entry: dict[str, Any]) -> None:
+    check(batch_of(dumped(entry), config=DecoderConfig(topic_kinds={"t": "changes"})), 1)
+    check(batch_of(dumped(entry), fmt="plain"), 1)
+
+
+@FUZZ
+@given(alerts=st.lists(st.fixed_dictionaries({}, optional={
+    "labels": st.dictionaries(st.sampled_from(["alertname", "service", "job", "severity"]), ANYTHING) | ANYTHING,
+    "annotations": ANYTHING, "status": ANYTHING | st.sampled_from(["firing", "resolved"]), "startsAt": TIMES,
+    "endsAt": TIMES, "fingerprint": ANYTHING}) | ANYTHING, max_size=3) | ANYTHING, group=ANYTHING)
+def test_alertmanager_with_wrong_types(alerts: Any, group: Any) -> None:
+    check(batch_of(dumped({"version": "4", "groupKey": group, "alerts": alerts})), 1)
+
+
+def _mutations(value: Any) -> list[tuple[list[Any], Any]]:
+    """Every place of a JSON document."""
+    found: list[tuple[list[Any], Any]] = []
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in pairs:
+        found.append(([key], inner))
+        found.extend(([key, *path], leaf) for path, leaf in _mutations(inner))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["logs", "metrics", "traces"])
+@FUZZ
+@given(data=st.data())
+def test_otlp_json_with_wrong_types(kind: str, data: st.DataObject) -> None:
+    document = json.loads((WIRE / "otlp-json" / f"{kind}.json").read_text())
+    path, _ = data.draw(st.sampled_from(_mutations(document)))
+    at = document
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = data.draw(ANYTHING | NUMBERS | TIMES)
+    check(batch_of(dumped(document)), 1)
+
+
+@dataclass(frozen=True)
+class Clock:
+    name: str
+    per_second: int
+
+
+@pytest.mark.parametrize("clock", [Clock("s", 1), Clock("ms", 10**3), Clock("us", 10**6), Clock("ns", 10**9)],
+                         ids=lambda c: c.name)
+@pytest.mark.parametrize("shape", [int, float, str])
+@given(seconds=st.integers(1_000_000_000, 4_000_000_000))
+def test_times_in_any_unit_are_one_moment(clock: Clock, shape: type, seconds: int) -> None:
+    entry = {"type": "log", "service": "a", "ts": shape(seconds * clock.per_second), "message": "x"}
+    batch = batch_of(dumped(entry))
+    assert abs(batch.logs.ts_ns.tolist()[0] - seconds * 10**9) <= 256  # what a float of nanoseconds can tell
+
+
+@pytest.mark.parametrize("skew_seconds", [-20 * 365 * 86400, -3600, 0, 50 * 60, 10 * 365 * 86400])
+def test_a_wrong_clock_is_kept_as_it_was_written(skew_seconds: int) -> None:
+    """Judging it is the matter of the stage that knows what time it is."""
+    ts = RECORD_MS // 1000 + skew_seconds
+    batch = batch_of(dumped({"type": "log", "service": "a", "ts": ts, "message": "x"}))
+    assert batch.logs.ts_ns.tolist() == [ts * 10**9]
+
+
+def test_an_expanded_bomb_is_refused_by_its_size() -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+    batch = batch_of(bomb, config=DecoderConfig(max_value_bytes=1_000_000))
+    assert [x.reason for x in batch.dead_letters] == ["too_large"]
+
+
+def test_otlp_words_further_in_are_somebody_elses() -> None:
+    line = b'{"message": "cannot parse", "data": {"resourceLogs": []}}'
+    batch = batch_of(line)
+    assert dict(batch.formats) == {"plain": 1}
+    assert batch.logs.text == ["cannot parse"]
+    assert [x.reason for x in batch_of(line, fmt="otlp-json").dead_letters] == ["bad_otlp"]
