@@ -89,6 +89,17 @@ def _root(quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Results and
         set_quiet()
 
 
+@app.command("eval")
+def evaluate(what: Annotated[str, typer.Argument(help="rca")],
+             data: Annotated[Path, typer.Option(help="Directory of the recorded cases.")],
+             json_file: Annotated[Path | None, typer.Option("--json", help="Write the report there.")] = None,
+             split: Annotated[str, typer.Option(help="dev or test; empty: all cases.")] = "") -> None:
+    """Score our models and the baselines on recorded data. Exit 1 where cases failed."""
+    from opsmend.commands.evaluate import run_eval
+
+    raise typer.Exit(run_eval(what, data, json_file, split))
+
+
 def _mount() -> None:
     """The command groups. Each is a small module without heavy imports."""
     from opsmend.commands import actions, config, incidents, plans, repairs, runbook, runs
@@ -110,6 +121,6 @@ def main() -> None:
         app()
     except OpsmendError as error:
         sys.stderr.write(f"opsmend: {error}\n")
-        if error.reason == "configuration":
+        if error.reason in ("configuration", "runbook"):
             sys.exit(EXIT_CONFIG)
         sys.exit(EXIT_DEPENDENCY if isinstance(error, TransportError) or error.reason == "store" else 1)

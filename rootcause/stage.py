@@ -53,7 +53,8 @@ class RootCause:
         p, p_none = physical_prior(case, incident, p, p_none)
         order = np.argsort(-p, kind="stable")
         second = float(p[order[1]]) if len(order) > 1 else 0.0
-        cannot = bool(p[order[0]] - max(second, p_none) < self._c.margin)
+        cannot = bool(p[order[0]] - max(second, p_none) < self._c.margin) or not _is_pointed_at(
+            case.services[order[0]], incident)
         suspects = tuple(self._suspect(int(i), float(p[i]), case, incident, graph)
                          for i in order[: self._c.max_suspects] if p[i] >= 0.01)
         return Diagnosis(incident.id, now_ns, suspects, float(p_none), cannot, ranking.model_version, graph_hash(graph))
@@ -78,6 +79,12 @@ class RootCause:
         undone = any(c.service == service and c.actor == "opsmend" and c.kind == "rollout" and newest is not None
                      and c.ts_ns > newest.ts_ns for c in case.changes)
         return None if undone else newest
+
+
+def _is_pointed_at(service: str, incident: Incident) -> bool:
+    """Whether a detector has said anything of the service, or of calls to it. A model's suspicion alone is worth
+    showing, and not worth acting on."""
+    return any(service in (s.service if not s.peer else "", s.peer) for s in incident.signals)
 
 
 def _path(service: str, incident: Incident, graph: ServiceGraph) -> tuple[str, ...]:

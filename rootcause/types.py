@@ -65,7 +65,8 @@ class Suspect(msgspec.Struct, frozen=True):
 class Diagnosis(msgspec.Struct, frozen=True):
     """Ranked suspects; their probabilities and `p_none` add up to 1 (up to the ones cut off).
 
-    `cannot_tell` is true when no suspect is ahead of "none of these" and of the next by enough.
+    `cannot_tell` is true when no suspect is ahead of "none of these" and of the next by enough, or when no signal
+    is on the first one or on calls to it.
     """
 
     incident_id: str

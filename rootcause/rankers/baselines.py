@@ -6,8 +6,12 @@ import zlib
 
 import numpy as np
 
+from rootcause.contrast import REGRESSED, regression_residuals
 from rootcause.features import CAUSES, node_scores
 from rootcause.types import CaseWindow, Ranking
+
+_BACK = 0.3
+"""How likely a walker goes back to a caller, next to a callee."""
 
 
 class MaxRobustZ:
@@ -17,6 +21,36 @@ class MaxRobustZ:
 
     def rank(self, case: CaseWindow) -> Ranking:
         return Ranking(np.abs(node_scores(case)).max(axis=1, initial=0.0))
+
+
+class NSigma:
+    """The largest deviation of any fault row from the usual mean, in standard deviations (N-Sigma, as used by
+    Pham et al., BARO, FSE 2024)."""
+
+    name = "n_sigma"
+
+    def rank(self, case: CaseWindow) -> Ranking:
+        worst = np.zeros(len(case.services))
+        for table in case.node_metrics.values():
+            usual, now = table[:case.baseline_rows], table[case.baseline_rows:]
+            counts = np.isfinite(usual).sum(axis=0)
+            mean = np.nansum(usual, axis=0) / np.maximum(counts, 1)
+            spread = np.sqrt(np.nansum((usual - mean) ** 2, axis=0) / np.maximum(counts, 1))
+            # A column that never moved has no deviation to count in; 1 % of its mean stands in.
+            spread = np.maximum(spread, np.maximum(0.01 * np.abs(mean), 1e-9))
+            z = np.nan_to_num(np.abs(now - mean) / spread).max(axis=0, initial=0.0)
+            worst = np.maximum(worst, np.where(counts >= 5, z, 0.0))
+        return Ranking(worst)
+
+
+class Regression:
+    """The service whose errors, latency or traffic its callees (callers, for traffic) explain least
+    (after CIRCA, Li et al., KDD 2022)."""
+
+    name = "regression"
+
+    def rank(self, case: CaseWindow) -> Ranking:
+        return Ranking(np.stack([np.abs(regression_residuals(case, name)) for name in REGRESSED]).max(axis=0))
 
 
 class NearestToAlert:
@@ -48,19 +82,22 @@ class LastChange:
 
 
 class PersonalisedPageRank:
-    """Random walk from the anomalous services down their calls (Page et al. 1999; MicroRCA, NOMS 2020)."""
+    """Random walk from the anomalous services: down to anomalous callees, back up to callers now and then, staying
+    where no callee is as bad (Kim et al., MonitorRank, SIGMETRICS 2013; Wu et al., MicroRCA, NOMS 2020)."""
 
     name = "personalised_pagerank"
 
     def rank(self, case: CaseWindow) -> Ranking:
         n = len(case.services)
-        weight = np.log1p(np.abs(node_scores(case)).max(axis=1, initial=0.0))
-        start = weight / weight.sum() if weight.sum() > 0 else np.full(n, 1.0 / n)
-        walk = np.zeros((n, n))
+        weight = np.log1p(np.abs(node_scores(case)).max(axis=1, initial=0.0)) + 1e-3
+        start = weight / weight.sum()
+        walk = np.zeros((n, n))  # from column to row
+        worst_callee = np.zeros(n)
         for caller, callee in case.edges.tolist():
-            walk[callee, caller] = weight[callee] + 1e-6
-        for i in range(n):  # a walker may stay where it is
-            walk[i, i] = weight[i] + 1e-6
+            walk[callee, caller] = weight[callee]
+            walk[caller, callee] = max(walk[caller, callee], _BACK * weight[caller])
+            worst_callee[caller] = max(worst_callee[caller], weight[callee])
+        walk[np.arange(n), np.arange(n)] = np.maximum(weight - worst_callee, 1e-3)
         walk /= walk.sum(axis=0)
         rank = start.copy()
         for _ in range(100):

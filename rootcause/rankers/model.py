@@ -12,41 +12,43 @@ from torch_geometric.utils import softmax
 from rootcause.features import EDGE_FEATURES, NODE_FEATURES
 
 HIDDEN = 48
+ROUNDS = 3
 
 
 class CallConv(MessagePassing):  # type: ignore[misc]
-    """h_i' = relu(W h_i + mean and max over calls of relu(M [h_j, e_ij])); one set of weights per direction."""
+    """mean and max over calls of relu(M [h_i, h_j, e_ij]): [n, 2 width]; one set of weights per direction."""
 
     def __init__(self, width: int) -> None:
         super().__init__(aggr=["mean", "max"])
-        self.message_of = nn.Linear(width + EDGE_FEATURES, width)
+        self.message_of = nn.Linear(2 * width + EDGE_FEATURES, width)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
         out: Tensor = self.propagate(edge_index, x=x, edge_attr=edge_attr)
         return out
 
-    def message(self, x_j: Tensor, edge_attr: Tensor) -> Tensor:
-        return torch.relu(self.message_of(torch.cat([x_j, edge_attr], dim=1)))
+    def message(self, x_i: Tensor, x_j: Tensor, edge_attr: Tensor) -> Tensor:
+        return torch.relu(self.message_of(torch.cat([x_i, x_j, edge_attr], dim=1)))
 
 
 class RootCauseNet(nn.Module):
     """[n, NODE_FEATURES] and calls to one logit per node, and one per graph for "none of these"."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, dropout: float = 0.1) -> None:
         super().__init__()
-        self.lift = nn.Linear(NODE_FEATURES, HIDDEN)
-        self.down = nn.ModuleList(CallConv(HIDDEN) for _ in range(2))  # from callee to caller
-        self.up = nn.ModuleList(CallConv(HIDDEN) for _ in range(2))  # from caller to callee
-        self.mix = nn.ModuleList(nn.Linear(5 * HIDDEN, HIDDEN) for _ in range(2))
+        self.drop = nn.Dropout(dropout)
+        self.lift = nn.Sequential(nn.Linear(NODE_FEATURES, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN))
+        self.down = nn.ModuleList(CallConv(HIDDEN) for _ in range(ROUNDS))  # from callee to caller
+        self.up = nn.ModuleList(CallConv(HIDDEN) for _ in range(ROUNDS))  # from caller to callee
+        self.mix = nn.ModuleList(nn.Linear(5 * HIDDEN, HIDDEN) for _ in range(ROUNDS))
         self.head = nn.Sequential(nn.Linear(3 * HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1))
         self.none = nn.Sequential(nn.Linear(2 * HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1))
 
     def forward(self, x: Tensor, edges: Tensor, edge_attr: Tensor, graph: Tensor, graphs: int) -> tuple[Tensor, Tensor]:
         """`edges` [2, m] caller, callee; `graph` [n] number of each node's graph. Gives [n] and [graphs]."""
-        h = torch.relu(self.lift(x))
+        h = torch.relu(self.lift(self.drop(x)))  # [n, HIDDEN]
         for down, up, mix in zip(self.down, self.up, self.mix, strict=True):
             near = torch.cat([h, up(h, edges, edge_attr), down(h, edges.flip(0), edge_attr)], dim=1)
-            h = h + torch.relu(mix(near))
+            h = h + torch.relu(mix(self.drop(near)))
         mean = torch.zeros(graphs, HIDDEN).index_add(0, graph, h) / torch.bincount(graph, minlength=graphs)[:, None]
         top = torch.full((graphs, HIDDEN), -1e9).scatter_reduce(0, graph[:, None].expand_as(h), h, "amax")
         logits = self.head(torch.cat([h, mean[graph], top[graph]], dim=1)).squeeze(1)

@@ -1,0 +1,182 @@
+"""Recorded root-cause cases on disk, as CaseWindows: one folder per case.
+
+`label.json` names the root and where the fault-free rows are; `metrics.csv` has `time` (unix seconds) and columns
+`<service>|<metric>`; `graph.csv` has `source,target` = caller, callee. Alert-level sets (`events.csv` instead of
+`metrics.csv`) hold no series and are not read.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.errors import OpsmendError
+from opsmend.evaluate.rca_columns import Role, role_of
+from rootcause.types import CaseWindow
+
+Floats = NDArray[np.float64]
+_ENOUGH_ROWS = 60
+"""Usual rows before the fault that are enough to leave those after it out."""
+
+
+class CaseError(OpsmendError):
+    """A case that can't be read: what is missing or contradicts itself."""
+
+    reason = "case"
+
+
+@dataclass(frozen=True)
+class RecordedCase:
+    """A window and what was wrong in it."""
+
+    name: str
+    system: str
+    fault: str
+    split: str  # "test", "train", or "" where the source makes no difference
+    root: str
+    window: CaseWindow
+
+
+def case_folders(data: Path) -> list[Path]:
+    """Folders with a `label.json` and a `metrics.csv` under `data`: a case, a set, or a folder of sets.
+
+    Raises CaseError where there is none.
+    """
+    if not data.is_dir():
+        raise CaseError(f"{data}: no such folder")
+    found = sorted(label.parent for label in data.rglob("label.json") if (label.parent / "metrics.csv").is_file())
+    if not found:
+        raise CaseError(f"{data}: no case with label.json and metrics.csv (alert-level sets are not read)")
+    return found
+
+
+def read_case(folder: Path) -> RecordedCase:
+    """Raises CaseError."""
+    label: dict[str, Any] = json.loads((folder / "label.json").read_text())
+    root = str(label.get("root_cause_service") or "")
+    normal, abnormal, columns = _rows(folder, label)
+    edges_file = folder / "graph.csv"
+    edges = _edges(edges_file) if edges_file.is_file() else []
+    window = build_window(normal, abnormal, columns, edges)
+    if root not in window.services:
+        raise CaseError(f"{folder.name}: the root '{root}' is not among its services")
+    return RecordedCase(folder.name, str(label.get("dataset") or folder.parent.name), str(label.get("fault_type") or ""),
+                        str(label.get("split") or ""), root, window)
+
+
+def read_cases(folders: list[Path]) -> Iterator[RecordedCase | CaseError]:
+    """Each case, or why it can't be read."""
+    for folder in folders:
+        try:
+            yield read_case(folder)
+        except CaseError as error:
+            yield error
+        except (OSError, ValueError, KeyError) as error:
+            yield CaseError(f"{folder.name}: {error}")
+
+
+def build_window(normal: Floats, abnormal: Floats, columns: tuple[str, ...],
+                 named_edges: list[tuple[str, str]]) -> CaseWindow:
+    """Rows with the time in column 0. Of several columns of one indicator the best statistic counts; several of
+    these are joined by their geometric mean, each over its own usual level."""
+    rows = np.concatenate([normal, abnormal])
+    base = len(normal)
+    roles = [role_of(column) for column in columns]
+    services = sorted({s for role in roles if role for s in (role.service, role.caller) if s}
+                      | {s for edge in named_edges for s in edge})
+    at = {service: i for i, service in enumerate(services)}
+    pairs = sorted({(at[a], at[b]) for a, b in named_edges if a != b})
+    edge_at = {pair: k for k, pair in enumerate(pairs)}
+    groups: dict[tuple[str, int, bool], list[tuple[int, Role]]] = {}
+    for k, role in enumerate(roles):
+        if role is None:
+            continue
+        where = edge_at.get((at[role.caller], at[role.service]), -1) if role.caller else at[role.service]
+        if where >= 0:
+            groups.setdefault((role.indicator, where, bool(role.caller)), []).append((k, role))
+    node: dict[str, Floats] = {}
+    edge: dict[str, Floats] = {}
+    for (indicator, where, is_edge), members in groups.items():
+        tables, width = (edge, len(pairs)) if is_edge else (node, len(services))
+        table = tables.setdefault(indicator, np.full((len(rows), width), np.nan))
+        best = min(role.rank for _, role in members)
+        parts = [role.value(rows[:, k + 1]) for k, role in members if role.rank == best]
+        table[:, where] = _joined(parts, indicator, base)
+    step_ns = int(np.median(np.diff(rows[:base, 0])) * 1e9) if base > 1 else 60 * 10**9
+    # A clock of its own: usual rows may come from another day, or from both sides of the fault.
+    ts_ns = np.arange(len(rows), dtype=np.int64) * max(step_ns, 1)
+    return CaseWindow(ts_ns, tuple(services), node, np.array(pairs, dtype=np.int32).reshape(-1, 2), edge, base)
+
+
+def _joined(parts: list[Floats], indicator: str, base: int) -> Floats:
+    if len(parts) == 1:
+        return parts[0]
+    stack = np.stack(parts)  # [k, t]
+    if indicator == "errors":
+        return np.asarray(np.fmax.reduce(stack))
+    ratios, levels = [], []
+    for part in stack:
+        usual = part[:base][np.isfinite(part[:base]) & (part[:base] > 0)]
+        if len(usual):
+            levels.append(float(np.median(usual)))
+            ratios.append(np.log(np.maximum(part, 1e-3 * levels[-1]) / levels[-1]))
+    if not ratios:
+        return np.asarray(stack[0])
+    together = np.stack(ratios)
+    counts = np.isfinite(together).sum(axis=0)
+    mean = np.nansum(together, axis=0) / np.maximum(counts, 1)
+    return np.where(counts > 0, np.median(levels) * np.exp(mean), np.nan)
+
+
+def _rows(folder: Path, label: dict[str, Any]) -> tuple[Floats, Floats, tuple[str, ...]]:
+    columns, table = _table(folder / "metrics.csv")
+    begin = label.get("inject_time")
+    if label.get("all_rows_abnormal"):
+        abnormal = table
+    elif begin is None:
+        raise CaseError(f"{folder.name}: neither inject_time nor all_rows_abnormal")
+    else:
+        end = begin + float(label.get("abnormal_seconds") or np.inf)
+        abnormal = table[(table[:, 0] >= begin) & (table[:, 0] <= end)]
+    if label.get("normal"):
+        usual_columns, normal = _table((folder / str(label["normal"])).resolve())
+        both = [c for c in columns if c in set(usual_columns)]
+        normal = normal[:, [0, *(usual_columns.index(c) + 1 for c in both)]]
+        abnormal = abnormal[:, [0, *(columns.index(c) + 1 for c in both)]]
+        columns = tuple(both)
+        if begin is not None:  # what a live system would have: the future only where there is too little past
+            later = normal[:, 0] > begin
+            enough = int((~later).sum()) >= _ENOUGH_ROWS
+            normal = normal[~later] if enough else np.concatenate([normal[later], normal[~later]])
+    elif begin is not None and not label.get("all_rows_abnormal"):
+        normal = table[table[:, 0] < begin]
+    else:
+        raise CaseError(f"{folder.name}: no fault-free rows")
+    if not len(normal) or not len(abnormal):
+        raise CaseError(f"{folder.name}: {len(normal)} fault-free rows, {len(abnormal)} in the fault")
+    return normal, abnormal, columns
+
+
+@lru_cache(maxsize=8)
+def _table(path: Path) -> tuple[tuple[str, ...], Floats]:
+    """(columns without the time, rows with the time in column 0); NaN where a cell is empty or no number."""
+    with path.open(newline="") as file:
+        reader = csv.reader(file)
+        header = next(reader)
+        if not header or header[0] != "time":
+            raise CaseError(f"{path}: the first column must be `time`")
+        rows = [[float(cell) if cell else np.nan for cell in row] for row in reader if row]
+    return tuple(header[1:]), np.array(rows, dtype=np.float64).reshape(len(rows), len(header))
+
+
+def _edges(path: Path) -> list[tuple[str, str]]:
+    with path.open(newline="") as file:
+        return [(row["source"], row["target"]) for row in csv.DictReader(file)]

@@ -1,0 +1,76 @@
+"""What the columns of recorded cases mean, where the name alone does not say it in our words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detect.indicators import indicator_of
+from ingest.types import SeriesKey
+from rootcause.window import NODE_INDICATORS
+
+Floats = NDArray[np.float64]
+
+
+def _same(values: Floats) -> Floats:
+    return values
+
+
+def _failed_percent(values: Floats) -> Floats:
+    """Availability in percent to a share of failures."""
+    return np.clip(1.0 - values / 100.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Role:
+    """A column: `indicator` of `service`, or of the calls from `caller` to it."""
+
+    service: str
+    indicator: str
+    caller: str = ""
+    value: Callable[[Floats], Floats] = _same
+    rank: int = 0  # of several statistics of the same thing, the lowest counts
+
+
+_STATISTICS = (re.compile(r"average|mean", re.IGNORECASE), re.compile(r"95"), re.compile(r"99"), re.compile(r"90"))
+"""A mean feels the tail and keeps its noise; p95 next. Medians last: few slow requests leave them alone."""
+
+
+def _rank(metric: str) -> int:
+    return next((n for n, pattern in enumerate(_STATISTICS) if pattern.search(metric)), len(_STATISTICS))
+
+
+_CALL = re.compile(r"edge_source_p50__from_(?P<caller>.+)")  # as the caller measures it
+_IGNORED = re.compile(r"node_|edge_destination_|sysread|syswrite|net_[rt]x|success$")  # of the machine, or no indicator
+_MEANINGS: tuple[tuple[re.Pattern[str], str, Callable[[Floats], Floats]], ...] = (
+    (re.compile(r"availability"), "errors", _failed_percent),
+    (re.compile(r"requests|workload|_qps"), "traffic", _same),
+    (re.compile(r"lat(ency)?(_|$)"), "latency", _same),
+    (re.compile(r"cpu"), "cpu", _same),
+    (re.compile(r"mem"), "memory", _same),
+)
+
+
+def role_of(column: str) -> Role | None:
+    """None for columns that say nothing about one service.
+
+    >>> role_of("cart|mem").indicator, role_of("cart|node_cpu"), role_of("cart|edge_source_p50__from_shop").caller
+    ('memory', None, 'shop')
+    """
+    service, _, metric = column.rpartition("|")
+    if not service or service.startswith("__"):
+        return None
+    call = _CALL.fullmatch(metric)
+    if call:
+        return Role(service, "latency", call["caller"])
+    if _IGNORED.match(metric):
+        return None
+    for pattern, indicator, value in _MEANINGS:
+        if pattern.search(metric):
+            return Role(service, indicator, value=value, rank=_rank(metric))
+    indicator = indicator_of(SeriesKey(service, metric))
+    return Role(service, indicator) if indicator in NODE_INDICATORS else None

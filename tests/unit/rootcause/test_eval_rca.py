@@ -1,0 +1,135 @@
+"""`opsmend eval rca` on made-up recordings in the layout of the real ones."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from opsmend.commands.evaluate import run_eval
+from opsmend.config import ConfigError
+from opsmend.evaluate.rca import evaluate_rca
+from opsmend.evaluate.rca_cases import CaseError, build_window, read_case
+from opsmend.evaluate.rca_columns import role_of
+from rootcause.rankers.registry import RANKERS
+
+SERVICES = ("web", "cart", "store")
+
+
+def write_case(folder: Path, root: str = "cart", seed: int = 0, **label: Any) -> Path:
+    """70 rows, the last 10 with a slow and failing root."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    columns = [f"{s}|{m}" for s in SERVICES for m in ("latency_Average", "latency_p50", "availability_Average", "requests_Sum")]
+    rows = []
+    for n in range(70):
+        row: list[float | str] = [1000.0 + 60 * n]
+        for service in SERVICES:
+            bad = n >= 60 and (service == root or (service == "web" and root != "web"))
+            latency = 0.1 * rng.lognormal(0, 0.05) + (0.9 if bad else 0.0)
+            row += [latency, 0.05, 100.0 - (30.0 if bad else 0.0), "" if service == "store" and n % 2 else 500.0]
+        rows.append(row)
+    with (folder / "metrics.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["time", *columns], *rows])
+    (folder / "graph.csv").write_text("source,target\nweb,cart\ncart,store\n")
+    (folder / "label.json").write_text(json.dumps(
+        {"dataset": "shop", "root_cause_service": root, "inject_time": 1000.0 + 60 * 60, "fault_type": "slow",
+         "normal": None} | label))
+    return folder
+
+
+def test_report_has_every_method_and_the_shape_that_was_promised(tmp_path: Path) -> None:
+    for n in range(3):
+        write_case(tmp_path / f"c{n}", seed=n)
+    report = evaluate_rca(tmp_path)
+    assert {k: report[k] for k in ("what", "cases", "failed", "seed")} == {"what": "rca", "cases": 3, "failed": 0, "seed": 0}
+    assert set(report["methods"]) == {"opsmend", *RANKERS} - {"gnn"}
+    assert {"AC@1", "AC@3", "Avg@5", "MRR", "ms_per_case", "ECE"} <= set(report["methods"]["opsmend"])
+    assert report["methods"]["opsmend"]["AC@1"] == 1.0
+    assert report["methods"]["last_change"]["AC@1"] == pytest.approx(1 / 3, abs=1e-3)  # no changes: a tie of three
+    assert report["groups"]["shop: slow"]["cases"]["n"] == 3
+    assert json.loads(json.dumps(report)) == report
+    assert {k: v for k, v in evaluate_rca(tmp_path).items() if k != "methods"} == {
+        k: v for k, v in report.items() if k != "methods"}
+
+
+def test_split_test_and_dev_never_overlap(tmp_path: Path) -> None:
+    for n, split in enumerate(["test", "train", None]):
+        write_case(tmp_path / f"c{n}", split=split)
+    assert evaluate_rca(tmp_path, split="test")["cases"] == 1
+    assert evaluate_rca(tmp_path, split="dev")["cases"] == 2
+    with pytest.raises(CaseError, match="no case in the split"):
+        write_case(tmp_path / "only" / "c", split="train")
+        evaluate_rca(tmp_path / "only", split="test")
+
+
+def test_unreadable_cases_are_counted_named_and_fail_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_case(tmp_path / "good")
+    write_case(tmp_path / "stranger", root="cart", root_cause_service="nobody")
+    (write_case(tmp_path / "torn") / "metrics.csv").write_text("time,web|latency\n1,x\n")
+    out = tmp_path / "report.json"
+    assert run_eval("rca", tmp_path, out, "") == 1
+    report = json.loads(out.read_text())
+    assert (report["cases"], report["failed"]) == (3, 2)
+    told = capsys.readouterr()
+    assert "'nobody' is not among its services" in told.err
+    assert "torn" in told.err
+    assert "max_robust_z" in told.out
+
+
+def test_all_good_ends_well(tmp_path: Path) -> None:
+    write_case(tmp_path / "good")
+    assert run_eval("rca", tmp_path, None, "") == 0
+
+
+def test_no_cases_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CaseError, match="no case"):
+        run_eval("rca", tmp_path, None, "")
+    with pytest.raises(CaseError, match="no such folder"):
+        run_eval("rca", tmp_path / "absent", None, "")
+    with pytest.raises(ConfigError, match="known: rca"):
+        run_eval("horoscope", tmp_path, None, "")
+    with pytest.raises(ConfigError, match="dev, test"):
+        run_eval("rca", tmp_path, None, "tset")
+
+
+def test_rows_before_and_in_the_fault(tmp_path: Path) -> None:
+    window = read_case(write_case(tmp_path / "c")).window
+    assert window.baseline_rows == 60
+    assert len(window.ts_ns) == 70
+    assert window.node_metrics["errors"][65, window.services.index("cart")] == pytest.approx(0.3)
+    assert np.isnan(window.node_metrics["traffic"][1, window.services.index("store")])
+    assert window.edges.tolist() == [[0, 1], [2, 0]]  # services in the order of the alphabet
+
+
+def test_usual_rows_of_another_file_end_before_the_fault(tmp_path: Path) -> None:
+    case = write_case(tmp_path / "c", normal="../normal.csv", inject_time=1000.0 + 60 * 65)
+    lines = (case / "metrics.csv").read_text().splitlines()
+    (tmp_path / "normal.csv").write_text("\n".join(lines) + "\n")
+    window = read_case(case).window
+    assert window.baseline_rows == 66  # the row of the injection itself included, those after it not
+    assert len(window.ts_ns) == 66 + 5
+
+
+def test_the_mean_counts_where_there_are_several_statistics() -> None:
+    rows = np.array([[float(n), 1.0, 5.0] for n in range(20)])
+    window = build_window(rows[:15], rows[15:], ("a|latency_p50", "a|latency_Average"), [])
+    assert window.node_metrics["latency"][0, 0] == 5.0
+
+
+@pytest.mark.parametrize(("column", "indicator"), [
+    ("cart|availability_Average", "errors"), ("cart|requests_Sum", "traffic"), ("cart|server_lat_95", "latency"),
+    ("cart|mem_rate", "memory"), ("cart|cpu", "cpu"), ("cart|http.server.error_ratio", "errors")])
+def test_meaning_of_columns(column: str, indicator: str) -> None:
+    role = role_of(column)
+    assert role is not None
+    assert (role.service, role.indicator, role.caller) == ("cart", indicator, "")
+
+
+@pytest.mark.parametrize("column", ["time", "cart|node_cpu", "__entry__|lat_P95", "cart|disk_temperature"])
+def test_columns_that_say_nothing_of_a_service(column: str) -> None:
+    assert role_of(column) is None

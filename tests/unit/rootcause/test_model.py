@@ -1,0 +1,120 @@
+"""Shipped weights, their card, and the training that makes such files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from rootcause.features import EDGE_FEATURES, NODE_FEATURES
+from rootcause.rankers.gnn import MODELS_DIR, GnnRanker, load_nets, sharpen
+from rootcause.rankers.registry import RANKERS
+from rootcause.scoring import accuracy, calibration_error, rank_chances
+from rootcause.simulate import simulate
+from rootcause.train import TrainConfig, train_rootcause
+from rootcause.types import CaseWindow
+
+TINY = TrainConfig(graphs=96, epochs=2, members=2, calibration=20, held_out=20)
+
+
+@pytest.fixture(scope="module")
+def card() -> dict[str, object]:
+    loaded: dict[str, object] = json.loads((MODELS_DIR / "rootcause.json").read_text())
+    return loaded
+
+
+def test_weights_fit_the_code_and_the_card(card: dict[str, object]) -> None:
+    nets, temperature, version = load_nets()
+    assert len(nets) == card["members"]
+    assert temperature == card["temperature"]
+    assert version == card["version"]
+    tensors = load_file(MODELS_DIR / "rootcause.safetensors")
+    assert {name.split("/")[0] for name in tensors} == {str(n) for n in range(len(nets))}
+    assert tensors["0/lift.0.weight"].shape[1] == NODE_FEATURES
+    assert tensors["0/down.0.message_of.weight"].shape[1] == 2 * tensors["0/lift.0.weight"].shape[0] + EDGE_FEATURES
+    assert all(np.isfinite(t).all() for t in tensors.values())
+
+
+def test_card_tells_baselines_calibration_and_what_is_hard(card: dict[str, object]) -> None:
+    metrics = card["metrics"]
+    assert isinstance(metrics, dict)
+    assert set(metrics) == set(RANKERS)
+    ours = metrics["gnn"]
+    best = max(m["AC@1"] for name, m in metrics.items() if name != "gnn")
+    assert best < ours["AC@1"] < 1.0
+    assert ours["ECE"] < 0.1
+    assert 0 < ours["none_recognised"] < 1
+    assert min(ours["by_fault"].values()) < 0.9
+
+
+def test_card_is_true_on_fresh_cases(card: dict[str, object]) -> None:
+    """Cases that neither training, nor calibration, nor the card has seen."""
+    ranker, chances, confidence, right = GnnRanker(), [], [], []
+    for n in range(120):
+        s = simulate(np.random.default_rng([77, n]))
+        ranking = ranker.rank(s.case)
+        p = np.append(ranking.scores, ranking.p_none or 0.0)
+        confidence.append(float(p.max()))
+        right.append(float(int(np.argmax(p)) == (s.root if s.root >= 0 else len(p) - 1)))
+        if s.root >= 0:
+            chances.append(rank_chances(ranking.scores, [s.root], 5))
+    claimed = card["metrics"]["gnn"]["AC@1"]  # type: ignore[index]
+    assert accuracy(chances)["AC@1"] == pytest.approx(claimed, abs=0.15)  # four standard errors
+    assert calibration_error(confidence, right) < 0.15
+
+
+@pytest.mark.parametrize("name", RANKERS)
+def test_every_ranker_gives_one_finite_score_per_service_twice_the_same(name: str) -> None:
+    for n in range(5):
+        case = simulate(np.random.default_rng([5, n])).case
+        first, second = (RANKERS[name]().rank(case) for _ in range(2))
+        assert first.scores.shape == (len(case.services),)
+        assert np.isfinite(first.scores).all()
+        np.testing.assert_array_equal(first.scores, second.scores)
+        assert first.p_none == second.p_none
+
+
+def test_order_of_the_services_does_not_matter() -> None:
+    case = simulate(np.random.default_rng(3)).case
+    order = np.random.default_rng(0).permutation(len(case.services))
+    place = np.argsort(order)
+    other = CaseWindow(case.ts_ns, tuple(case.services[i] for i in order),
+                       {k: v[:, order] for k, v in case.node_metrics.items()}, place[case.edges].astype(np.int32),
+                       case.edge_metrics, case.baseline_rows, case.changes, case.signals)
+    np.testing.assert_allclose(GnnRanker().rank(other).scores, GnnRanker().rank(case).scores[order], atol=1e-4)
+
+
+def test_direction_of_the_calls_matters() -> None:
+    moved = 0
+    for n in range(20):
+        case = simulate(np.random.default_rng([9, n])).case
+        turned = CaseWindow(case.ts_ns, case.services, case.node_metrics, case.edges[:, ::-1].copy(),
+                            case.edge_metrics, case.baseline_rows, case.changes, case.signals)
+        moved += float(np.abs(GnnRanker().rank(turned).scores - GnnRanker().rank(case).scores).max()) > 0.05
+    assert moved > 5
+
+
+def test_temperature_changes_confidence_and_not_the_order() -> None:
+    log_p = np.log(np.array([0.7, 0.2, 0.1]))
+    cool, hot = sharpen(log_p, 0.5), sharpen(log_p, 2.0)
+    assert cool[0] > 0.7 > hot[0]
+    assert np.argsort(cool).tolist() == np.argsort(hot).tolist()
+    assert sharpen(log_p, 1.0) == pytest.approx([0.7, 0.2, 0.1])
+
+
+def test_training_writes_what_the_ranker_loads_and_repeats_itself(tmp_path: Path) -> None:
+    cards = [train_rootcause(tmp_path / name, seed=4, progress=False, config=TINY) for name in ("a", "b")]
+    one, two = (load_file(tmp_path / name / "rootcause.safetensors") for name in ("a", "b"))
+    assert all(np.array_equal(one[k], two[k]) for k in one)
+    assert cards[0]["metrics"] == cards[1]["metrics"]
+    assert cards[0] == json.loads((tmp_path / "a" / "rootcause.json").read_text())
+    assert cards[0]["version"] == GnnRanker(tmp_path / "a").rank(simulate(np.random.default_rng(0)).case).model_version
+    load_nets.cache_clear()
+
+
+def test_without_weights_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"rootcause\.json"):
+        GnnRanker(tmp_path).rank(simulate(np.random.default_rng(0)).case)
