@@ -1,4 +1,4 @@
-"""Time per ranking against the number of services: `python bench/rootcause.py [--json FILE]`.
+"""Time per ranking against the number of services: `python bench/rootcause_speed.py [--json FILE]`.
 
 One thread. A made-up window of 200 rows, all indicators, 1.5 calls per service. `ours` is the GNN at 40 services.
 """
