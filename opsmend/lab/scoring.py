@@ -112,6 +112,7 @@ def summarise(incidents: Sequence[Incident], faults: dict[str, Fault]) -> dict[s
         "incidents": len(real), "noop_runs": len(valid) - len(real),
         "resolved": share(sum(i.resolved for i in real), len(real)),
         "detected": share(len(ttds), len(real)),
+        "censored": sum(i.censored for i in real),
         "relapsed": sum(i.relapsed for i in real),
         "false_actions": sum(i.false_actions for i in real),
         "harmful_actions": sum(i.harmful_actions for i in real),
