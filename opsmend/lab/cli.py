@@ -118,6 +118,8 @@ def bench(faults: Annotated[str, typer.Option(help="Comma-separated; empty: all.
           policy: Annotated[str, typer.Option(help="none, restart-loudest, random, oracle or opsmend.")] = "opsmend",
           json_file: Annotated[Path | None, typer.Option("--json", help="Write the result there.")] = None,
           cap: Annotated[float, typer.Option(help="Seconds after which a fault counts as not mended.")] = 90.0,
+          max_pressure: Annotated[float, typer.Option(
+              help="CPU pressure (PSI some, %) above which an incident is void.")] = 90.0,
           seed: int = 0, quiet: bool = False) -> None:
     """Measure time to detect and to mend, and what was done wrongly."""
     from rich.console import Console
@@ -126,6 +128,6 @@ def bench(faults: Annotated[str, typer.Option(help="Comma-separated; empty: all.
     from opsmend.lab.system import LabConfig
 
     result = run_bench([f for f in faults.split(",") if f and f != "all"], repeat, policy, json_file,
-                       lab_config=LabConfig(seed=seed, lock_wait_seconds=300.0), config=BenchConfig(cap_seconds=cap),
+                       lab_config=LabConfig(seed=seed, lock_wait_seconds=300.0), config=BenchConfig(cap_seconds=cap, max_pressure=max_pressure),
                        show=not quiet)
     Console().print(table(result))
