@@ -128,6 +128,6 @@ def bench(faults: Annotated[str, typer.Option(help="Comma-separated; empty: all.
     from opsmend.lab.system import LabConfig
 
     result = run_bench([f for f in faults.split(",") if f and f != "all"], repeat, policy, json_file,
-                       lab_config=LabConfig(seed=seed, lock_wait_seconds=300.0), config=BenchConfig(cap_seconds=cap, max_pressure=max_pressure),
-                       show=not quiet)
+                       lab_config=LabConfig(seed=seed, lock_wait_seconds=300.0), show=not quiet,
+                       config=BenchConfig(cap_seconds=cap, max_pressure=max_pressure))
     Console().print(table(result))
