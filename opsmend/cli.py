@@ -101,7 +101,9 @@ def evaluate(what: Annotated[str, typer.Argument(help="rca")],
 
 
 def _mount() -> None:
-    """The command groups. Each is a small module without heavy imports."""
+    """The command groups, once. Each is a small module without heavy imports."""
+    if app.registered_groups:
+        return
     from opsmend.commands import actions, config, incidents, plans, repairs, runbook, runs
 
     for name, group in (("incidents", incidents), ("plans", plans), ("runs", runs), ("repairs", repairs),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from opsmend.commands import output
+from opsmend.commands.output import Json
 
 app = typer.Typer(no_args_is_help=True, help="The configuration: its schema, and what is in force.")
 
@@ -21,21 +25,40 @@ def schema() -> None:
 
 
 @app.command()
-def show(config: Annotated[Path | None, typer.Option("--config", "-c")] = None) -> None:
-    """Every value in force, and where it came from."""
+def show(config: Annotated[Path | None, typer.Option("--config", "-c", help="opsmend.toml; none: the defaults.")] = None,
+         as_json: Json = False) -> None:
+    """Every value in force, and where it came from. Secrets are named by variable or file and never shown."""
     from opsmend.config import load
     from opsmend.config_errors import parse_toml
 
     settings = load(config)
     document: dict[str, Any] = parse_toml(config)[0] if config else {}
-    for name, value in _leaves(settings.model_dump(mode="json", by_alias=True)):
-        if "OPSMEND_" + name.upper().replace(".", "__") in os.environ:
-            origin = "environment"
-        elif _is_in(document, name.split(".")):
-            origin = str(config)
-        else:
-            origin = "default"
-        typer.echo(f"{name} = {json.dumps(value)}  # {origin}")
+    rows = [{"key": name, "value": without_passwords(value), "from": _origin(name, document, config)}
+            for name, value in _leaves(settings.model_dump(mode="json", by_alias=True))]
+    if as_json:
+        output.as_json(rows)
+        return
+    for row in rows:
+        output.result(f"{row['key']} = {json.dumps(row['value'], ensure_ascii=False)}  # {row['from']}")
+
+
+def without_passwords(value: Any) -> Any:
+    """A URL may hold one, `scheme://user:password@host`, or a key in its query."""
+    if isinstance(value, str):
+        hidden = re.sub(r"(://[^/@\s:]*):[^/@\s]*@", r"\1:***@", value)
+        return re.sub(r"(?i)([?&](?:[\w-]*(?:token|key|secret|password)[\w-]*))=[^&\s]*", r"\1=***", hidden)
+    if isinstance(value, dict):
+        return {k: without_passwords(v) for k, v in value.items()}
+    return [without_passwords(v) for v in value] if isinstance(value, list) else value
+
+
+def _origin(name: str, document: dict[str, Any], config: Path | None) -> str:
+    given = {variable.upper(): variable for variable in os.environ}
+    parts = name.upper().split(".")
+    for depth in range(len(parts), 0, -1):  # a section may be given as a whole, as JSON
+        if (variable := given.get("OPSMEND_" + "__".join(parts[:depth]))) is not None:
+            return f"environment {variable}"
+    return str(config) if _is_in(document, name.split(".")) else "default"
 
 
 def _leaves(value: Any, prefix: str = "") -> list[tuple[str, Any]]:

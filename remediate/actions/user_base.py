@@ -91,6 +91,10 @@ class OwnAction:
             raise ActionError(f"{self.name}: the snapshot holds no parameters", reason="bad_params")
         return self.undo_action.run(params, context)
 
+    def describe(self, params: Mapping[str, Any]) -> str:
+        """What `run` would send or start, to the letter, for people. Raises ActionError for an unsafe value."""
+        raise NotImplementedError
+
     def _do(self, call: Call) -> Effect:
         raise NotImplementedError
 

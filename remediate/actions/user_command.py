@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import selectors
+import shlex
 import signal
 import subprocess
 import time
@@ -56,6 +57,9 @@ class CommandAction(OwnAction):
         self._line, self._probe = line, probe
         self._effect = effect_reader(declared.effect) if declared.effect else None
         self._done_when = Condition(probe.done_when) if probe else None
+
+    def describe(self, params: Mapping[str, Any]) -> str:
+        return shlex.join(fill_argument(a, params) for a in self._line.argv)
 
     def _do(self, call: Call) -> Effect:
         ended = execute(self.name, self._line, call)

@@ -6,6 +6,7 @@ import binascii
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -49,6 +50,17 @@ class WebhookAction(OwnAction):
         self._effect = effect_reader(declared.effect) if declared.effect else None
         self._done_when = Condition(probe.done_when) if probe else None
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Environment variables that must be set."""
+        found = (self._request.secret_env, self._probe.request.secret_env if self._probe else "")
+        return tuple(sorted({name for name in found if name}))
+
+    def describe(self, params: Mapping[str, Any]) -> str:
+        signed = f", signed with {self._request.secret_env}" if self._request.secret_env else ""
+        content = "" if self._request.method in ("GET", "HEAD") else f" {_content(self._request, params).decode()}"
+        return f"{self._request.method} {fill_url(self._request.url, params)}{content}{signed}"
+
     def _do(self, call: Call) -> Effect:
         status, body = _send(self.name, self._request, call)
         if not 200 <= status < 300:
@@ -73,10 +85,7 @@ def _send(name: str, request: HttpRequest, call: Call) -> tuple[int, Any]:
     import httpx
 
     url = fill_url(request.url, call.params)
-    content = b""
-    if request.method not in ("GET", "HEAD"):
-        filled = dict(call.params) if request.body is None else fill_json(request.body, call.params)
-        content = json.dumps(filled, sort_keys=True, ensure_ascii=False).encode()
+    content = b"" if request.method in ("GET", "HEAD") else _content(request, call.params)
     headers = {"content-type": "application/json"} if content else {}
     headers |= _signature(name, request.secret_env, call.key, content)
     received, deadline = bytearray(), time.monotonic() + call.timeout_seconds
@@ -98,6 +107,11 @@ def _send(name: str, request: HttpRequest, call: Call) -> tuple[int, Any]:
         return status, json.loads(bytes(received)) if received else None
     except (ValueError, RecursionError):
         return status, None
+
+
+def _content(request: HttpRequest, params: Mapping[str, Any]) -> bytes:
+    filled = dict(params) if request.body is None else fill_json(request.body, params)
+    return json.dumps(filled, sort_keys=True, ensure_ascii=False).encode()
 
 
 def _signature(name: str, secret_env: str, key: str, content: bytes) -> dict[str, str]:
