@@ -10,7 +10,9 @@ import typer
 
 from opsmend.config import ConfigError
 
-_SHOWN = ("AC@1", "AC@3", "Avg@5", "MRR", "ECE", "ms_per_case")
+_SHOWN = {"AC@1": "AC@1", "AC@3": "AC@3", "Avg@5": "Avg@5", "MRR": "MRR", "ECE": "ECE", "none_recognised": "none +",
+          "none_wrongly": "none -", "ms_per_case": "ms"}
+"""Score and its column head. none +: "none of these" where nothing was wrong; none -: where something was."""
 
 
 def run_eval(what: str, data: Path, json_file: Path | None, split: str) -> int:
@@ -37,8 +39,8 @@ def _draw(report: dict[str, Any]) -> None:
     table = Table(title=f"{report['what']}: {report['cases']} cases ({report['split']}), {report['failed']} failed",
                   title_justify="left")
     table.add_column("method")
-    for name in _SHOWN:
-        table.add_column(name, justify="right")
+    for head in _SHOWN.values():
+        table.add_column(head, justify="right")
     for method, scores in report["methods"].items():
         table.add_row(method, *(f"{scores[name]:.3f}" if name in scores else "" for name in _SHOWN))
     groups = Table(title="AC@1 by group", title_justify="left")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from opsmend.evaluate.rca_cases import CaseError, RecordedCase, case_folders, read_cases
+from opsmend.evaluate.rca_cases import CaseError, RecordedCase, calm_window, case_folders, read_cases
 from rootcause.rankers.registry import RANKERS
 from rootcause.scoring import accuracy, calibration_error, rank_chances
 from rootcause.types import Ranker, Ranking
@@ -46,7 +46,7 @@ def evaluate_rca(data: Path, *, split: str = "", seed: int = 0) -> dict[str, Any
         methods[name] = _rounded(accuracy(chances[name]))
         methods[name]["ms_per_case"] = round(1e3 * seconds / max(1, len(cases)), 2)
         if rankings and rankings[0].p_none is not None:
-            methods[name] |= _trust(rankings, cases)
+            methods[name] |= _trust(rankings, cases) | _calm(ranker, cases)
     groups: dict[str, dict[str, dict[str, float]]] = {}
     for group, members in _groups(cases).items():
         groups[group] = {"cases": {"n": float(len(members))}} | {
@@ -74,6 +74,14 @@ def _trust(rankings: Sequence[Ranking], cases: Sequence[RecordedCase]) -> dict[s
         none.append(float(p_none > top))
         right.append(float(p_none <= top and case.window.services[int(np.argmax(ranking.scores))] == case.root))
     return _rounded({"ECE": calibration_error(confidence, right), "none_wrongly": float(np.mean(none))})
+
+
+def _calm(ranker: Ranker, cases: Sequence[RecordedCase]) -> dict[str, float]:
+    """How often it says "none of these" on windows in which nothing was wrong."""
+    windows = [w for w in map(calm_window, cases) if w is not None]
+    rankings = [ranker.rank(window) for window in windows]
+    hits = [float((r.p_none or 0.0) > float(r.scores.max())) for r in rankings]
+    return _rounded({"calm_windows": float(len(windows)), "none_recognised": float(np.mean(hits or [0.0]))})
 
 
 def _groups(cases: Sequence[RecordedCase]) -> dict[str, list[int]]:

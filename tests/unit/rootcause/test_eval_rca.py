@@ -13,7 +13,7 @@ import pytest
 from opsmend.commands.evaluate import run_eval
 from opsmend.config import ConfigError
 from opsmend.evaluate.rca import evaluate_rca
-from opsmend.evaluate.rca_cases import CaseError, build_window, read_case
+from opsmend.evaluate.rca_cases import CaseError, build_window, calm_window, read_case
 from opsmend.evaluate.rca_columns import role_of
 from rootcause.rankers.registry import RANKERS
 
@@ -113,6 +113,15 @@ def test_usual_rows_of_another_file_end_before_the_fault(tmp_path: Path) -> None
     window = read_case(case).window
     assert window.baseline_rows == 66  # the row of the injection itself included, those after it not
     assert len(window.ts_ns) == 66 + 5
+
+
+def test_calm_window_holds_usual_rows_alone(tmp_path: Path) -> None:
+    case = read_case(write_case(tmp_path / "c", seed=1))
+    calm = calm_window(case)
+    assert calm is not None
+    assert len(calm.ts_ns) <= case.window.baseline_rows
+    assert len(calm.ts_ns) - calm.baseline_rows == 10
+    assert np.nanmax(calm.node_metrics["errors"]) == 0.0
 
 
 def test_the_mean_counts_where_there_are_several_statistics() -> None:
