@@ -107,6 +107,7 @@ class Pipeline:
         """Go on from a snapshot and what the store holds."""
         if "graph" in states:
             self._graph_builder.restore(states["graph"])
+        self.graph = self._graph_builder.graph()
         if "detect" in states:
             self.detection.restore(states["detect"])
         self.open_incidents = {i.id: i for i in incidents if i.state == "open"}

@@ -92,6 +92,8 @@ class Service:
         self.gates = Gates(gate_config(s), self.ledger, self.observer, self.catalogue)
         self.work = Workshop(self.ledger, self.observer, self.catalogue, self.gates, endpoints(s), verify_config(s),
                              on_outcome=self._ended)
+        # Before the executor: it goes on at once with the runs of before, whose gates ask for the graph and the time.
+        self.runner.recover()
         self.executor = self._executor()
         self.repair = Repair(RepairConfig(s.repair.approval_expires_seconds), self.ledger, self.observer, self.gates,
                              self.executor, self.runbooks, on_plan=self.metrics.plan)
@@ -101,7 +103,6 @@ class Service:
                                is_allowed=lambda service, action: allowed_mode(allow, service, action) is not None)
         self.healer = Healer(self.planner, self.repair, self.ledger, self.observer, self.queries,
                              ripen_seconds=s.repair.diagnose_after_seconds)
-        self.runner.recover()
         self.metrics.registry.register(StateCollector(
             lag=lambda: dict(self.consumer.lag()), incidents=lambda: self.queries.incidents(state="open", limit=1000),
             state_entries=lambda: self.runner.pipeline.detection.state_entries(),

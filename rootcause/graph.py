@@ -58,6 +58,12 @@ class GraphBuilder:
             self._graph = self._build()
         return self._graph
 
+    def graph(self) -> ServiceGraph:
+        """As of the last step, or of the snapshot that was restored."""
+        if self._graph is None:
+            self._graph = self._build()
+        return self._graph
+
     def _traces(self, batch: Batch, now: int) -> None:
         traces = batch.traces
         for n in range(len(traces)):
