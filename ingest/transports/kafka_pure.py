@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
-from kafka.errors import KafkaError, MessageSizeTooLargeError
+from kafka.errors import KafkaError, MessageSizeTooLargeError, UnsupportedCodecError
 
 from ingest.errors import TransportError
 from ingest.transports.config import TransportConfig
@@ -95,6 +95,9 @@ class PureConsumer:
     def poll(self, max_rows: int, max_ms: int) -> list[Record]:
         try:
             found = self._consumer.poll(timeout_ms=max_ms, max_records=max_rows)
+        except UnsupportedCodecError as error:
+            raise TransportError(f"Kafka: {error.args[0]}: pip install 'opsmend[kafka]', or use transport \"kafka\"",
+                                 reason="missing_package", is_transient=False) from error
         except KafkaError as error:
             raise TransportError(f"Kafka: {type(error).__name__}: {error}") from error
         records = []

@@ -166,7 +166,7 @@ def parse_json(document: Mapping[str, Any]) -> list[tuple[Message, _Put]]:
             try:
                 part = _ids_to_base64({key: document[key]})
                 parsed.append((ParseDict(part, message(), ignore_unknown_fields=True, max_recursion_depth=64), put))
-            except (ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            except (ParseError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
                 raise DecodeError(f"{key}: {str(error)[:200]}", reason="bad_otlp") from error
     return parsed
 

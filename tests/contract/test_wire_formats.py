@@ -27,7 +27,8 @@ GOLDEN = sorted(p for p in WIRE.glob("*/*") if p.suffix != ".expected" and not p
 RECORD_MS = 1_790_000_000_000
 REASONS = {"bad_json", "bad_otlp", "bad_alert", "bad_metric", "bad_change", "bad_time", "bad_number", "unknown_type",
            "unknown_format", "bad_compression", "too_large", "empty"}
-FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = int(os.environ.get("OPSMEND_FUZZ_EXAMPLES", "150"))
+FUZZ = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def batch_of(*values: bytes, fmt: str = "", config: DecoderConfig | None = None) -> Batch:
@@ -139,9 +140,9 @@ def test_captures_of_real_producers_are_read_completely() -> None:
 # whatever else may come --------------------------------------------------------------------------------------
 
 FORMAT_NAMES = sorted(FORMATS)
-ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3), max_leaves=6)
+SCALAR = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
+SHALLOW = SCALAR | st.lists(SCALAR, max_size=3) | st.dictionaries(st.text(max_size=8), SCALAR, max_size=3)
+ANYTHING = SHALLOW | st.lists(SHALLOW, max_size=2) | st.dictionaries(st.text(max_size=8), SHALLOW, max_size=2)
 TIMES = st.one_of(
     st.integers(-10, 2**70), st.floats(), st.text(max_size=30), st.none(), st.booleans(),
     st.datetimes().map(lambda d: d.isoformat() + "Z"), st.datetimes().map(lambda d: d.isoformat() + "-14:00"),
@@ -196,7 +197,7 @@ def test_truncated_and_flipped(path: Path, data: st.DataObject) -> None:
     check(batch_of(cut, fmt=path.parent.name), 1)
 
 
-@settings(FUZZ, max_examples=600)
+@settings(FUZZ, max_examples=4 * EXAMPLES)
 @given(entry=fields("type"))
 @example(entry={"type": "span", "duration_us": "nan"})
 @example(entry={"type": "log", "level": 1e300, "message": 10**25})
@@ -245,6 +246,12 @@ def test_otlp_json_with_wrong_types(kind: str, data: st.DataObject) -> None:
         at = at[key]
     at[path[-1]] = data.draw(ANYTHING | NUMBERS | TIMES)
     check(batch_of(dumped(document)), 1)
+
+
+def test_a_number_too_large_for_a_float_is_refused() -> None:
+    point = {"name": "a", "gauge": {"dataPoints": [{"asDouble": 10**400}]}}
+    batch = batch_of(dumped({"resourceMetrics": [{"scopeMetrics": [{"metrics": [point]}]}]}))
+    assert [x.reason for x in batch.dead_letters] == ["bad_otlp"]
 
 
 @dataclass(frozen=True)
