@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ingest.errors import Backpressure, OpsmendError
 from ingest.transport import Producer
 from opsmend.api.port import AcceptKind
-from opsmend.config import TopicSection
+from opsmend.config_sections import TopicSection
 
 _NAMES: dict[AcceptKind, str] = {"logs": "logs", "metrics": "metrics", "traces": "traces", "alerts": "alerts",
                                  "changes": "changes", "prometheus": "metrics"}

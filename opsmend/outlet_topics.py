@@ -14,7 +14,7 @@ from ingest.transport import Producer
 from ingest.transports.config import TransportConfig
 from ingest.transports.registry import open_producer
 from opsmend.cloudevents import CONTENT_TYPE, INCIDENT_TYPES, OUTCOME_TYPE, cloud_event
-from opsmend.config import OUR_TOPICS
+from opsmend.config_sections import OUR_TOPICS
 from opsmend.outlet import DeliveryError
 from opsmend.store.outbox import Event, letters_at
 from opsmend.store.records import REFUSED

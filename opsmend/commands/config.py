@@ -25,6 +25,39 @@ def schema() -> None:
 
 
 @app.command()
+def reference(as_json: Json = False) -> None:
+    """Every key with its default and what it means, as Markdown tables (docs/configuration.md)."""
+    rows = reference_rows()
+    if as_json:
+        output.as_json([{"key": key, "default": default, "means": means} for key, default, means in rows])
+        return
+    output.result("| key | default | means |\n|---|---|---|")
+    for key, default, means in rows:
+        output.result(f"| `{key}` | {default} | {means} |")
+
+
+def reference_rows() -> list[tuple[str, str, str]]:
+    """(key, default, meaning) of every key, in the order of the sections; `[]` marks a list of tables."""
+    from opsmend.config import Settings
+    from opsmend.config_errors import model_in
+
+    def walk(model: Any, prefix: str) -> list[tuple[str, str, str]]:
+        rows: list[tuple[str, str, str]] = []
+        for name, field in model.model_fields.items():
+            key, inner = prefix + (field.alias or name), model_in(field.annotation)
+            if inner is not None:
+                rows += walk(inner, f"{key}[]." if "list" in str(field.annotation) else f"{key}.")
+                continue
+            value = field.default
+            default = "needed" if field.is_required() else json.dumps(value, default=str).replace("null", "none")
+            means = " ".join((field.description or "").split())
+            rows.append((key, default if field.is_required() else f"`{default}`", means.replace("|", "\\|")))
+        return rows
+
+    return walk(Settings, "")
+
+
+@app.command()
 def show(config: Annotated[Path | None, typer.Option("--config", "-c", help="opsmend.toml; none: the defaults.")] = None,
          as_json: Json = False) -> None:
     """Every value in force, and where it came from. Secrets are named by variable or file and never shown."""

@@ -174,7 +174,8 @@ def _rights(settings: Settings) -> Iterable[tuple[str, str]]:
 
 def _outlet(settings: Settings) -> Iterable[tuple[str, str]]:
     from opsmend.compose import transport_config
-    from opsmend.config import OUR_TOPICS, secret
+    from opsmend.config import secret
+    from opsmend.config_sections import OUR_TOPICS
     from opsmend.outlet_webhook import WebhookReceiver
 
     for hook in settings.webhooks:

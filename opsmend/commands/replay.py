@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import typer
+
+from opsmend.commands import output
 
 
 def run_replay(file: Path, config: Path | None, as_json: bool) -> None:
@@ -27,10 +30,15 @@ def run_replay(file: Path, config: Path | None, as_json: bool) -> None:
     def keep(result_incidents: tuple[Incident, ...]) -> None:
         incidents.update((i.id, i) for i in result_incidents)
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=output.is_quiet())
+    told, count = time.monotonic(), 0
     with Progress(console=console, disable=not sys.stderr.isatty(), transient=True) as progress:
         task = progress.add_task("replay", total=None)
         for records in read_polls(file):
+            count += len(records)
+            if not sys.stderr.isatty() and time.monotonic() - told >= 1:
+                told = time.monotonic()
+                output.note(f"replay: {count} records, {len(incidents)} incidents")
             result = pipeline.step(records)
             keep(tuple(result.incidents))
             for diagnosis in result.diagnoses:
@@ -44,5 +52,5 @@ def run_replay(file: Path, config: Path | None, as_json: bool) -> None:
              "services": list(i.services), "suspect": suspects.get(i.id, "")} for i in ordered], indent=2))
         return
     for incident in ordered:
-        typer.echo(f"{incident.id}  {incident.severity:8}  {incident.title}  <- {suspects.get(incident.id, '?')}")
+        output.result(f"{incident.id}  {incident.severity:8}  {incident.title}  <- {suspects.get(incident.id, '?')}")
     console.print(f"{len(ordered)} incidents")

@@ -26,7 +26,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource
 from ingest.transports.config import TransportConfig
 from ingest.transports.registry import open_consumer, open_producer
 from ingest.types import Record, Watermark
-from opsmend.config import OUR_TOPICS
+from opsmend.config_sections import OUR_TOPICS
 from opsmend.lab.kafka import KafkaBroker, why_not
 from opsmend.lab.processes import free_port
 

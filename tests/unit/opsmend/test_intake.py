@@ -13,7 +13,7 @@ from ingest.transport import Consumer, Producer
 from ingest.transports.config import TransportConfig
 from ingest.transports.registry import open_consumer, open_producer
 from ingest.types import Watermark
-from opsmend.config import IngestSection, TopicSection
+from opsmend.config_sections import IngestSection, TopicSection
 from opsmend.intake import Intake, topic_for
 
 JSON = {"content-type": "application/json"}
