@@ -12,7 +12,8 @@ from llm.budget import Budget, BudgetConfig, FileBudgetStore
 from llm.client import ChoosingClient, ClientConfig
 from llm.providers.registry import ProviderConfig, build_provider
 from llm.types import LlmClient, LlmError
-from opsmend.config import LlmSection, Settings
+from opsmend.config import Settings
+from opsmend.config_sections import LlmSection
 from opsmend.metrics import ServiceMetrics
 from remediate.memory import IncidentMemory, best_embedder
 from remediate.ports import Ledger
