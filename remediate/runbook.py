@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -133,9 +134,18 @@ def parse_runbook(text: str, where: str, catalogue: Catalogue) -> Runbook:
         document = yaml.safe_load(text)
         runbook = msgspec.convert(document, Runbook)
     except (yaml.YAMLError, msgspec.ValidationError) as error:
-        raise RunbookError(f"{where}: {error}") from error
+        raise RunbookError(f"{where}: {error}{_meant(str(error))}") from error
     _check(runbook, where, catalogue)
     return runbook
+
+
+def _meant(message: str) -> str:
+    """The nearest valid key to the one that msgspec does not know; "" for other messages."""
+    unknown = re.search(r"unknown field `([^`]*)`", message)
+    if unknown is None:
+        return ""
+    known = [field.encode_name for kind in (Runbook, Step, Retry, Verify) for field in msgspec.structs.fields(kind)]
+    return f"; did you mean '{difflib.get_close_matches(unknown[1], known, n=1, cutoff=0.0)[0]}'?"
 
 
 def _check(runbook: Runbook, where: str, catalogue: Catalogue) -> None:
@@ -154,6 +164,10 @@ def _check(runbook: Runbook, where: str, catalogue: Catalogue) -> None:
             conditions.check(text)
         except conditions.ConditionError as error:
             raise RunbookError(f"{where}: {place}: {error}") from error
+    try:
+        runbook.order()
+    except RunbookError as error:
+        raise RunbookError(f"{where}: {error}") from error
     if AFTER_VERDICT in runbook.when:
         raise RunbookError(f"{where}: when: there is no verdict before a run")
     if not runbook.phases()[0]:
