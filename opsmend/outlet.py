@@ -96,6 +96,11 @@ class Outlet:
                     failures += 1
                     pause = self._pause(failures, 0.0)
                     log.warning("outlet.failed", receiver=receiver.name, error=str(error), again_seconds=round(pause, 1))
+                except Exception as error:
+                    # A bug that one event triggers must not silence a receiver for good without anybody noticing.
+                    failures += 1
+                    pause = self._pause(failures, 0.0)
+                    log.error("outlet.bug", receiver=receiver.name, error=repr(error), exc_info=True)
                 else:
                     pause = 0.0 if moved > seq else _LOOK_SECONDS
                     seq, failures = moved, 0

@@ -37,6 +37,11 @@ def install(app: FastAPI) -> None:
         errors = [{"at": ".".join(str(part) for part in e["loc"]), "problem": e["msg"]} for e in error.errors()]
         return problem(422, "; ".join(f"{e['at']}: {e['problem']}" for e in errors), errors=errors)
 
+    @app.exception_handler(Exception)
+    async def of_a_bug(_request: Request, _error: Exception) -> Response:
+        # Starlette raises it again after this answer, so the server logs it; the caller learns nothing of the inside.
+        return problem(500, "a bug of ours; the service's log has the details", reason="internal")
+
     @app.exception_handler(OpsmendError)
     async def of_ours(_request: Request, error: OpsmendError) -> Response:
         status = _STATUS.get(error.reason, 500)

@@ -2,6 +2,7 @@ import httpx
 import pytest
 
 from detect.types import Incident, Membership, Signal
+from ingest.errors import OpsmendError
 from opsmend.api.app import create_app
 from opsmend.api.port_memory import MemoryPort
 from remediate.types import GateResult, Plan
@@ -77,3 +78,24 @@ async def test_etag_and_backpressure(client, port):
     port.is_full = True
     refused = await client.post("/v1/logs", json={})
     assert refused.status_code == 503 and refused.headers["retry-after"] == "2"
+
+
+async def test_a_bug_is_a_problem_that_tells_nothing_of_the_inside(port, monkeypatch):
+    monkeypatch.setattr(port, "plans", lambda **_: 1 / 0)
+    transport = httpx.ASGITransport(create_app(port), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url=HOST) as client:
+        answer = await client.get("/api/v1/plans")
+    assert answer.status_code == 500 and answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["reason"] == "internal" and "ZeroDivision" not in answer.text
+
+
+@pytest.mark.parametrize(("reason", "status"), [("store", 503), ("transport", 503), ("conflict", 409), ("no_topic", 501)])
+async def test_named_errors_have_their_status(port, monkeypatch, reason, status):
+    def fails(**_):
+        raise OpsmendError("away", reason=reason)
+
+    monkeypatch.setattr(port, "plans", fails)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(port)), base_url=HOST) as client:
+        answer = await client.get("/api/v1/plans")
+    assert answer.status_code == status and answer.json()["reason"] == reason
+    assert ("retry-after" in answer.headers) is (status == 503)
