@@ -20,7 +20,8 @@ from standardwebhooks import Webhook
 
 from detect.types import Breach, Incident, Signal
 from opsmend.cloudevents import PUBLIC_TYPES
-from opsmend.config import ConfigError
+from opsmend.compose import receivers
+from opsmend.config import ConfigError, Settings
 from opsmend.outlet import Outlet
 from opsmend.outlet_webhook import WebhookReceiver
 from opsmend.store import outbox
@@ -261,3 +262,17 @@ def test_a_secret_that_is_none_is_refused() -> None:
         WebhookReceiver("http://user:pw@localhost/x?token=1", "whsec_!!", (), "default")
     name = WebhookReceiver("http://user:pw@localhost/x?token=1", "", (), "default").name
     assert "pw" not in name and "token" not in name
+
+
+def test_receivers_are_those_of_the_configuration(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    hooks = [{"url": "http://localhost/a", "secret_env": "HOOK_SECRET"}, {"url": "http://localhost/a",
+                                                                        "types": ["io.opsmend.run.finished"]}]
+    kafka = {"transport": "kafka", "kafka": {"bootstrap_servers": "localhost:9"}}
+    with pytest.raises(ConfigError, match="HOOK_SECRET"):
+        receivers(Settings.model_validate({"webhooks": hooks}), engine)
+    monkeypatch.setenv("HOOK_SECRET", SECRET)
+    embedded = receivers(Settings.model_validate({"webhooks": hooks}), engine)
+    assert [r.kind for r in embedded] == ["webhook", "webhook"] and len({r.name for r in embedded}) == 2
+    assert [r.kind for r in receivers(Settings.model_validate({"ingest": kafka}), engine)] == ["topics"]
+    silent = Settings.model_validate({"ingest": kafka, "outlet": {"topics": False}})
+    assert receivers(silent, engine) == []
