@@ -82,9 +82,9 @@ class RootCause:
 
 
 def _is_pointed_at(service: str, incident: Incident) -> bool:
-    """Whether a detector has said anything of the service, or of calls to it. A model's suspicion alone is worth
-    showing, and not worth acting on."""
-    return any(service in (s.service if not s.peer else "", s.peer) for s in incident.signals)
+    """Whether a detector says anything of the service, or of calls to it, that is not over. A model's suspicion
+    alone is worth showing, and not worth acting on."""
+    return any(service == (signal.peer or signal.service) for signal in incident.signals if signal.is_open)
 
 
 def _path(service: str, incident: Incident, graph: ServiceGraph) -> tuple[str, ...]:

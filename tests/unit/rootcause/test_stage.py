@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -93,6 +94,13 @@ def test_nothing_observed_cannot_tell(observed: Observations) -> None:
 
 def test_a_weak_lonely_sign_cannot_tell() -> None:
     assert diagnose([signal("gateway", "traffic", ONSET, 0.4)], seen()).cannot_tell
+
+
+def test_what_is_over_is_shown_and_not_told_with_confidence() -> None:
+    over = [msgspec.structs.replace(s, is_open=False) if "payments" in (s.service, s.peer) else s for s in DOWN]
+    diagnosis = diagnose(over, seen(ONSET))
+    assert diagnosis.suspects[0].service == "payments"
+    assert diagnosis.cannot_tell
 
 
 def test_margin_decides() -> None:
