@@ -112,7 +112,8 @@ class Forecaster:
         c = _sigmoid(f) * self._c[at] + _sigmoid(i) * np.tanh(g)
         h = (_sigmoid(o) * np.tanh(c)).astype(np.float32)
         delta = (h @ w.v.T + w.d).reshape(len(at), len(HORIZONS), len(QUANTILES))
-        lstm = (scaled[:, None, None] + np.sort(delta, axis=2)) * s[:, 1, None, None] + s[:, 0, None, None]
+        # Relative to the value itself: where the input was clipped, the forecast must not be.
+        lstm = x[:, None, None] + np.sort(delta, axis=2) * s[:, 1, None, None]
         self._h[at], self._c[at] = h, c
         s[:, 2] = scaled
         self._ahead[at, 0], self._ahead[at, 1] = lstm[:, 0, 1], s[:, 7]
@@ -145,7 +146,9 @@ class Forecaster:
         steps = np.sqrt(np.array(HORIZONS, float))[None, :, None]
         band = np.array([-2.0, 0.0, 2.0])[None, None, :]
         ewma = s[:, 7, None, None] + band * steps * s[:, 1, None, None]
-        share = np.where(s[:, 4] < WARM_UP, 0.0, s[:, 6] / np.maximum(s[:, 5] + s[:, 6], 1e-9))
+        # Fourth power: a forecast that was half as good gets a seventeenth, not a third.
+        lstm_loss, ewma_loss = s[:, 5] ** 4, s[:, 6] ** 4
+        share = np.where(s[:, 4] < WARM_UP, 0.0, (ewma_loss + 1e-12) / (lstm_loss + ewma_loss + 2e-12))
         blended: NDArray[np.float64] = lstm * share[:, None, None] + ewma * (1 - share[:, None, None])
         return blended
 

@@ -26,6 +26,7 @@ from remediate.types import Outcome, Run, StepRecord, Verdict
 from remediate.verify import Judgement, VerifyConfig, concerning, felt_by, judge, window_of
 
 log = structlog.get_logger()
+_ONE_WORLD_NS = 120 * 10**9
 
 
 class Stopped(OpsmendError):
@@ -158,8 +159,10 @@ class Workshop:
         return next((s.attempt for s in known.steps if s.step_id == step_id), 0) if known else 0
 
     def acted_ns(self) -> int:
-        """Event time right after the last step."""
-        return self.observer.now_ns()
+        """Event time right after the last step. The pipeline's own lags by a bucket and its lateness, so the wall
+        clock counts where it is later, unless the two are so far apart that they are not of one world."""
+        now, wall = self.observer.now_ns(), time.time_ns()
+        return wall if now < wall < now + _ONE_WORLD_NS else now
 
     def settle_and_judge(self, given: RunInput, acted_ns: int) -> tuple[Verdict, str, dict[str, float], dict[str, float]]:
         """Wait (event time) for the watch window to pass, then judge it. Silence is cannot_tell."""
