@@ -54,6 +54,7 @@ class PureConsumer:
         self._floor: dict[tuple[str, int], int] = {}
         self._lost: set[tuple[str, int]] = set()  # were ours, and may have been somebody else's since
         self._is_paused = False
+        self._is_joining = False
         self._consumer: Any = None
 
     def start(self, at: Watermark) -> None:
@@ -77,6 +78,7 @@ class PureConsumer:
 
     def assigned(self, partitions: Any) -> None:
         """Called by the client, in its own loop, when partitions come to us: it must not wait for an answer."""
+        self._is_joining = False
         for partition in partitions:
             at = (partition.topic, partition.partition)
             if at in self._lost:
@@ -89,12 +91,19 @@ class PureConsumer:
             self._consumer.pause(*partitions)
 
     def revoked(self, partitions: Any) -> None:
-        """Called before they go."""
+        """Called before they go: a rebalance begins."""
+        self._is_joining = True
         self._lost |= {(p.topic, p.partition) for p in partitions}
 
     def poll(self, max_rows: int, max_ms: int) -> list[Record]:
         try:
-            found = self._consumer.poll(timeout_ms=max_ms, max_records=max_rows)
+            # A rebalance gets a second at least: short waits would begin it over and over.
+            found = self._consumer.poll(timeout_ms=max(max_ms, 1000) if self._is_joining else max_ms,
+                                        max_records=max_rows)
+            if self._is_joining:
+                # kafka-python 3.0.12: a join for changed metadata that outlasts the poll is forgotten, and the
+                # partitions stay "pending revocation" for ever. Asked to rejoin, it goes on with the same join.
+                self._consumer._coordinator.request_rejoin()
         except UnsupportedCodecError as error:
             raise TransportError(f"Kafka: {error.args[0]}: pip install 'opsmend[kafka]', or use transport \"kafka\"",
                                  reason="missing_package", is_transient=False) from error

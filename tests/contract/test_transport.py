@@ -295,6 +295,25 @@ def test_members_share_partitions_and_hand_them_over_without_repeating(
     assert len(seen) == next_first + 200
 
 
+def test_short_polls_outlive_rebalances(config: TransportConfig, producer: Producer,
+                                        opened: list[Consumer | Producer]) -> None:
+    """Topics that appear while the group is being joined; kafka-python 3.0 loses a join that a poll did not wait for."""
+    topic = config.topics[0]
+    send(producer, topic, 0, 20)
+    consumer = consume(replace(config, topics=(topic, *(f"{topic}.{n}" for n in range(4)))), opened)
+    seen: list[Record] = []
+    for n in range(4):
+        producer.send(f"{topic}.{n}", b"other")
+        producer.flush()
+        deadline = time.monotonic() + 0.8
+        while time.monotonic() < deadline:
+            seen += consumer.poll(100, 4)
+    deadline = time.monotonic() + 30
+    while len(seen) < 24 and time.monotonic() < deadline:
+        seen += consumer.poll(100, 4)
+    assert len({(r.topic, r.value) for r in seen}) == 24
+
+
 @pytest.mark.parametrize("config", ["kafka", "kafka-python"], indirect=True)
 def test_a_record_larger_than_kafka_takes_is_refused_by_name(config: TransportConfig, producer: Producer) -> None:
     with pytest.raises(TransportError, match=r"3000000 bytes.*larger than Kafka takes") as told:
