@@ -113,6 +113,12 @@ class StorePort:
         return incident
 
     def diagnosis(self, incident_id: str) -> Diagnosis | None:
+        """The newest; once a repair of it is under way or has helped, the one that the repair was based on: signs
+        that go because they were mended do not make the cause less sure."""
+        runs = [r for r in self.runs(incident_id=incident_id, limit=1) if r.verdict in (None, "fixed")]
+        plan = self._s.ledger.plan(runs[0].plan_id) if runs else None
+        if plan is not None and (based_on := self._q.diagnoses(incident_id, limit=1, until_ns=plan.created_ns)):
+            return based_on[0]
         return next(iter(self._q.diagnoses(incident_id, limit=1)), None)
 
     def diagnoses(self, incident_id: str, *, limit: int = 50) -> Sequence[Diagnosis]:
@@ -213,7 +219,7 @@ class StorePort:
         ended = self._q.incidents(state="closed", limit=1000)
         outcomes = self._s.ledger.outcomes()
         plans = {p.id: p for p in self._s.ledger.plans(limit=1000)}
-        latest = [d for i in ended[:200] for d in self._q.diagnoses(i.id, limit=1)]
+        latest = [d for i in ended[:200] if (d := self.diagnosis(i.id)) is not None]
         return trust_stats(self.now_ns(), ended, outcomes, plans, latest, days=days)
 
     def events_since(self, seq: int, *, limit: int = 500) -> Sequence[Event]:

@@ -38,9 +38,10 @@ class Queries:
             row = c.execute(sa.select(t.incidents.c.body).where(t.incidents.c.id == incident_id)).first()
         return msgspec.json.decode(row.body, type=Incident) if row else None
 
-    def diagnoses(self, incident_id: str, limit: int = 50) -> Sequence[Diagnosis]:
-        """Newest first."""
-        query = (sa.select(t.diagnoses.c.body).where(t.diagnoses.c.incident_id == incident_id)
+    def diagnoses(self, incident_id: str, limit: int = 50, *, until_ns: int = 2**63 - 1) -> Sequence[Diagnosis]:
+        """Newest first; those made up to `until_ns`."""
+        query = (sa.select(t.diagnoses.c.body)
+                 .where(t.diagnoses.c.incident_id == incident_id, t.diagnoses.c.ts_ns <= until_ns)
                  .order_by(t.diagnoses.c.ts_ns.desc()).limit(limit))
         with reading(self._engine) as c:
             return [msgspec.json.decode(r.body, type=Diagnosis) for r in c.execute(query)]
