@@ -143,8 +143,7 @@ class StorePort:
         return decided
 
     def runs(self, *, incident_id: str | None = None, service: str | None = None, limit: int = 100) -> Sequence[Run]:
-        found = self._s.ledger.runs(service=service, limit=limit if incident_id is None else 1000)
-        return [r for r in found if incident_id is None or r.incident_id == incident_id][:limit]
+        return self._s.ledger.runs(service=service, incident_id=incident_id, limit=limit)
 
     def run(self, run_id: str) -> Run | None:
         return self._s.ledger.run(run_id)

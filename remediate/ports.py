@@ -56,7 +56,8 @@ class Ledger(Protocol):
         """Insert or replace."""
 
     def run(self, run_id: str) -> Run | None: ...
-    def runs(self, *, service: str | None = None, since_ns: int = 0, limit: int = 100) -> Sequence[Run]:
+    def runs(self, *, service: str | None = None, incident_id: str | None = None, since_ns: int = 0,
+             limit: int = 100) -> Sequence[Run]:
         """Newest first, with their steps."""
 
     def put_step(self, step: StepRecord) -> None:

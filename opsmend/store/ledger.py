@@ -117,11 +117,14 @@ class SqlLedger:
             row = c.execute(sa.select(t.runs.c.body).where(t.runs.c.id == run_id)).first()
             return _run(c, row.body) if row else None
 
-    def runs(self, *, service: str | None = None, since_ns: int = 0, limit: int = 100) -> Sequence[Run]:
+    def runs(self, *, service: str | None = None, incident_id: str | None = None, since_ns: int = 0,
+             limit: int = 100) -> Sequence[Run]:
         query = (sa.select(t.runs.c.body).where(t.runs.c.started_ns >= since_ns)
                  .order_by(t.runs.c.started_ns.desc(), t.runs.c.id).limit(limit))
         if service is not None:
             query = query.where(t.runs.c.service == service)
+        if incident_id is not None:
+            query = query.where(t.runs.c.incident_id == incident_id)
         with self._read() as c:
             return [_run(c, row.body) for row in c.execute(query).all()]
 
