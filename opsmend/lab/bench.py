@@ -170,7 +170,7 @@ def run_bench(faults: Sequence[str], repeat: int = 1, policy: str | Policy = "op
               config: BenchConfig | None = None, show: bool = True) -> dict[str, Any]:
     """Measure `repeat` incidents of each fault (empty: all that can be made here), one lab, one policy.
 
-    Returns `{"policy", "incidents", "summary", "skipped"}` and writes it to `json_path`. Raises LabError if
+    Returns `{"policy", "complete", "incidents", "summary", "skipped"}` and writes it to `json_path`. Raises LabError if
     a fault is not known, or if nothing was measured: no incident, or none that is not void.
     Cost: about 40 s plus the time to repair for each incident.
     """
@@ -190,17 +190,28 @@ def run_bench(faults: Sequence[str], repeat: int = 1, policy: str | Policy = "op
             with Progress(console=console, disable=not show) as progress:
                 task = progress.add_task(healer.name, total=len(wanted) * repeat)
                 for repetition in range(repeat):
-                    incidents.extend(_one(bench, name, repetition, progress, task) for name in wanted)
+                    for name in wanted:
+                        incidents.append(_one(bench, name, repetition, progress, task))
+                        _write(json_path, _result(healer, incidents, off, is_complete=False))
         finally:
             healer.stop()
     if all(i.voided for i in incidents):
         raise LabError("nothing was measured: " + (incidents[0].void_reason if incidents else "no fault can be made"))
-    result = {"policy": healer.name, "incidents": msgspec.to_builtins(incidents),
-              "summary": summarise(incidents, FAULTS), "skipped": off}
+    result = _result(healer, incidents, off, is_complete=True)
+    _write(json_path, result)
+    return result
+
+
+def _result(policy: Policy, incidents: Sequence[Incident], off: dict[str, str], *, is_complete: bool) -> dict[str, Any]:
+    return {"policy": policy.name, "complete": is_complete, "incidents": msgspec.to_builtins(incidents),
+            "summary": summarise(incidents, FAULTS), "skipped": off}
+
+
+def _write(json_path: Path | None, result: dict[str, Any]) -> None:
+    """After every incident: a long run that is cut off leaves what it measured, marked as not complete."""
     if json_path is not None:
         json_path.parent.mkdir(parents=True, exist_ok=True)
         json_path.write_text(json.dumps(result, indent=1) + "\n")
-    return result
 
 
 def _one(bench: Bench, name: str, repetition: int, progress: Progress, task: TaskID) -> Incident:
