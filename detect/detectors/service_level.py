@@ -81,7 +81,8 @@ class ServiceLevel:
         if not is_warm or value < limit:
             return None
         text = f"{key.name.rsplit('.', 1)[-1].replace('_', ' ')} {value:.2f} s (usual {usual:.2f} s)"
-        score = min(1.0, 0.4 + 0.1 * float(np.log2(value / max(usual, 1e-3))))
+        times = max(value, 1e-3) / max(usual, 1e-3)  # a clock that ran backwards makes either of them negative
+        score = min(1.0, max(0.0, 0.4 + 0.1 * float(np.log2(times))))
         return Candidate(_name(key), "latency", key.service, score, text, key.peer, series=key.name, value=value,
                          usual=usual)
 

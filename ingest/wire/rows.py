@@ -20,6 +20,8 @@ from ingest.types import (
 
 DEFAULT_ENTITY_FROM = ("service.name", "service", "k8s.deployment.name", "app", "job", "program")
 UNKNOWN_SERVICE = "unknown"
+MAX_VALUE = 1e100
+_NAN = float("nan")
 
 _LEVELS = {
     "trace": Level.TRACE, "debug": Level.DEBUG, "info": Level.INFO, "information": Level.INFO, "notice": Level.INFO,
@@ -88,7 +90,13 @@ class Rows:
         self._log.append((ts_ns, self._name(service), self._name(instance), int(level), text, trace_id))
 
     def point(self, ts_ns: int, key: SeriesKey, value: float, *, is_extra: bool = False) -> None:
-        """`is_extra`: one more row of a point that has one already (the sum of a histogram beside its count)."""
+        """`is_extra`: one more row of a point that has one already (the sum of a histogram beside its count).
+
+        What no sensor measures, beyond MAX_VALUE or infinite, is NaN from here on: its square must stay a number,
+        or one written value would make every later bucket of the series fail.
+        """
+        if not -MAX_VALUE <= value <= MAX_VALUE:
+            value = _NAN
         self._expanded += is_extra
         self._point.append((ts_ns, self._series.setdefault(key, len(self._series)), value))
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from ingest.decode import Decoder, DecoderConfig
 from ingest.types import Batch, Level, Record
 from ingest.wire.registry import FORMATS
+from ingest.wire.rows import MAX_VALUE
 from opsmend.commands.wire import read_capture
 
 WIRE = Path(__file__).parent / "wire"
@@ -63,7 +64,7 @@ def check(batch: Batch, records: int) -> None:
     assert batch.records_in == records == sum(batch.formats.values()) + len(batch.dead_letters)
     assert {x.reason for x in batch.dead_letters} <= REASONS
     assert all(x.detail and len(x.detail) <= 500 for x in batch.dead_letters)
-    assert not np.isinf(batch.metrics.value).any()
+    assert not (np.abs(batch.metrics.value) > MAX_VALUE).any()
     for table in (batch.logs, batch.metrics, batch.traces):
         assert (table.ts_ns >= 0).all()
     assert all(a.starts_ns >= 0 and a.ends_ns >= 0 for a in batch.alerts)
@@ -246,6 +247,12 @@ def test_otlp_json_with_wrong_types(kind: str, data: st.DataObject) -> None:
         at = at[key]
     at[path[-1]] = data.draw(ANYTHING | NUMBERS | TIMES)
     check(batch_of(dumped(document)), 1)
+
+
+def test_a_value_that_nobody_measures_is_no_measurement() -> None:
+    rows = [{"type": "metric", "service": "a", "name": "x", "value": v} for v in (1e300, -1e101, 1e99, 1)]
+    batch = batch_of(b"\n".join(map(dumped, rows)))
+    assert np.isnan(batch.metrics.value).tolist() == [True, True, False, False]
 
 
 def test_a_number_too_large_for_a_float_is_refused() -> None:
