@@ -73,6 +73,8 @@ class _Verb:
 
 
 def _path(service: str, verb: str = "") -> str:
+    if service in ("", ".", ".."):  # no escape keeps these one piece of a path
+        raise ActionError(f"actuator: '{service}' can't name a service", reason="bad_name")
     return f"/v1/services/{quote(service, safe='')}" + (f"/{verb}" if verb else "")
 
 
