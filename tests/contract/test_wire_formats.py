@@ -28,7 +28,7 @@ GOLDEN = sorted(p for p in WIRE.glob("*/*") if p.suffix != ".expected" and not p
 RECORD_MS = 1_790_000_000_000
 REASONS = {"bad_json", "bad_otlp", "bad_alert", "bad_metric", "bad_change", "bad_time", "bad_number", "unknown_type",
            "unknown_format", "bad_compression", "too_large", "empty"}
-EXAMPLES = int(os.environ.get("OPSMEND_FUZZ_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("OPSMEND_TEST_FUZZ_EXAMPLES", "150"))
 FUZZ = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -88,7 +88,7 @@ def test_golden(path: Path) -> None:
     assert list(batch.formats) == [path.parent.name], "recognised as something else"
     check(batch, 1)
     expected = path.with_name(path.name + ".expected")
-    if os.environ.get("OPSMEND_UPDATE_GOLDEN"):
+    if os.environ.get("OPSMEND_TEST_UPDATE_GOLDEN"):
         rows = {k: [json.dumps(row, ensure_ascii=False) for row in v] if isinstance(v, list) else v
                 for k, v in told(batch).items()}
         expected.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
@@ -120,11 +120,11 @@ def test_otlp_says_the_same_in_json_and_protobuf(kind: str) -> None:
 
 # captures of real producers ----------------------------------------------------------------------------------
 
-_DATA = os.environ.get("OPSMEND_DATA", "")
+_DATA = os.environ.get("OPSMEND_TEST_DATA", "")
 _OTHER_FORMATS = {"http-api_v1_write", "http-api_v2_alerts"}
 
 
-@pytest.mark.skipif(not _DATA, reason="NOT TESTED against captures: OPSMEND_DATA names no directory with wire/")
+@pytest.mark.skipif(not _DATA, reason="NOT TESTED against captures: OPSMEND_TEST_DATA names no directory with wire/")
 def test_captures_of_real_producers_are_read_completely() -> None:
     truth = json.loads(Path(_DATA, "wire", "truth.json").read_text())
     for name in sorted(set(truth) - _OTHER_FORMATS):

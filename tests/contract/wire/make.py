@@ -1,7 +1,7 @@
 """Makes the golden inputs of OTLP and of the native format, OTLP with the messages of opentelemetry-proto.
 
     python tests/contract/wire/make.py
-    OPSMEND_UPDATE_GOLDEN=1 python -m pytest tests/contract/test_wire_formats.py    (then read the diff)
+    OPSMEND_TEST_UPDATE_GOLDEN=1 python -m pytest tests/contract/test_wire_formats.py    (then read the diff)
 
 The others are captures: Alertmanager 0.25 (webhook, firing, resolved, two alerts of a group), the OpenTelemetry
 Collector 0.155 (`collector.gz`: OTLP over HTTP, compressed), rsyslog 8.2302 (`rsyslog`, `rsyslog-json`).
