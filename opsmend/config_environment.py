@@ -15,7 +15,7 @@ from pydantic import BaseModel
 PREFIX = "OPSMEND_"
 OUR_OWN = frozenset({"OPSMEND_URL", "OPSMEND_TOKEN", "OPSMEND_QUIET", "OPSMEND_KEY"})
 """For the command line, and what a `command` action gets."""
-_OUR_PREFIXES = ("OPSMEND_LAB_", "OPSMEND_CHAOS_")
+_OUR_PREFIXES = ("OPSMEND_LAB_", "OPSMEND_CHAOS_", "OPSMEND_TEST_")
 
 
 def variables(model: type[BaseModel], prefix: str = PREFIX) -> list[str]:

@@ -64,8 +64,9 @@ def test_memory_is_bounded() -> None:
 
 @given(st.text())
 def test_a_signature_of_any_text_is_described_in_our_own_words(text: str) -> None:
-    said = describe(f"service|{text}|{text}")
-    assert len(said) < 600 and (not text.strip() or len(text) < 12 or text not in said)
+    said = describe(f"service|ζ{text}|ζ{text}")
+    assert len(said) < 600
+    assert "ζ" not in said
 
 
 def test_the_best_embedder_says_which_it_is() -> None:
