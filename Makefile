@@ -34,7 +34,7 @@ system-packages:
 	@sh .ci/system-packages
 
 test: $(TEST_STAMP) system-packages
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
