@@ -44,6 +44,8 @@ def charts(reading: Reading, incident: Incident, diagnosis: Diagnosis | None) ->
                                  or (key.service == suspect and indicator in _AGAINST))
 
     seen = reading.observations(start, end, keep, ("charts", incident.id))
+    if len(seen.ts_ns):
+        start = max(start, int(seen.ts_ns[0]))
     lines = []
     for at in _chosen(seen, onset, incident):
         key, values = seen.series[at], seen.values[:, at]
@@ -93,7 +95,7 @@ def _course(key: SeriesKey, values: Floats, seen: Observations, incident: Incide
     if abs(worst - usual) <= around and not is_sign:
         return True, "as usual"
     if abs(newest - usual) <= around < abs(worst - usual):
-        return False, f"{quantity(key, worst)} → {quantity(key, newest)}"
+        return False, f"{quantity(key, worst)}, now {quantity(key, newest)}"
     return False, f"{quantity(key, usual)} → {quantity(key, newest)}"
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from detect.indicators import indicator_of
 from detect.types import Incident
+from ingest.types import SeriesKey
 from opsmend.dashboard.charts import charts
 from opsmend.dashboard.layout import place
 from opsmend.dashboard.now import one_coming
@@ -36,7 +40,7 @@ def incident_view(reading: Reading, incident: Incident) -> dict[str, Any]:
             "runs": [run_view(r, reading.port.outcome(r.id), reading.port.plan(r.plan_id)) for r in runs],
             "charts": charts(reading, incident, diagnosis), "alerts": alerts(reading, incident),
             "coming": [one_coming(reading, s, "") for s in incident.signals if s.breach and s.is_open][:2],
-            "again": _again(reading, incident)}
+            "again": _again(reading, incident), "failed": _failed_requests(reading, incident, end)}
 
 
 # the story ----------------------------------------------------------------------------------------
@@ -58,6 +62,8 @@ def story(incident: Incident, diagnosis: Diagnosis | None, plan: Plan | None, ru
     else:
         top = diagnosis.suspects[0]
         out.append(_station(diagnosis.ts_ns, "diagnosis", f"{top.service} {likely(top.probability)}", "done"))
+    if plan is not None and out[-1]["at"] > plan.created_ns:
+        out[-1]["at"] = plan.created_ns  # it goes on being diagnosed, but this is what the plan rests on
     out.append(_plan_station(plan, runs, incident))
     run = runs[0] if runs else None
     if run is None:
@@ -151,6 +157,30 @@ def alerts(reading: Reading, incident: Incident) -> list[dict[str, Any]]:
              "peer": s.peer, "count": s.count, "at": s.start_ns, "is_open": s.is_open, "kind": s.kind,
              "why": why.get(s.id, "not recorded"), "text": s.evidence[0].text if s.evidence else ""}
             for s in sorted(incident.signals, key=lambda s: (s.start_ns, s.id))]
+
+
+def _failed_requests(reading: Reading, incident: Incident, end: int) -> int:
+    """About how many requests failed where users meet the system: error ratio times requests per second, over the
+    incident so far. 0 where one of them is not measured."""
+    felt = [s.service for s in incident.signals if s.kind == "error_ratio" and not s.peer]
+    tops = [s for s in felt if not set(reading.graph.callers(s)) & set(felt)]
+    if not tops:
+        return 0
+    top = tops[0]
+
+    def keep(key: SeriesKey) -> bool:
+        indicator = indicator_of(key)
+        return key.service == top and not key.peer and (
+            indicator == "errors" or (indicator == "traffic" and "per_second" in key.name))
+
+    begin = max(incident.first_signal_ns, end - 1800 * NS)
+    seen = reading.observations(begin, end, keep, ("failed", incident.id))
+    errors, traffic = ([at for at, key in enumerate(seen.series) if indicator_of(key) == wanted]
+                       for wanted in ("errors", "traffic"))
+    if not errors or not traffic or len(seen.ts_ns) < 2 or begin > incident.first_signal_ns:
+        return 0
+    seconds = float(np.median(np.diff(seen.ts_ns))) / NS
+    return int(np.nansum(seen.values[:, errors[0]] * seen.values[:, traffic[0]]) * seconds)
 
 
 def _again(reading: Reading, incident: Incident) -> list[Incident]:

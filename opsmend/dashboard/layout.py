@@ -27,29 +27,41 @@ def levels(graph: ServiceGraph) -> dict[str, int]:
 def place(graph: ServiceGraph, states: Mapping[str, str], *, step_x: int = 112, step_y: int = 54) -> dict[str, Any]:
     """Nodes {name, x, y, state, is_external}, lines {a, b, x1, y1, x2, y2}, width, height; units are pixels.
 
-    Within a column a service stands where its callers stand on average, which keeps crossings few.
+    Within a column a service stands where its callers (first column: its callees) stand on average, which keeps
+    crossings few. Services without calls stand in rows below.
     """
-    depth = levels(graph)
+    linked = {n for a, b in graph.edges if a != b for n in (a, b)}
+    depth = {name: level for name, level in levels(graph).items() if name in linked}
     columns: dict[int, list[str]] = {}
-    for name, level in depth.items():
+    for name, level in sorted(depth.items()):
         columns.setdefault(level, []).append(name)
-    tallest = max((len(c) for c in columns.values()), default=1)
-    at: dict[str, tuple[float, float]] = {}
-    for index, level in enumerate(sorted(columns)):
-        wished = {}
-        for name in columns[level]:
-            above = [at[c][1] for c in graph.callers(name) if c in at]
-            wished[name] = sum(above) / len(above) if above else math.inf
-        names = sorted(columns[level], key=lambda n: (wished[n], n))
-        top = _MARGIN_Y + (tallest - len(names)) / 2 * step_y
-        for row, name in enumerate(names):
-            at[name] = (_MARGIN_X + index * step_x, top + row * step_y)
+    tallest = max((len(c) for c in columns.values()), default=0)
+    rank: dict[str, float] = {n: row for names in columns.values() for row, n in enumerate(names)}
+    order = sorted(columns)
+    for levels_in_turn, neighbours in ((order[1:], graph.callers), (order[-2::-1], graph.callees),
+                                       (order[1:], graph.callers)):
+        for level in levels_in_turn:
+            wished = {n: _mean([rank[o] for o in neighbours(n) if o in rank], rank[n]) for n in columns[level]}
+            columns[level].sort(key=lambda n: (wished[n], n))
+            shift = (tallest - len(columns[level])) / 2
+            rank.update({n: row + shift for row, n in enumerate(columns[level])})
+    at = {n: (_MARGIN_X + index * step_x, _MARGIN_Y + rank[n] * step_y)
+          for index, level in enumerate(order) for n in columns[level]}
+    alone = sorted(set(graph.services) - linked)
+    across = max(len(columns), min(3, len(alone)))
+    at |= {n: (_MARGIN_X + (i % across) * step_x, _MARGIN_Y + (tallest + i // across) * step_y)
+           for i, n in enumerate(alone)}
+    rows = tallest + -(-len(alone) // across) if across else 0
     nodes = [{"name": n, "x": round(x), "y": round(y), "state": states.get(n, "unknown"),
               "is_external": n in graph.external} for n, (x, y) in sorted(at.items())]
     lines = [{"a": a, "b": b, **_between(at[a], at[b], _RADIUS + 5)} for a, b in sorted(graph.edges)
              if a in at and b in at and a != b]
-    return {"nodes": nodes, "lines": lines, "width": 2 * _MARGIN_X + max(0, len(columns) - 1) * step_x,
-            "height": 2 * _MARGIN_Y + 14 + (tallest - 1) * step_y}
+    return {"nodes": nodes, "lines": lines, "width": 2 * _MARGIN_X + max(0, across - 1) * step_x,
+            "height": 2 * _MARGIN_Y + 14 + max(0, rows - 1) * step_y}
+
+
+def _mean(values: list[float], otherwise: float) -> float:
+    return sum(values) / len(values) if values else otherwise
 
 
 def _between(start: tuple[float, float], end: tuple[float, float], gap: float) -> dict[str, int]:

@@ -80,6 +80,8 @@ def quantity(key: SeriesKey, value: float) -> str:
             return share(value)
         case "latency":
             return span(value) if value >= 1 else f"{1000 * value:.0f} ms"
+        case "up" | "responsive" as state:
+            return ("up" if value > 0.5 else "down") if state == "up" else "yes" if value > 0.5 else "no"
         case "memory" if value > 1e6:
             return f"{number(value / 1e6)} MB"
         case _:

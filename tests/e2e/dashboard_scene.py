@@ -67,6 +67,7 @@ def series(port: MemoryPort) -> None:
 
     for service, late, top in (("payments", 0, 0.31), ("orders", 3, 0.36), ("front", 4, 0.38)):
         add(service, "http.server.error_ratio", np.clip(step(broke + late * S, 0.002, top, 0.002), 0, 1))
+    add("front", "http.server.requests_per_second", rng.normal(41, 1.5, n))
     for service in ("cart", "stock", "search"):
         add(service, "http.server.error_ratio", np.clip(rng.normal(0.002, 0.001, n), 0, 1))
     add("payments", "http.server.latency_p95_seconds", rng.normal(0.094, 0.006, n))
