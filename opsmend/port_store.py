@@ -207,7 +207,8 @@ class StorePort:
         totals = self._q.totals()
         rows = totals.get("logs", 0) + totals.get("points", 0) + totals.get("spans", 0)
         now = time.monotonic()
-        self._rates = [*(r for r in self._rates if now - r[0] < 10), (now, rows)]
+        # Over the last ten seconds; over longer where nobody has asked for a while.
+        self._rates = [*([r for r in self._rates if now - r[0] < 10] or self._rates[-1:]), (now, rows)]
         first = self._rates[0]
         rate = (rows - first[1]) / (now - first[0]) if now > first[0] else 0.0
         newest = self.now_ns()

@@ -1,0 +1,74 @@
+"""Lines: what is quiet looks quiet, peaks stay, gaps are gaps, a forecast ends at its interval."""
+
+import re
+
+import numpy as np
+import pytest
+
+from detect.types import Breach
+from ingest.types import SeriesKey
+from opsmend.dashboard.plots import as_json, forecast, path, room, spark, thin
+
+ERRORS = SeriesKey("a", "http.server.error_ratio")
+CPU = SeriesKey("a", "process.cpu.utilization")
+
+
+def heights(drawn: str) -> list[float]:
+    return [float(y) for _, y in re.findall(r"[ML](\S+) (\S+?)(?=[ML]|$)", drawn)]
+
+
+@pytest.mark.parametrize("key", [ERRORS, CPU, SeriesKey("a", "anything")])
+@pytest.mark.parametrize("level", [0.002, 0.5, 90.0])
+def test_noise_is_not_stretched_to_full_height(key: SeriesKey, level: float) -> None:
+    noise = np.random.default_rng(1).normal(level, level / 20, 300)
+    ys = heights(spark(key, noise))
+    assert max(ys) - min(ys) < 28 * 0.6
+
+
+def test_a_rise_takes_the_height() -> None:
+    values = np.concatenate([np.full(60, 0.002), np.full(60, 0.31)])
+    ys = heights(spark(ERRORS, values))
+    assert max(ys) - min(ys) > 28 * 0.7
+
+
+def test_a_constant_series_and_none_at_all() -> None:
+    assert len(set(heights(spark(CPU, np.zeros(50))))) == 1
+    assert spark(CPU, np.full(50, np.nan)) == "" and spark(CPU, np.zeros(0)) == ""
+    assert room(CPU, np.full(3, np.nan)) == (0.0, 1.0)
+
+
+def test_thinning_keeps_the_peak() -> None:
+    values = np.ones(10_000)
+    values[7_777] = 50.0
+    assert len(thin(values, 100)) == 100 and np.nanmax(thin(values, 100)) == 50.0
+
+
+def test_a_long_gap_breaks_the_line() -> None:
+    values = np.ones(100)
+    values[30:70] = np.nan
+    assert path(values, 0, 2, 100, 28).count("M") == 2
+    values[30:70:5] = 1.0
+    assert path(values, 0, 2, 100, 28).count("M") == 1
+
+
+def test_a_forecast_reaches_the_limit_within_its_interval() -> None:
+    s = 10**9
+    now = 10_000 * s
+    times = np.arange(now - 600 * s, now, 2 * s)
+    breach = Breach("pool", 20.0, "up", now + 840 * s, now + 960 * s, now + 1140 * s, 0.9, 14.0, 0.006)
+    drawn = forecast(times, np.linspace(10, 14, len(times)), breach, now)
+    assert 0 < drawn.now_x < drawn.low_x < drawn.high_x == drawn.width
+    assert f"L{drawn.low_x} {drawn.limit_y}L{drawn.high_x} {drawn.limit_y}Z" in drawn.band
+    assert drawn.middle.endswith(f" {drawn.limit_y}")
+    assert min(heights(drawn.past)) > drawn.limit_y, "the past lies below the limit"
+    assert forecast(times[:0], np.zeros(0), breach, now).past == "", "also without a past"
+
+
+def test_json_has_no_nan_and_one_clock() -> None:
+    values = np.arange(1000.0)
+    values[:10] = np.nan
+    out = as_json(np.arange(1000) * 10**9, [({"id": "x"}, CPU, values)], most=300)
+    (line,) = out["series"]
+    assert len(out["t"]) == len(line["values"]) == 300 and line["values"][0] is None
+    assert out["t"][0] == 0 and out["t"][-1] == 999
+    assert as_json(np.zeros(0, np.int64), [])["t"] == []

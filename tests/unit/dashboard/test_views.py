@@ -1,0 +1,134 @@
+"""What the pages show of the sample scene, and what the forms answer."""
+
+import httpx
+import pytest
+from dashboard_scene import T, ident, scene
+
+from opsmend.api.app import create_app
+from opsmend.api.port import IngestStats
+from opsmend.api.port_memory import MemoryPort
+from opsmend.dashboard.charts import charts
+from opsmend.dashboard.incident import incident_view
+from opsmend.dashboard.now import now_view
+from opsmend.dashboard.reading import Memory, Reading
+
+HOST = "http://localhost:8420"
+
+
+@pytest.fixture
+def port() -> MemoryPort:
+    return scene()
+
+
+@pytest.fixture
+def reading(port: MemoryPort) -> Reading:
+    return Reading(port, Memory())
+
+
+@pytest.fixture
+def client(port: MemoryPort) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(create_app(port)), base_url=HOST,
+                             headers={"origin": HOST})
+
+
+def test_who_waits_for_a_person_comes_first(reading: Reading) -> None:
+    view = now_view(reading)
+    assert [r["i"].id for r in view["rows"]] == [ident("checkout"), ident("search"), ident("pool")]
+    assert view["needs"] == 1 and all(r["spark"] for r in view["rows"])
+    assert [r["word"] for r in view["mended"]] == ["fixed", "undone"]
+    assert "terminated 1 blocker · verified over 1 min · nobody was woken" in view["mended"][0]["done"]
+    assert "state restored" in view["mended"][1]["done"] and "approved by ana" in view["mended"][1]["done"]
+
+
+def test_what_is_coming_names_the_change_that_started_it(reading: Reading) -> None:
+    (coming,) = now_view(reading)["coming"]
+    assert coming["when"] == "14 to 19 min" and coming["cause"] == "since the release 2.9.0 at 13:58"
+    assert coming["incident_id"] == ident("pool") and coming["f"].past
+
+
+def test_lanes_hold_the_last_day(reading: Reading) -> None:
+    lanes = {lane["service"]: lane for lane in now_view(reading)["lanes"]}
+    assert lanes["search"]["label"] == "search: 2 incidents, 0 repairs verified, 1 change"
+    assert lanes["postgres"]["label"] == "postgres: 1 incident, 1 repair verified, 0 changes"
+    assert all(m["x"] >= 0 and m["x"] + m["w"] <= 100.5 for lane in lanes.values() for m in lane["marks"])
+
+
+def test_charts_begin_with_the_cause_and_end_with_what_is_usual(port: MemoryPort, reading: Reading) -> None:
+    found = port.incident(ident("checkout"))
+    assert found is not None
+    view = charts(reading, found, port.diagnosis(found.id))
+    assert [(c["service"], c["label"]) for c in view["lines"]] == [
+        ("payments", "errors"), ("orders", "errors"), ("front", "errors"), ("payments", "p95"), ("payments", "CPU")]
+    assert [c["words"] for c in view["lines"]] == [
+        "0.2 % → 31 %", "0.2 % → 36 %", "0.2 % → 38 %", "as usual", "as usual"]
+    (mark,) = view["marks"]
+    assert (mark["what"], mark["service"], mark["old"]) == ("release 4.2.0", "payments", "4.1.7")
+    assert view["start"] < mark["ts_ns"] < found.first_signal_ns < view["end"] == T
+    assert [s["quiet"] for s in view["json"]["series"]] == [False, False, False, True, True]
+
+
+def test_an_incident_has_its_evidence(port: MemoryPort, reading: Reading) -> None:
+    found = port.incident(ident("checkout"))
+    assert found is not None
+    view = incident_view(reading, found)
+    assert [s["word"] for s in view["story"]] == ["first sign", "incident", "diagnosis", "plan", "repair", "verified"]
+    assert [s["mark"] for s in view["story"]] == ["done", "done", "done", "on", "", ""]
+    assert {(line["b"], line["a"], line["after"]) for line in view["g"]["lines"] if line["spread"]} == {
+        ("payments", "orders", "+3 s"), ("orders", "front", "+1 s")}
+    assert [n["name"] for n in view["g"]["nodes"] if n["is_suspect"]] == ["payments"]
+    assert view["alerts"][1]["template"] == "TypeError: unsupported currency <*>"
+    assert dict(view["facts"])["record"] == "worked 11 of 12 times here"
+    # 134 s at 41 requests a second of which 38 % fail, less the rise of 20 s
+    assert 1600 < view["failed"] < 2100
+
+
+async def test_pages_say_what_must_be_said(client: httpx.AsyncClient) -> None:
+    page = (await client.get(f"/incidents/{ident('checkout')}")).text
+    for said in ("none of these", "Approves exactly this plan", "until 14:36", "if not", "would not remove 4.2.0",
+                 "mode is suggest: a person must approve", "caller of payments, 3 s later", "Against"):
+        assert said in page, said
+    runs = (await client.get("/runs")).text
+    for said in ("terminated 1 blocker", "by itself: every gate passed", "approved by ana", "undo of",
+                 "Undone: what was there before is back", "2 series are back in their usual range"):
+        assert said in runs, said
+    assert "cannot tell: search (41 %), postgres (33 %), none of these (26 %)" in " ".join(
+        (await client.get("/")).text.split())
+
+
+async def test_no_page_carries_inline_script_or_style(client: httpx.AsyncClient) -> None:
+    for path in ("/", "/incidents", f"/incidents/{ident('checkout')}", "/map", "/runs", "/policy", "/incidents/none"):
+        answer = await client.get(path)
+        assert " style=" not in answer.text and "<style" not in answer.text and " onclick" not in answer.text, path
+        assert "<script>" not in answer.text and "unsafe" not in answer.headers["content-security-policy"]
+    assert answer.status_code == 404 and "there is no incident with this id" in answer.text
+
+
+async def test_forms_answer_scripts_and_browsers(client: httpx.AsyncClient, port: MemoryPort) -> None:
+    waiting = port.plans(state="proposed")[0]
+    path, form = f"/plans/{waiting.id}/decision", {"decision": "approve", "plan_hash": waiting.hash}
+    refused = await client.post(path, data={**form, "plan_hash": "another"})
+    assert refused.status_code == 409 and "not the plan you saw" in refused.text
+    refused = await client.post(path, data={**form, "plan_hash": "another"}, headers={"hx-request": "true"})
+    assert refused.status_code == 409 and refused.headers["content-type"] == "application/problem+json"
+    assert (await client.post(path, data={"decision": "maybe"})).status_code == 422
+    done = await client.post(path, data=form, headers={"hx-request": "true"})
+    assert done.status_code == 204 and done.headers["x-opsmend-done"] == f"/incidents/{waiting.incident_id}"
+    assert (await client.post(path, data=form)).status_code == 409, "once"
+    assert (await client.post("/plans/none/decision", data=form)).status_code == 404
+
+
+async def test_split_merge_and_close(client: httpx.AsyncClient, port: MemoryPort) -> None:
+    path = f"/incidents/{ident('checkout')}"
+    assert (await client.post(f"{path}/split", data={})).status_code == 409
+    there = await client.post(f"{path}/split", data={"signal": [ident("f-err"), ident("f-slo")]})
+    new = port.incident(there.headers["location"].rpartition("/")[2])
+    assert new is not None and {s.service for s in new.signals} == {"front"} and new.split_from == ident("checkout")
+    assert (await client.post(f"/incidents/{new.id}/merge", data={"into": ident("checkout")})).status_code == 303
+    assert port.incident(new.id).state == "merged"  # type: ignore[union-attr]
+    assert (await client.post(f"{path}/close")).status_code == 303
+    assert port.incident(ident("checkout")).state == "closed"  # type: ignore[union-attr]
+
+
+async def test_silence_is_said(client: httpx.AsyncClient, port: MemoryPort) -> None:
+    port.stats = IngestStats(0.0, 95.0, 2)
+    assert "no telemetry since 14:23:20 UTC" in (await client.get("/")).text
