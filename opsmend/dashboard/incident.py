@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from detect.indicators import indicator_of
-from detect.types import Incident
+from detect.types import Incident, Signal
 from ingest.types import SeriesKey
 from opsmend.dashboard.charts import charts
 from opsmend.dashboard.layout import place
@@ -155,8 +155,14 @@ def alerts(reading: Reading, incident: Incident) -> list[dict[str, Any]]:
              "template": reading.port.template_text(s.template_id)[:300] if s.template_id else "",
              "detail": s.series or s.template_id,
              "peer": s.peer, "count": s.count, "at": s.start_ns, "is_open": s.is_open, "kind": s.kind,
-             "why": why.get(s.id, "not recorded"), "text": s.evidence[0].text if s.evidence else ""}
+             "why": why.get(s.id, "not recorded"), "text": _told(s)}
             for s in sorted(incident.signals, key=lambda s: (s.start_ns, s.id))]
+
+
+def _told(signal: Signal) -> str:
+    if signal.kind == "alert":
+        return "an alert of another system"  # its name stands above
+    return signal.evidence[0].text if signal.evidence else ""
 
 
 def _failed_requests(reading: Reading, incident: Incident, end: int) -> int:

@@ -18,6 +18,13 @@ def test_callers_stand_left_of_what_they_call() -> None:
     assert {n["name"]: n["state"] for n in placed["nodes"]}["db"] == "critical"
 
 
+def test_external_services_are_marked_and_loners_are_there() -> None:
+    graph = ServiceGraph(("a", "b", "bank", "lonely"), frozenset({("a", "b"), ("b", "bank")}), frozenset({"bank"}))
+    nodes = {n["name"]: n for n in place(graph, {"a": "critical"})["nodes"]}
+    assert set(nodes) == {"a", "b", "bank", "lonely"} and nodes["lonely"]["state"] == "unknown"
+    assert [n for n, node in nodes.items() if node["is_external"]] == ["bank"]
+
+
 def test_lines_do_not_cross_without_need() -> None:
     placed = place(ServiceGraph(tuple("abcdef"), frozenset({("a", "f"), ("b", "e"), ("c", "d")})), {})
     y = {n["name"]: n["y"] for n in placed["nodes"]}
