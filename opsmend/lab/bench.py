@@ -149,7 +149,7 @@ class Bench:
             root_top1=None if suspects is None or not fault.is_fault else suspects[:1] == (fault.root,),
             root_top3=None if suspects is None or not fault.is_fault else fault.root in suspects[:3],
             actions=actions, false_actions=false, harmful_actions=harmful,
-            bad_requests=sum(s.n - s.ok for s in seconds), left_broken=broken)
+            bad_requests=sum(s.n - s.ok for s in seconds), left_broken=broken, notes=report.notes)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -30,6 +30,8 @@ class Report:
     """Wall clock; 0: not detected."""
     suspects: tuple[str, ...] | None = None
     """Named root causes, best first; None: the policy names none."""
+    notes: tuple[str, ...] = ()
+    """What it planned and did, and why not, in words."""
 
 
 class Policy(Protocol):

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -111,7 +112,24 @@ class OpsmendPolicy:
             return
 
     def report(self) -> Report:
+        self._report.notes = tuple(self._notes())[:20]
         return self._report
+
+    def _notes(self) -> Iterator[str]:
+        """One line per plan and run of the incidents of this fault."""
+        answer = self._get("/api/v1/incidents", limit="20")
+        for incident in reversed((answer or {}).get("incidents", [])):
+            if _ns(incident.get("opened_at")) < self._since_ns:
+                continue
+            full = self._get(f"/api/v1/incidents/{incident['id']}") or {}
+            diagnosis = full.get("diagnosis") or {}
+            yield f"{incident['title']} ({incident['state']}{', cannot tell' if diagnosis.get('cannot_tell') else ''})"
+            for plan in full.get("plans", []):
+                closed = "; ".join(f"{g['gate']}: {g['detail']}" for g in plan["gates"] if not g["passed"])
+                yield f"plan {plan['action']} {plan['target']}: {plan['state']} {closed or plan.get('decided_reason', '')}"
+            for run in full.get("runs", []):
+                steps = "; ".join(f"{s['step_id']} {s['state']} {s['effect'] or s['error']}" for s in run.get("steps", []))
+                yield f"run {run['action']} {run['service']}: {run['state']} {run['verdict']} [{steps}]"
 
     def stop(self) -> None:
         if self._http is not None:

@@ -48,6 +48,8 @@ class Incident(msgspec.Struct, frozen=True):
     harmful_actions: int = 0
     bad_requests: int = 0
     left_broken: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the policy says that it planned and did."""
 
 
 class ServerCounts(msgspec.Struct, frozen=True):
