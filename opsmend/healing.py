@@ -70,7 +70,7 @@ class Healer:
                 continue
             diagnoses = self._queries.diagnoses(incident.id, limit=1)
             if diagnoses:
-                self._plan(incident, diagnoses[0], plans, now)
+                self._plan_safely(incident, diagnoses[0], now)
         still_open = {i.id for i in incidents}
         self._refused = {i: until for i, until in self._refused.items() if i in still_open}
 
@@ -79,7 +79,17 @@ class Healer:
         return any(o.incident_id == incident.id and o.verdict == "fixed" and now - o.ts_ns < _PATIENCE_NS
                    for o in self._ledger.outcomes(limit=50))
 
-    def _plan(self, incident: Incident, diagnosis: Diagnosis, plans: object, now: int) -> None:
+    def _plan_safely(self, incident: Incident, diagnosis: Diagnosis, now: int) -> None:
+        """An error nobody foresaw in planning one incident must not keep all others from being mended."""
+        try:
+            self._plan(incident, diagnosis, now)
+        except OpsmendError:
+            raise
+        except Exception as error:
+            log.error("healer.incident_failed", incident_id=incident.id, error=repr(error), exc_info=True)
+            self._refused[incident.id] = now + _PATIENCE_NS
+
+    def _plan(self, incident: Incident, diagnosis: Diagnosis, now: int) -> None:
         tried: list[Outcome] = [o for o in self._ledger.outcomes(limit=200) if o.incident_id == incident.id]
         result = asyncio.run(self._planner.plan(incident, diagnosis, self._observer.graph(), tried, now))
         if not isinstance(result, Plan):

@@ -92,7 +92,8 @@ class Repair:
         return decided
 
     def tick(self) -> None:
-        """Expire proposals whose time or whose incident is over."""
+        """Expire proposals whose time or whose incident is over; close runs that broke off."""
+        self._executor.reconcile()
         now = self._observer.now_ns()
         for plan in self._ledger.plans(state="proposed"):
             incident = self._observer.incident(plan.incident_id)

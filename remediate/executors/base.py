@@ -34,4 +34,8 @@ class Executor(Protocol):
     def recover(self) -> int:
         """Go on with the runs that a dead process left; how many."""
 
+    def reconcile(self) -> int:
+        """Close the runs that broke off by an error nobody foresaw, as cannot_tell: a plan that says "running" for
+        ever would keep everybody from acting. How many."""
+
     def close(self) -> None: ...

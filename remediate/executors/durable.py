@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
+from ingest.errors import OpsmendError
 from remediate.executors.base import RunInput
 from remediate.executors.flow import run_flow
 from remediate.executors.work import Workshop
 
 _WORK: dict[str, Workshop] = {}
+_BROKEN = ("ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 _ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 
 
@@ -33,13 +36,26 @@ def _workflow(body: str) -> str:
     def call(name: str, function: Any, *args: Any) -> Any:
         def step() -> str:
             crash_here(f"before:{name}")
-            result = function(*args)
+            result = _patiently(function, *args)
             crash_here(f"after:{name}")
             return msgspec.json.encode(result).decode()
 
         return msgspec.json.decode(DBOS.run_step({"name": name}, step))
 
     return run_flow(call, work, given)
+
+
+def _patiently(function: Any, *args: Any) -> Any:
+    """A store that is away for a moment must not end a run: its lease and its plan would stay as they are."""
+    for attempt in Retrying(retry=retry_if_exception(_is_store_away), stop=stop_after_delay(60),
+                            wait=wait_exponential(0.2, max=5), reraise=True):
+        with attempt:
+            result = function(*args)
+    return result
+
+
+def _is_store_away(error: BaseException) -> bool:
+    return isinstance(error, OpsmendError) and error.reason == "store"
 
 
 def crash_here(point: str) -> None:
@@ -96,6 +112,17 @@ class DbosExecutor:
     def recover(self) -> int:
         """DBOS goes on with this executor's runs at launch; here it is only counted."""
         return len(self._dbos.list_workflows(status="PENDING"))
+
+    def reconcile(self) -> int:
+        from remediate.repair import run_id_of
+
+        count = 0
+        for plan in self._work.ledger.plans(state="running", limit=1000):
+            status = self._dbos.get_workflow_status(run_id_of(plan))
+            if status is not None and status.status in _BROKEN:
+                self._work.broke_off(plan, run_id_of(plan), f"{status.status}: {status.error!r}"[:300])
+                count += 1
+        return count
 
     def close(self) -> None:
         self._dbos.destroy()

@@ -40,14 +40,18 @@ class MemoryExecutor:
         left = [r for r in self._work.ledger.runs(limit=1000)
                 if r.state in ("running", "verifying", "undoing") and r.id not in self._threads]
         for run in left:
-            plan = self._work.ledger.plan(run.plan_id)
-            if plan is not None:
-                from remediate.runbook import Runbook
-
-                given = RunInput(run.id, plan, Runbook(plan.runbook, {}))
-                self._work.finish(given, "cannot_tell", "the process died during the run", {}, {}, undone=False,
-                                  state="failed")
+            if (plan := self._work.ledger.plan(run.plan_id)) is not None:
+                self._work.broke_off(plan, run.id, "the process died")
         return len(left)
+
+    def reconcile(self) -> int:
+        from remediate.repair import run_id_of
+
+        gone = [(plan, run_id) for plan in self._work.ledger.plans(state="running", limit=1000)
+                if (thread := self._threads.get(run_id := run_id_of(plan))) is not None and not thread.is_alive()]
+        for plan, run_id in gone:
+            self._work.broke_off(plan, run_id, "an error; see the log")
+        return len(gone)
 
     def close(self) -> None:
         for thread in self._threads.values():

@@ -22,7 +22,8 @@ from remediate.catalogue import Catalogue
 from remediate.executors.base import RunInput
 from remediate.gates import GateInput, Gates
 from remediate.ports import Ledger, Observer
-from remediate.types import Outcome, Run, StepRecord, Verdict
+from remediate.runbook import Runbook
+from remediate.types import Outcome, Plan, Run, StepRecord, Verdict
 from remediate.verify import Judgement, VerifyConfig, concerning, felt_by, judge, window_of
 
 log = structlog.get_logger()
@@ -253,6 +254,12 @@ class Workshop:
         log.info("run.finished", run_id=given.run_id, action=plan.action, service=plan.target, verdict=verdict, why=why)
         if self.on_outcome is not None:
             self.on_outcome(outcome)
+
+    def broke_off(self, plan: Plan, run_id: str, why: str) -> None:
+        """Nobody works on this run any more, and it did not say how it ended."""
+        log.error("run.broke_off", run_id=run_id, action=plan.action, service=plan.target, why=why)
+        given = RunInput(run_id, plan, Runbook(plan.runbook, {}))
+        self.finish(given, "cannot_tell", f"the run broke off: {why}", {}, {}, undone=False, state="failed")
 
     def refuse(self, given: RunInput, why: str) -> None:
         """The run may not begin: say so on the plan; nothing was done."""

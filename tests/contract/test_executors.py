@@ -13,13 +13,14 @@ import pytest
 
 from detect.types import Incident, Observations, Signal
 from ingest.types import SeriesKey
-from opsmend.store.engine import open_engine
+from opsmend.store.engine import StoreError, open_engine
 from opsmend.store.ledger import SqlLedger
 from remediate.actions.base import ActionContext, ActionError, Effect, Endpoints, Probe, Target
 from remediate.catalogue import Catalogue
 from remediate.executors.base import Executor, RunInput
 from remediate.executors.work import Workshop
 from remediate.gates import AllowRule, GateConfig, Gates
+from remediate.repair import run_id_of
 from remediate.runbook import Retry, Runbook, Step, plan_hash
 from remediate.types import Plan, Run
 from remediate.verify import VerifyConfig
@@ -117,16 +118,18 @@ class Rig:
                              sleep=lambda seconds: None, on_outcome=lambda o: self.told.append(o.verdict))
         self.executor = make(kind, self.work, directory)
 
-    def run(self, runbook: Runbook, run_id: str = "r1", *, wait: bool = True) -> Run | None:
+    def plan(self, runbook: Runbook, name: str = "r1") -> Plan:
         params = {"service": "cart"}
-        plan = Plan(f"p-{run_id}", "i", 100 * NS, runbook.name, runbook.hash(), plan_hash(runbook, "cart", params), "t",
+        return Plan(f"p-{name}", "i", 100 * NS, runbook.name, runbook.hash(), plan_hash(runbook, "cart", params), "t",
                     "cart", runbook.main_action, params, "rule", 1.0, "", "low", False, state="running",
                     expires_ns=10_000 * NS, facts={"incident": {"severity": "critical"}})
+
+    def run(self, runbook: Runbook, name: str = "r1", *, run_id: str = "") -> Run | None:
+        plan, run_id = self.plan(runbook, name), run_id or name
         self.ledger.put_plan(plan)
         self.executor.start(RunInput(run_id, plan, runbook))
         self.executor.start(RunInput(run_id, plan, runbook))  # asked twice, done once
-        if wait:
-            assert self.executor.wait(run_id, 30)
+        assert self.executor.wait(run_id, 30)
         return self.ledger.run(run_id)
 
 
@@ -287,3 +290,43 @@ def test_a_plan_that_a_gate_stops_at_the_start_is_blocked_and_leaves_no_run(rig:
     assert stored.state == "blocked"
     assert "observe" in stored.decided_reason
     assert rig.first.calls == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_run_that_breaks_off_is_closed_and_keeps_nobody_from_acting(rig: Rig) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    rig.work.settle_and_judge = broken  # type: ignore[method-assign,assignment]
+    run_id = run_id_of(rig.plan(ONE, "x"))
+    assert rig.executor.reconcile() == 0
+    run = rig.run(ONE, "x", run_id=run_id)
+    assert run is not None
+    assert run.state == "running"
+    assert rig.ledger.leases() == [("cart", run_id)]
+    assert rig.executor.reconcile() == 1
+    assert rig.executor.reconcile() == 0
+    closed = rig.ledger.run(run_id)
+    assert closed is not None
+    assert (closed.state, closed.verdict) == ("failed", "cannot_tell")
+    assert rig.ledger.leases() == []
+    assert rig.first.verbs() == ["done"]
+
+
+def test_a_store_that_is_away_for_a_moment_ends_no_durable_run(tmp_path: Path) -> None:
+    rig = Rig("dbos", tmp_path)
+    try:
+        acted, failures = rig.work.acted_ns, [StoreError("away"), StoreError("away")]
+
+        def flaky() -> int:
+            if failures:
+                raise failures.pop()
+            return acted()
+
+        rig.work.acted_ns = flaky  # type: ignore[method-assign]
+        run = rig.run(ONE)
+        assert run is not None
+        assert (run.verdict, failures) == ("fixed", [])
+    finally:
+        rig.executor.close()
+        rig.engine.dispose()
