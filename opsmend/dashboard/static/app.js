@@ -95,9 +95,14 @@
     if (!e.detail.question) return;
     e.preventDefault();
     const ask = id("ask"); if (ask.open) return;
-    id("ask-text").textContent = e.detail.question; ask.returnValue = "no";
-    ask.addEventListener("close", () => { if (ask.returnValue === "yes") e.detail.issueRequest(true); }, { once: true });
+    id("ask-text").textContent = e.detail.question; ask.returnValue = "no"; question = e.detail;
     ask.showModal(); id("ask-yes").focus();
+  });
+  let question = null;
+  id("ask").addEventListener("close", () => {
+    const ask = id("ask"); if (ask.open) return;  // the echo of an earlier question: this one still stands
+    const what = question; question = null;
+    if (ask.returnValue === "yes" && what) what.issueRequest(true);
   });
   document.body.addEventListener("htmx:afterRequest", e => {
     const how = e.detail.xhr, form = e.detail.elt;
