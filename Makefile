@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 EXTRAS := kafka,lab,llm,embed,dev
 
-.PHONY: setup demo test lint kafka chaos bench screenshots clean system-packages
+.PHONY: setup demo test lint kafka chaos clean system-packages
 
 setup: $(STAMP)
 
