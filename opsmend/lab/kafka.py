@@ -60,7 +60,7 @@ class KafkaBroker:
         }
         (self._dir / "server.properties").write_text("".join(f"{k}={v}\n" for k, v in lines.items()))
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        done = subprocess.run(self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c",
+        done = subprocess.run(self._java("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c",
                                          str(self._dir / "server.properties")), capture_output=True, text=True, check=False)
         if done.returncode:
             raise LabError(f"Kafka could not format its storage: {done.stderr[-400:] or done.stdout[-400:]}")
