@@ -25,10 +25,11 @@ class Healer:
     """One thread. An incident is planned for when it has ripened, and again after a repair that did not help."""
 
     def __init__(self, planner: Planner, repair: Repair, ledger: Ledger, observer: Observer, queries: Queries, *,
-                 ripen_seconds: float) -> None:
+                 ripen_seconds: float, on_bug: Callable[[], None] = lambda: None) -> None:
         self._planner, self._repair, self._ledger = planner, repair, ledger
         self._observer, self._queries = observer, queries
         self._ripen_ns = int(ripen_seconds * 1e9)
+        self._on_bug = on_bug
         self._wake, self._stop = threading.Event(), threading.Event()
         self._refused: dict[str, int] = {}  # incident -> event time before which it is not planned for again
         self._thread = threading.Thread(target=self._run, name="healer", daemon=True)
@@ -86,6 +87,7 @@ class Healer:
         except OpsmendError:
             raise
         except Exception as error:
+            self._on_bug()
             log.error("healer.incident_failed", incident_id=incident.id, error=repr(error), exc_info=True)
             self._refused[incident.id] = now + _PATIENCE_NS
 

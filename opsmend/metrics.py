@@ -43,6 +43,7 @@ class ServiceMetrics:
         self._llm_tokens = Counter("opsmend_llm_tokens", "Tokens", ["direction"], registry=r)
         self._llm_usd = Counter("opsmend_llm_cost_usd", "Money spent on models", registry=r)
         self._deliveries = Counter("opsmend_outlet_events", "Events out", ["receiver", "outcome"], registry=r)
+        self._bugs = Counter("opsmend_remediate_bugs", "Incidents whose planning failed unforeseen", registry=r)
         self._seen_signals: set[str] = set()
         self._seen_incidents: set[str] = set()
 
@@ -91,6 +92,10 @@ class ServiceMetrics:
         for gate in plan.gates:
             if not gate.passed:
                 self._gate_blocks.labels(gate.gate).inc()
+
+    def bug(self) -> None:
+        """Planning an incident failed in a way nobody foresaw; the incident stays and is planned for again."""
+        self._bugs.inc()
 
     def outcome(self, outcome: Outcome, incident: Incident | None) -> None:
         """Count a run that ended."""

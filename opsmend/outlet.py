@@ -94,11 +94,13 @@ class Outlet:
                                 again_seconds=round(pause, 1))
                 except (OpsmendError, sa.exc.DBAPIError) as error:
                     failures += 1
+                    self._on_result(receiver.kind, "retried")
                     pause = self._pause(failures, 0.0)
                     log.warning("outlet.failed", receiver=receiver.name, error=str(error), again_seconds=round(pause, 1))
                 except Exception as error:
                     # A bug that one event triggers must not silence a receiver for good without anybody noticing.
                     failures += 1
+                    self._on_result(receiver.kind, "retried")
                     pause = self._pause(failures, 0.0)
                     log.error("outlet.bug", receiver=receiver.name, error=repr(error), exc_info=True)
                 else:

@@ -102,7 +102,7 @@ class Service:
         self.planner = Planner(planner_config(s), self.catalogue, self.runbooks, self.ledger, models.llm, models.memory,
                                is_allowed=lambda service, action: allowed_mode(allow, service, action) is not None)
         self.healer = Healer(self.planner, self.repair, self.ledger, self.observer, self.queries,
-                             ripen_seconds=s.repair.diagnose_after_seconds)
+                             ripen_seconds=s.repair.diagnose_after_seconds, on_bug=self.metrics.bug)
         self.metrics.registry.register(StateCollector(
             lag=lambda: dict(self.consumer.lag()), incidents=lambda: self.queries.incidents(state="open", limit=1000),
             state_entries=lambda: self.runner.pipeline.detection.state_entries(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -40,7 +41,7 @@ class Call:
     started_ns: int
 
 
-class OwnAction:
+class OwnAction(ABC):
     """A user's action in the catalogue. Subclasses say how to `_do` and `_look`.
 
     Delivery is at least once: without a probe, the other end must do a key only once.
@@ -91,12 +92,12 @@ class OwnAction:
             raise ActionError(f"{self.name}: the snapshot holds no parameters", reason="bad_params")
         return self.undo_action.run(params, context)
 
+    @abstractmethod
     def describe(self, params: Mapping[str, Any]) -> str:
         """What `run` would send or start, to the letter, for people. Raises ActionError for an unsafe value."""
-        raise NotImplementedError
 
-    def _do(self, call: Call) -> Effect:
-        raise NotImplementedError
+    @abstractmethod
+    def _do(self, call: Call) -> Effect: ...
 
     def _look(self, call: Call) -> Probe:
         return Probe(False)
