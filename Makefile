@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
-EXTRAS := kafka,lab,llm,embed,dev
+EXTRAS := kafka,scale,registry,lab,llm,embed,dev
 
 .PHONY: setup demo test lint kafka chaos clean system-packages
 
