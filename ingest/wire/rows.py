@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ import numpy as np
 from ingest.types import (
     Change,
     ExternalAlert,
+    Int8,
+    Int32,
+    Int64,
     Level,
     LogBatch,
     MetricBatch,
@@ -66,13 +70,40 @@ class DecodeContext:
         return UNKNOWN_SERVICE
 
 
+@dataclass(frozen=True)
+class LogColumns:
+    """Many log lines at once, for decoders that don't go line by line; as in LogBatch, with names still to number."""
+
+    ts_ns: Int64  # [n]
+    service: Int32  # [n], see Rows.names
+    level: Int8  # [n]
+    text: list[str]  # [n]
+    instance: Int32 | None = None  # [n]
+    trace_id: list[str] | None = None  # [n]
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+
+class NameTable(dict[str, int]):
+    """Names to numbers, in the order in which they came; "" is -1."""
+
+    def __missing__(self, name: str) -> int:
+        if not name:
+            return -1
+        self[name] = number = len(self)
+        return number
+
+
 class Rows:
     """Columns that decoders append to. One per poll; `len()` counts rows of every kind."""
 
     def __init__(self) -> None:
-        self._names: dict[str, int] = {}
+        self.names = NameTable()
         self._series: dict[SeriesKey, int] = {}
         self._log: list[tuple[int, int, int, int, str, str]] = []
+        self._log_blocks: list[LogColumns] = []  # older than what is in _log
+        self._block_rows = 0
         self._point: list[tuple[int, int, float]] = []
         self._span: list[tuple[int, int, int, int, bool, int, str, str, str]] = []
         self.changes: list[Change] = []
@@ -80,14 +111,27 @@ class Rows:
         self._expanded = 0
 
     def __len__(self) -> int:
-        return len(self._log) + len(self._point) + len(self._span) + len(self.changes) + len(self.alerts)
+        return self._block_rows + len(self._log) + len(self._point) + len(self._span) + len(self.changes) + len(self.alerts)
 
-    def _name(self, name: str) -> int:
-        return self._names.setdefault(name, len(self._names)) if name else -1
+    def log_columns(self, block: LogColumns) -> None:
+        """Append many lines; `service` and `instance` are numbers of `names`. A block is never cut off again."""
+        self._seal()
+        self._log_blocks.append(block)
+        self._block_rows += len(block)
+
+    def _seal(self) -> None:
+        """Lines that came one by one become a block, so that the order stays."""
+        if self._log:
+            ts, service, instance, level, text, trace = _columns(self._log, 6)
+            self._log_blocks.append(LogColumns(
+                np.array(ts, np.int64), np.array(service, np.int32), np.array(level, np.int8), list(text),
+                np.array(instance, np.int32), list(trace)))
+            self._block_rows += len(self._log)
+            self._log.clear()
 
     def log(self, ts_ns: int, service: str, text: str, *, instance: str = "", level: Level = Level.UNSET,
             trace_id: str = "") -> None:
-        self._log.append((ts_ns, self._name(service), self._name(instance), int(level), text, trace_id))
+        self._log.append((ts_ns, self.names[service], self.names[instance], int(level), text, trace_id))
 
     def point(self, ts_ns: int, key: SeriesKey, value: float, *, is_extra: bool = False) -> None:
         """`is_extra`: one more row of a point that has one already (the sum of a histogram beside its count).
@@ -102,19 +146,20 @@ class Rows:
 
     def span(self, ts_ns: int, service: str, peer: str, duration_us: int, *, is_error: bool, kind: int,
              trace_id: str, span_id: str, parent_id: str) -> None:
-        self._span.append((ts_ns, self._name(service), self._name(peer), duration_us, is_error, kind,
+        self._span.append((ts_ns, self.names[service], self.names[peer], duration_us, is_error, kind,
                            trace_id, span_id, parent_id))
 
     def mark(self) -> tuple[int, ...]:
-        """How much is there; `cut` goes back to it when a record turns out to be broken halfway."""
+        """How much is there; `cut` goes back to it when a record turns out to be broken halfway. A record that
+        comes line by line never leaves a block behind in between."""
         return (len(self._log), len(self._point), len(self._span), len(self.changes), len(self.alerts),
-                len(self._names), len(self._series), self._expanded)
+                len(self.names), len(self._series), self._expanded)
 
     def cut(self, mark: tuple[int, ...]) -> None:
         columns: tuple[list[Any], ...] = (self._log, self._point, self._span, self.changes, self.alerts)
         for column, length in zip(columns, mark[:5], strict=True):
             del column[length:]
-        tables: tuple[dict[Any, int], ...] = (self._names, self._series)
+        tables: tuple[dict[Any, int], ...] = (self.names, self._series)
         for table, length in zip(tables, mark[5:7], strict=True):
             while len(table) > length:
                 table.popitem()
@@ -126,9 +171,14 @@ class Rows:
         return len(self._point) - self._expanded
 
     def logs(self) -> LogBatch:
-        ts, service, instance, level, text, trace = _columns(self._log, 6)
-        return LogBatch(np.array(ts, np.int64), np.array(service, np.int32), np.array(instance, np.int32),
-                        np.array(level, np.int8), list(text), list(trace), tuple(self._names))
+        self._seal()
+        blocks = self._log_blocks
+        instances = [np.full(len(b), -1, np.int32) if b.instance is None else b.instance for b in blocks]
+        traces = (b.trace_id or [""] * len(b) for b in blocks)
+        return LogBatch(
+            _joined([b.ts_ns for b in blocks], np.int64), _joined([b.service for b in blocks], np.int32),
+            _joined(instances, np.int32), _joined([b.level for b in blocks], np.int8),
+            list(chain.from_iterable(b.text for b in blocks)), list(chain.from_iterable(traces)), tuple(self.names))
 
     def metrics(self) -> MetricBatch:
         ts, series, value = _columns(self._point, 3)
@@ -139,7 +189,11 @@ class Rows:
         ts, service, peer, duration, error, kind, trace, span, parent = _columns(self._span, 9)
         return TraceBatch(np.array(ts, np.int64), np.array(service, np.int32), np.array(peer, np.int32),
                           np.array(duration, np.int64), np.array(error, np.bool_), np.array(kind, np.int8),
-                          list(trace), list(span), list(parent), tuple(self._names))
+                          list(trace), list(span), list(parent), tuple(self.names))
+
+
+def _joined(parts: list[Any], dtype: type[np.generic]) -> Any:
+    return np.concatenate(parts, dtype=dtype) if parts else np.empty(0, dtype)
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[Sequence[Any]]:
