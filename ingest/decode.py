@@ -5,13 +5,22 @@ from __future__ import annotations
 import re
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
 
 from ingest.errors import DecodeError
 from ingest.types import Batch, DeadLetter, Record, Watermark
+from ingest.wire.json_lines import JsonLines
 from ingest.wire.registry import FORMATS, WireFormat, format_named
 from ingest.wire.rows import DEFAULT_ENTITY_FROM, DecodeContext, Rows
+
+_SMALL_RUN: Final = 8
+"""Fewer lines are not worth a block."""
+_MAX_RUN: Final = 4096
+_MAX_STAMP_MS: Final = 9_000_000_000_000
 
 
 @dataclass(frozen=True)
@@ -34,12 +43,30 @@ class Decoder:
     def __init__(self, config: DecoderConfig | None = None) -> None:
         self._config = config or DecoderConfig()
         self._formats = [(re.compile(topic), format_named(name)) for topic, name in self._config.topic_formats.items()]
+        self._lines = JsonLines(lambda line, context: _recognise(line, context).NAME)
         self._kinds = [(re.compile(topic), kind) for topic, kind in self._config.topic_kinds.items()]
 
     def decode(self, records: Sequence[Record]) -> Batch:
         """`records_in` = records decoded + dead letters, always."""
-        rows, dead, formats = Rows(), [], Counter[str]()
-        for record in records:
+        rows, dead, formats = Rows(), list[DeadLetter](), Counter[str]()
+        for run in _runs(records):
+            self._decode_run(run, rows, dead, formats)
+        return Batch(
+            logs=rows.logs(), metrics=rows.metrics(), traces=rows.traces(), changes=tuple(rows.changes),
+            alerts=tuple(rows.alerts), dead_letters=tuple(dead), watermark=Watermark.of(records),
+            records_in=len(records), bytes_in=sum(len(r.value) for r in records), formats=dict(formats),
+            points_in=rows.points_in)
+
+    def _decode_run(self, run: Sequence[Record], rows: Rows, dead: list[DeadLetter], formats: Counter[str]) -> None:
+        """By the block where it can be, and down to single records where not."""
+        if self._take_lines(run, rows, formats):
+            return
+        if len(run) > _SMALL_RUN:
+            half = len(run) // 2
+            self._decode_run(run[:half], rows, dead, formats)
+            self._decode_run(run[half:], rows, dead, formats)
+            return
+        for record in run:
             mark = rows.mark()
             try:
                 formats[self._decode_one(record, rows)] += 1
@@ -47,20 +74,42 @@ class Decoder:
                 rows.cut(mark)
                 dead.append(DeadLetter(record.topic, record.partition, record.offset, record.timestamp_ms,
                                        error.reason, str(error)[:500], record.value))
-        return Batch(
-            logs=rows.logs(), metrics=rows.metrics(), traces=rows.traces(), changes=tuple(rows.changes),
-            alerts=tuple(rows.alerts), dead_letters=tuple(dead), watermark=Watermark.of(records),
-            records_in=len(records), bytes_in=sum(len(r.value) for r in records), formats=dict(formats),
-            points_in=rows.points_in)
 
-    def _decode_one(self, record: Record, rows: Rows) -> str:
-        context = DecodeContext(
-            timestamp_ns=max(0, min(record.timestamp_ms, 9_000_000_000_000)) * 1_000_000, topic=record.topic,
+    def _take_lines(self, run: Sequence[Record], rows: Rows, formats: Counter[str]) -> bool:
+        """True if these were JSON log lines, all of one shape, and are rows now."""
+        first = run[0]
+        if first.value[:1] != b"{":
+            return False
+        if len(run) == 1:
+            block, lines = first.value, first.value.count(b"\n", 0, -1) + 1
+        else:
+            block, lines = b"\n".join([r.value for r in run]), len(run)
+        if lines < _SMALL_RUN or len(block) > self._config.max_value_bytes:
+            return False
+        context = self._context(first)
+        chosen = self._chosen(first.topic)
+        if context.is_changes or not context.headers.keys().isdisjoint(context.entity_from):
+            return False
+        stamps_ms = np.array([r.timestamp_ms for r in run], np.int64)
+        stamps_ns = np.broadcast_to(np.clip(stamps_ms, 0, _MAX_STAMP_MS) * 1_000_000, lines)
+        name = self._lines.take(block, context, stamps_ns, rows, "" if chosen is None else chosen.NAME)
+        if name:
+            formats[name] += len(run)
+        return bool(name)
+
+    def _context(self, record: Record) -> DecodeContext:
+        return DecodeContext(
+            timestamp_ns=max(0, min(record.timestamp_ms, _MAX_STAMP_MS)) * 1_000_000, topic=record.topic,
             headers=dict(record.headers), entity_from=self._config.entity_from,
             is_changes=any(p.fullmatch(record.topic) and kind == "changes" for p, kind in self._kinds))
+
+    def _chosen(self, topic: str) -> WireFormat | None:
+        return next((f for p, f in self._formats if p.fullmatch(topic)), None)
+
+    def _decode_one(self, record: Record, rows: Rows) -> str:
+        context = self._context(record)
         value = self._uncompressed(record.value)
-        chosen = next((f for p, f in self._formats if p.fullmatch(record.topic)), None)
-        found = chosen or _recognise(value, context)
+        found = self._chosen(record.topic) or _recognise(value, context)
         found.decode(value, context, rows)
         return found.NAME
 
@@ -88,6 +137,23 @@ def _gunzip(value: bytes, limit: int) -> bytes:
             raise DecodeError("gzip ends early", reason="bad_compression")
         value = unpack.unused_data
     return whole
+
+
+def _runs(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    """Neighbours that may be read as one block: of one topic, without headers, each a JSON object on one line. All
+    others come alone."""
+    start = 0
+    is_line = False
+    for at, record in enumerate(records):
+        value = record.value
+        if at > start and not (is_line and value[:1] == b"{" and record.topic == records[start].topic
+                               and at - start < _MAX_RUN and not record.headers and b"\n" not in value):
+            yield records[start:at]
+            start = at
+        if at == start:
+            is_line = value[:1] == b"{" and not record.headers and b"\n" not in value
+    if start < len(records):
+        yield records[start:]
 
 
 def _recognise(value: bytes, context: DecodeContext) -> WireFormat:

@@ -15,6 +15,8 @@ from ingest.wire.times import to_ns
 
 NAME = "native"
 _decode_lines = msgspec.json.Decoder().decode_lines
+LOG_FIELDS = (("message",), ("ts",), ("level",), ("instance",), ("trace_id",))
+"""Which field of a log line is what."""
 _KINDS = ("gauge", "counter", "delta")
 
 

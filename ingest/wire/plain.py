@@ -19,9 +19,13 @@ from ingest.wire.times import to_ns
 
 NAME = "plain"
 _MESSAGES = ("message", "msg", "log", "text", "body", "short_message")
-_YEAR_2000_NS = 946_684_800 * 10**9
+YEAR_2000_NS = 946_684_800 * 10**9
 _TIMES = ("@timestamp", "timestamp", "time", "ts", "datetime")
 _LEVELS = ("level", "severity", "lvl", "log.level", "severity_text")
+_INSTANCES = ("instance", "host")
+_TRACES = ("trace_id", "trace.id", "traceId")
+LOG_FIELDS = (_MESSAGES, _TIMES, _LEVELS, _INSTANCES, _TRACES)
+"""Which field of a log line is what; the first that is there and not empty wins."""
 
 
 def recognise(value: bytes, context: DecodeContext) -> bool:
@@ -75,7 +79,7 @@ def _time(entry: Mapping[str, Any], context: DecodeContext) -> int:
             ts_ns = to_ns(entry.get(name), 0)
         except DecodeError:
             continue
-        if ts_ns > _YEAR_2000_NS:
+        if ts_ns > YEAR_2000_NS:
             return ts_ns
     return context.timestamp_ns
 
@@ -91,5 +95,5 @@ def _put_object(entry: Mapping[str, Any], line: str, context: DecodeContext, row
         for name, value in numbers.items():
             rows.point(ts_ns, SeriesKey(service, name, labels=labels), number(value))
         return
-    rows.log(ts_ns, service, line if message is None else text(message), instance=text(_first(entry, ("instance", "host"))),
-             level=level_of(_first(entry, _LEVELS)), trace_id=text(_first(entry, ("trace_id", "trace.id", "traceId"))))
+    rows.log(ts_ns, service, line if message is None else text(message), instance=text(_first(entry, _INSTANCES)),
+             level=level_of(_first(entry, _LEVELS)), trace_id=text(_first(entry, _TRACES)))
