@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 import numpy as np
 
+from detect.counts import count_by
 from detect.templates.miner import TemplateMiner
-from ingest.types import Batch, Change, ExternalAlert, Level, LogBatch, MetricBatch, SeriesKey, TraceBatch
+from ingest.types import (
+    Batch,
+    Change,
+    ExternalAlert,
+    Int32,
+    Int64,
+    Level,
+    LogBatch,
+    MetricBatch,
+    SeriesKey,
+    TraceBatch,
+)
 
 _SKEW_NS = 300 * 10**9
 _ENOUGH = 20
@@ -126,6 +138,9 @@ class Buckets:
         if ts_ns > self.newest_ns + _SKEW_NS and len(self._first) >= _ENOUGH:
             self.late += 1
             return None
+        return self._open_bucket(number)
+
+    def _open_bucket(self, number: int) -> Bucket:
         bucket = self._open.get(number)
         if bucket is None:
             bucket = self._open[number] = Bucket({}, {}, {}, {}, {}, {}, [], [])
@@ -147,22 +162,37 @@ class Buckets:
                     bucket.points[at] = (ts, value)
 
     def _logs(self, batch: LogBatch) -> None:
-        mine = self._miner.template_id
-        names = batch.vocab
-        for ts, service, level, text in zip(batch.ts_ns.tolist(), batch.service.tolist(), batch.level.tolist(),
-                                            batch.text, strict=True):
-            bucket = self._bucket(ts)
-            if bucket is None:
-                continue
-            name = names[service] if service >= 0 else ""
-            template = mine(text)
-            counts = bucket.logs.setdefault(name, {})
-            counts[template] = counts.get(template, 0) + 1
-            if level >= Level.WARN:
-                bad = bucket.bad_logs.setdefault(name, {})
-                bad[template] = bad.get(template, 0) + 1
-                if level >= Level.ERROR:
-                    bucket.errors[name] = bucket.errors.get(name, 0) + 1
+        number = batch.ts_ns // self._bucket_ns
+        is_kept = number >= self.closed_until
+        if len(self._first) >= _ENOUGH:
+            is_kept &= batch.ts_ns <= self.newest_ns + _SKEW_NS
+        service, level, texts = batch.service, batch.level, batch.text
+        if not is_kept.all():
+            self.late += int(np.count_nonzero(~is_kept))
+            kept = np.flatnonzero(is_kept)
+            number, service, level = number[kept], service[kept], level[kept]
+            texts = [texts[i] for i in kept.tolist()]
+        if not texts:
+            return
+        template = self._miner.numbers(texts, service, batch.vocab)
+        for at, name, found, lines in self._counted(number, service, template, batch.vocab):
+            _add(self._open_bucket(at).logs, name, found, lines)
+        bad = np.flatnonzero(level >= Level.WARN)
+        for at, name, found, lines in self._counted(number[bad], service[bad], template[bad], batch.vocab):
+            _add(self._open_bucket(at).bad_logs, name, found, lines)
+        failed = np.flatnonzero(level >= Level.ERROR)
+        for at, name, _, lines in self._counted(number[failed], service[failed], template[failed], batch.vocab):
+            errors = self._open_bucket(at).errors
+            errors[name] = errors.get(name, 0) + lines
+
+    def _counted(self, number: Int64, service: Int32, template: Int32,
+                 names: tuple[str, ...]) -> Iterator[tuple[int, str, str, int]]:
+        """(bucket, service, template id, lines)."""
+        ids: dict[int, str] = {}
+        for at, i, t, lines in count_by(number, service, template):
+            if t not in ids:
+                ids[t] = self._miner.id_of(t)
+            yield at, names[i] if i >= 0 else "", ids[t], lines
 
     def _traces(self, batch: TraceBatch) -> None:
         names = batch.vocab
@@ -200,3 +230,8 @@ class Buckets:
         self.late = int(state["late"])  # type: ignore[call-overload]
         self._first = msgspec.convert(state["first"], list[int])
         self._far = int(state["far"])  # type: ignore[call-overload]
+
+
+def _add(counts: dict[str, dict[str, int]], service: str, template_id: str, lines: int) -> None:
+    of_service = counts.setdefault(service, {})
+    of_service[template_id] = of_service.get(template_id, 0) + lines

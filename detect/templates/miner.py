@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import msgspec
+import numpy as np
+
+from ingest.types import Int32
 
 from detect.templates.masks import WILD, mask
 
@@ -48,6 +53,7 @@ class TemplateMiner:
         self._cache: OrderedDict[str, str] = OrderedDict()
         self._leaves: dict[str, list[str]] = {}
         self._templates: dict[str, _Template] = {}
+        self._numbers: dict[str, int] = {}
         self.evicted = 0
 
     def __len__(self) -> int:
@@ -65,6 +71,15 @@ class TemplateMiner:
             self._cache.popitem(last=False)
             self.evicted += 1
         return found
+
+    def numbers(self, lines: list[str], groups: Int32, group_names: Sequence[str]) -> Int32:
+        """[n] the number of each line's template, for `id_of`."""
+        known = self._numbers
+        return np.array([known.setdefault(self.template_id(line), len(known)) for line in lines], np.int32)
+
+    def id_of(self, number: int) -> str:
+        """The id of a template by its number."""
+        return next(islice(self._numbers, number, None))
 
     def text(self, template_id: str) -> str:
         """The template as it stands now; "" if it was evicted."""
