@@ -6,14 +6,17 @@ Many rows are frozen dataclasses of numpy columns; single records that are store
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import pairwise
+from typing import overload
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+Bytes = NDArray[np.uint8]
 Int64 = NDArray[np.int64]
 Int32 = NDArray[np.int32]
 Int8 = NDArray[np.int8]
@@ -86,6 +89,56 @@ class Watermark:
         return bool(self.next_offsets)
 
 
+class Texts(Sequence[str]):
+    """Many texts in one buffer of UTF-8: text i is `buffer[offsets[i]:offsets[i + 1]]`. They become Python strings only
+    for those who ask; the template miner reads the buffer."""
+
+    def __init__(self, buffer: Bytes, offsets: Int64) -> None:
+        self.buffer = buffer  # [m] uint8
+        self.offsets = offsets  # [n + 1] int64, from 0 to m
+
+    @classmethod
+    def join(cls, parts: Sequence[Texts]) -> Texts:
+        """All texts of `parts`, in order."""
+        starts = np.cumsum([0, *(len(p.buffer) for p in parts)])
+        offsets = [p.offsets[1:] + start for p, start in zip(parts, starts[:-1], strict=True)]
+        return cls(np.concatenate([p.buffer for p in parts]), np.concatenate([np.zeros(1, np.int64), *offsets]))
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Texts:
+        """Lone surrogates, which no UTF-8 can hold, become "?"."""
+        encoded = [text.encode(errors="replace") for text in texts]
+        offsets = np.zeros(len(texts) + 1, np.int64)
+        np.cumsum([len(e) for e in encoded], out=offsets[1:])
+        return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        at = range(len(self))[index]
+        return self.buffer[self.offsets[at]:self.offsets[at + 1]].tobytes().decode()
+
+    def __iter__(self) -> Iterator[str]:
+        data, ends = self.buffer.tobytes(), self.offsets.tolist()
+        pairs = pairwise(ends)
+        if data.isascii():
+            whole = data.decode()
+            return (whole[a:b] for a, b in pairs)
+        return (data[a:b].decode() for a, b in pairs)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 @dataclass(frozen=True)
 class LogBatch:
     """Log lines. All columns have length n; `service` and `instance` index into `vocab` (-1: unknown)."""
@@ -94,7 +147,7 @@ class LogBatch:
     service: Int32  # [n]
     instance: Int32  # [n]
     level: Int8  # [n], see Level
-    text: list[str]  # [n]
+    text: Sequence[str]  # [n], a list or Texts
     trace_id: list[str]  # [n], "" where there is none
     vocab: tuple[str, ...]
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from ingest.types import Int64
 from ingest.wire import native, plain
+from ingest.wire.json_scanner import Scanner
 from ingest.wire.rows import DecodeContext, LogColumns, Rows, level_of
 
 _MAX_FIELDS = 64
@@ -56,6 +57,7 @@ class _Plan:
     instance: str
     trace_id: str
     name: str  # of the format
+    scanner: Scanner
 
 
 @dataclass
@@ -121,12 +123,40 @@ class JsonLines:
 
     def _columns(self, plan: _Plan, block: bytes, stamps_ns: Int64, context: DecodeContext,
                  rows: Rows) -> LogColumns | None:
-        lines = len(stamps_ns)
         try:
             if not block.isascii():
-                block.decode()  # fields that are not looked at are not checked by the decoder
+                block.decode()  # fields that are not looked at are checked by nobody else
+        except UnicodeDecodeError:
+            return None
+        return self._scanned(plan, block, stamps_ns, context, rows) or self._decoded(plan, block, stamps_ns, context, rows)
+
+    def _scanned(self, plan: _Plan, block: bytes, stamps_ns: Int64, context: DecodeContext,
+                 rows: Rows) -> LogColumns | None:
+        """Through the compiled loop; it takes less than the decoder does."""
+        found = plan.scanner.scan(block, len(stamps_ns))
+        if found is None:
+            return None
+        times = found.ts_ns if plan.time else stamps_ns
+        if plan.time and int(times.min()) <= plain.YEAR_2000_NS:
+            return None
+        names = rows.names
+        if plan.service:
+            service = np.array([names[s] for s in found.services], np.int32)[found.service]
+        else:
+            service = np.full(len(times), names[context.service_of({})], np.int32)
+        levels = np.array([self._levels[w] for w in found.levels] or [0], np.int8)
+        instance = None
+        if plan.instance:
+            instance = np.array([names[i] for i in found.instances], np.int32)[found.instance]
+        return LogColumns(times, service, levels[found.level], found.text, instance, found.trace_id)
+
+    def _decoded(self, plan: _Plan, block: bytes, stamps_ns: Int64, context: DecodeContext,
+                 rows: Rows) -> LogColumns | None:
+        """Through msgspec: objects with just the fields of the plan."""
+        lines = len(stamps_ns)
+        try:
             found = plan.decode_lines(block)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (msgspec.DecodeError, RecursionError):
             return None
         if len(found) != lines:
             return None
@@ -157,9 +187,9 @@ def _times(values: list[Any]) -> Int64 | None:
             found = iso_column(values)
         except ValueError:
             return None
-    elif kinds <= {int, float}:
+    elif kinds in ({int}, {float}):
         numbers = np.array(values)
-        if numbers.dtype != (np.int64 if kinds == {int} else np.float64) or not np.all(np.isfinite(numbers)):
+        if numbers.dtype not in (np.int64, np.float64) or not np.all(np.isfinite(numbers)):
             return None
         found = _scaled(numbers)
     else:
@@ -195,7 +225,8 @@ def _plan(name: str, ever: frozenset[str], always: frozenset[str], context: Deco
         parts[part] = chosen
     if not parts["message"] or len(set(filter(None, parts.values()))) < sum(map(bool, parts.values())):
         return None
-    return _Plan(**_decoder(parts, ever, always, is_native=is_native), name=name)
+    scanner = Scanner(sorted(ever), {key: part for part, key in parts.items() if key}, always, is_native=is_native)
+    return _Plan(**_decoder(parts, ever, always, is_native=is_native), name=name, scanner=scanner)
 
 
 def _decoder(parts: dict[str, str], ever: Iterable[str], always: frozenset[str], *, is_native: bool) -> dict[str, Any]:

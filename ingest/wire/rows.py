@@ -19,6 +19,7 @@ from ingest.types import (
     LogBatch,
     MetricBatch,
     SeriesKey,
+    Texts,
     TraceBatch,
 )
 
@@ -77,7 +78,7 @@ class LogColumns:
     ts_ns: Int64  # [n]
     service: Int32  # [n], see Rows.names
     level: Int8  # [n]
-    text: list[str]  # [n]
+    text: Sequence[str]  # [n], a list or Texts
     instance: Int32 | None = None  # [n]
     trace_id: list[str] | None = None  # [n]
 
@@ -178,7 +179,7 @@ class Rows:
         return LogBatch(
             _joined([b.ts_ns for b in blocks], np.int64), _joined([b.service for b in blocks], np.int32),
             _joined(instances, np.int32), _joined([b.level for b in blocks], np.int8),
-            list(chain.from_iterable(b.text for b in blocks)), list(chain.from_iterable(traces)), tuple(self.names))
+            _texts([b.text for b in blocks]), list(chain.from_iterable(traces)), tuple(self.names))
 
     def metrics(self) -> MetricBatch:
         ts, series, value = _columns(self._point, 3)
@@ -194,6 +195,12 @@ class Rows:
 
 def _joined(parts: list[Any], dtype: type[np.generic]) -> Any:
     return np.concatenate(parts, dtype=dtype) if parts else np.empty(0, dtype)
+
+
+def _texts(parts: Sequence[Sequence[str]]) -> Sequence[str]:
+    if not any(isinstance(p, Texts) for p in parts):
+        return list(chain.from_iterable(parts))
+    return Texts.join([p if isinstance(p, Texts) else Texts.of(p) for p in parts])
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[Sequence[Any]]:

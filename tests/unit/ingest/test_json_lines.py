@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from ingest.decode import Decoder, DecoderConfig
 from ingest.types import Batch, Record
 from ingest.wire.iso_times import _one, iso_column
+from ingest.wire.json_scanner import Scanner, _compiled
 from ingest.wire.times import to_ns
 
 MS = 1_790_000_000_000
@@ -81,6 +84,47 @@ def test_blocks_of_lines(blocks: list[list[bytes]], end: bytes) -> None:
             one_by_one().decode(records(values, **given_headers)))
 
 
+TEXTS = st.builds(
+    lambda y, mo, d, sep, h, mi, s, f, z: f"{y:04d}-{mo:02d}-{d:02d}{sep}{h:02d}:{mi:02d}:{s:02d}{f}{z}",
+    st.integers(1960, 2270), st.integers(0, 13), st.integers(0, 32), st.sampled_from("T t_"), st.integers(0, 24),
+    st.integers(0, 60), st.integers(0, 61), st.sampled_from(["", ".", ".5", ",25", ".123456789", ".1234567891234"]),
+    st.sampled_from(["", "Z", "z", "+02:00", "-0530", "+2", "+99:00", " UTC"]))
+
+
+RICH = st.text(max_size=40) | st.sampled_from(['say "hi"', "a\\b", "tab\tnewline\n", "\u2028é漢\U0001f600", "\x7f\x1f"])
+NUMBERS = st.one_of(
+    st.integers(1_000_000_000, 1_900_000_000), st.integers(10**12, 2 * 10**12), st.integers(10**18, 2 * 10**18),
+    st.floats(1e9, 2e9), st.floats(1e12, 2e12), st.floats(1e15, 2e18),
+    st.decimals(1_100_000_000, 2_100_000_000, places=9).map(float))
+
+
+SOUND_TEXTS = st.datetimes(datetime(2001, 1, 1), datetime(2200, 1, 1)).map(lambda t: t.isoformat() + "Z")
+KINDS = (st.integers(1_000_000_000, 1_900_000_000), st.floats(1.1e9, 2.1e9), st.integers(10**12, 2 * 10**12),
+         SOUND_TEXTS, SOUND_TEXTS, NUMBERS, TEXTS)
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=st.data(), ascii_only=st.booleans(), space=st.sampled_from([(",", ":"), (", ", ": "), (" ,\t", " : ")]))
+def test_whatever_a_line_holds(data: st.DataObject, ascii_only: bool, space: tuple[str, str]) -> None:
+    fields = {"message": RICH.filter(bool), "service": st.sampled_from(["a", "b\u00fc", "c c"]), "level": st.sampled_from(
+        ["info", "WARN", "x"]), "ts": data.draw(st.sampled_from(KINDS)), "trace_id": st.sampled_from(["", "ab"]),
+        "extra": RICH, "n": st.integers() | st.none() | st.booleans() | st.floats(allow_nan=False)}
+    rows = data.draw(st.lists(st.fixed_dictionaries(fields), min_size=8, max_size=12))
+    block = b"\n".join(json.dumps(r, ensure_ascii=ascii_only, separators=space).encode(errors="replace") for r in rows)
+    fast = Decoder()
+    assert told(fast.decode(records([block]))) == told(one_by_one().decode(records([block])))
+    plan = fast._lines._topics["logs"].plan
+    hypothesis.event("scanned" if plan and plan.scanner.scan(block, len(rows)) else "not scanned")
+
+
+@given(number=NUMBERS.map(repr) | st.from_regex(r"1[0-9]{9}\.[0-9]{1,12}", fullmatch=True))
+def test_a_number_that_the_scanner_takes_is_the_time_that_python_reads(number: str) -> None:
+    scanner = Scanner(["m", "t"], {"m": "message", "t": "time"}, {"m", "t"}, is_native=False)
+    found = scanner.scan(b'{"m": "x", "t": %s}' % number.encode(), 1)
+    if found is not None:
+        assert found.ts_ns.tolist() == [to_ns(json.loads(number), 0)]
+
+
 LINE = {"timestamp": "2026-11-24T10:00:00.5Z", "level": "WARN", "service": "cart", "message": "user 17 left", "id": 4}
 
 
@@ -91,6 +135,8 @@ def test_lines_of_one_shape_go_by_the_block(change: dict[str, Any], is_block: bo
     lines = [json.dumps(LINE | change).encode()] * 100
     decoder = Decoder()
     decoder._decode_one = None  # type: ignore[assignment,method-assign]
+    if _compiled() is not None:
+        decoder._lines._decoded = None  # type: ignore[assignment,method-assign]
     batch = decoder.decode(records([b"\n".join(lines)] if is_block else lines))
     assert len(batch.logs) == 100
     assert dict(batch.formats) == {"plain": 1 if is_block else 100}
@@ -102,13 +148,6 @@ def test_a_topic_that_never_fits_is_left_alone_and_comes_back() -> None:
     for _ in range(40):
         assert told(decoder.decode(records(odd))) == told(slow.decode(records(odd)))
     assert decoder._lines._topics["logs"].rest > 0
-
-
-TEXTS = st.builds(
-    lambda y, mo, d, sep, h, mi, s, f, z: f"{y:04d}-{mo:02d}-{d:02d}{sep}{h:02d}:{mi:02d}:{s:02d}{f}{z}",
-    st.integers(1960, 2270), st.integers(0, 13), st.integers(0, 32), st.sampled_from("T t_"), st.integers(0, 24),
-    st.integers(0, 60), st.integers(0, 61), st.sampled_from(["", ".", ".5", ",25", ".123456789", ".1234567891234"]),
-    st.sampled_from(["", "Z", "z", "+02:00", "-0530", "+2", "+99:00", " UTC"]))
 
 
 @settings(deadline=None, max_examples=500)
