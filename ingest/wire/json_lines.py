@@ -203,7 +203,7 @@ def _scaled(numbers: Any) -> Int64:
     scale = np.select([numbers < 10**11, numbers < 10**14, numbers < 10**17], [10**9, 10**6, 10**3], 1)
     is_sound = (numbers > 0) & (numbers < _MAX_NS / scale)
     numbers = np.where(is_sound, numbers, 0)  # stays int64 for whole numbers, so nothing is rounded
-    found: Int64 = np.rint(numbers * scale).astype(np.int64)
+    found: Int64 = numbers * scale if numbers.dtype == np.int64 else np.rint(numbers * scale).astype(np.int64)
     return found
 
 
