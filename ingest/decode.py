@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from ingest.compression import expand
 from ingest.errors import DecodeError
 from ingest.types import Batch, DeadLetter, Record, Watermark
 from ingest.wire.json_lines import JsonLines
@@ -114,29 +114,10 @@ class Decoder:
         return found.NAME
 
     def _uncompressed(self, value: bytes) -> bytes:
-        limit = self._config.max_value_bytes
-        if value[:2] == b"\x1f\x8b":
-            value = _gunzip(value, limit)
-        if len(value) > limit:
-            raise DecodeError(f"value larger than {limit} bytes", reason="too_large")
+        value = expand(value, self._config.max_value_bytes)
         if not value:
             raise DecodeError("empty value", reason="empty")
         return value
-
-
-def _gunzip(value: bytes, limit: int) -> bytes:
-    """The bytes of all members, at most `limit` + 1 of them."""
-    whole = b""
-    while value and len(whole) <= limit:
-        unpack = zlib.decompressobj(wbits=31)
-        try:
-            whole += unpack.decompress(value, limit + 1 - len(whole))
-        except zlib.error as error:
-            raise DecodeError(f"broken gzip: {error}", reason="bad_compression") from error
-        if not unpack.eof and len(whole) <= limit:
-            raise DecodeError("gzip ends early", reason="bad_compression")
-        value = unpack.unused_data
-    return whole
 
 
 def _runs(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
