@@ -49,17 +49,14 @@ def documents(value: bytes) -> list[dict[str, Any]] | None:
 
 def _documents(value: bytes) -> list[dict[str, Any]] | None:
     if value[:1] not in (b"{", b"["):
-        value = value[:3].removeprefix(_BOM) + value[3:] if value[:3] == _BOM else value
+        value = value.removeprefix(_BOM)
         if value[:256].lstrip(_BLANK)[:1] not in (b"{", b"["):
             return None
     try:
         whole = msgspec.json.decode(value)
         entries = whole if isinstance(whole, list) else [whole]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        if value.strip(_BLANK)[:1] != b"{":
-            entries = _leniently(value)
-        else:
-            entries = _lines(value)
+        entries = _lines(value) if value.lstrip(_BLANK)[:1] == b"{" else _leniently(value)
     if not entries or not all(type(entry) is dict for entry in entries):
         return None
     return entries
@@ -86,13 +83,7 @@ def _lines(value: bytes) -> list[Any]:
 def _leniently(value: bytes) -> list[Any]:
     """What Python writes beyond the standard (NaN, Infinity), and text with bytes that are not UTF-8; [] for what is
     no JSON even so. Half of a surrogate pair, which no text may hold, becomes a replacement character."""
-    try:
-        text = value.decode()
-        is_sound = True
-    except UnicodeDecodeError:
-        text, is_sound = value.decode(errors="replace"), False
-    if is_sound and not any(sign in text for sign in ("NaN", "Infinity", "\\ud", "\\uD", "e", "E")):
-        return []
+    text = value.decode(errors="replace").removeprefix("\ufeff")
     try:
         whole = json.loads(text)
         if "\\u" in text:  # a lone surrogate can't be written anywhere
@@ -196,3 +187,23 @@ def decoder(put: Put) -> Callable[[bytes, DecodeContext, Rows], None]:
             put(entry, context, rows)
 
     return decode
+
+
+def text_of(value: bytes) -> str | None:
+    """The text that bytes are; None if they are none.
+
+    UTF-8; what is mostly ASCII but holds other bytes (Latin-1, a character cut in the middle) is text as well, with
+    replacement characters. NUL bytes make it none, except one at the end (GELF over TCP).
+    """
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        readable = len(value.translate(None, _NOT_PRINTABLE))
+        if readable < 8 or readable < len(value) * 0.7:
+            return None
+        text = value.decode(errors="replace")
+    text = text.removesuffix("\x00")
+    return None if "\x00" in text else text
+
+
+_NOT_PRINTABLE = bytes(set(range(256)) - set(range(32, 127)) - set(b"\t\n\r\x1b"))

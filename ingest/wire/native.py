@@ -10,11 +10,11 @@ import msgspec
 
 from ingest.errors import DecodeError
 from ingest.types import Change, SeriesKey
+from ingest.wire.documents import documents
 from ingest.wire.rows import DecodeContext, Rows, level_of
 from ingest.wire.times import to_ns
 
 NAME = "native"
-_decode_lines = msgspec.json.Decoder().decode_lines
 LOG_FIELDS = (("message",), ("ts",), ("level",), ("instance",), ("trace_id",))
 """Which field of a log line is what."""
 _KINDS = ("gauge", "counter", "delta")
@@ -25,12 +25,10 @@ def recognise(value: bytes, context: DecodeContext) -> bool:
     head = value[:65536].lstrip()
     if not head.startswith(b"{"):
         return False
-    try:
-        first = msgspec.json.decode(value.split(b"\n", 1)[0])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    found = documents(value.split(b"\n", 1)[0])
+    if not found:
         return False
-    if not isinstance(first, dict):
-        return False
+    first = found[0]
     if context.is_changes:
         return "service" in first and "kind" in first
     return first.get("type") in _TYPES
@@ -38,13 +36,10 @@ def recognise(value: bytes, context: DecodeContext) -> bool:
 
 def decode(value: bytes, context: DecodeContext, rows: Rows) -> None:
     """Raises DecodeError; the caller drops what the record had added."""
-    try:
-        objects = _decode_lines(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DecodeError(f"not NDJSON: {error}", reason="bad_json") from error
+    objects = documents(value)
+    if objects is None:
+        raise DecodeError("not NDJSON: a line is no JSON object", reason="bad_json")
     for entry in objects:
-        if not isinstance(entry, dict):
-            raise DecodeError("a line is no JSON object", reason="bad_json")
         kind = entry.get("type", "change" if context.is_changes else None)
         if kind not in _TYPES:
             raise DecodeError(f"unknown type {kind!r:.40}; one of log, metric, span, change", reason="unknown_type")

@@ -1,7 +1,14 @@
-"""What nobody else claims: plain text is log lines; a JSON object is a log line or a set of numbers.
+"""What nobody else claims: text is log lines; a JSON object is a log line or a set of numbers.
 
-A JSON object with a message-like field is a log line. One without, but with numbers, is one metric point
-per number (`<key>`), labelled by its text fields. Anything else is refused.
+An object that one of the JSON formats claims is read by it, also where objects of several formats share a record.
+Any other is, in this order:
+
+1. a log line, if it has a message-like field (`line.MESSAGES`);
+2. one point, if it has a name and a value that is a number (`{"metric": "cpu", "value": 0.5}`);
+3. a log line, its text the whole object, if it has a level, a trace id, an HTTP request, or a text of more than 128
+   characters: numbers in there are facts about one event, not measurements;
+4. a set of numbers, if it holds any: a point per number, named by its path with dots, labelled by its texts;
+5. a log line, its text the whole object.
 """
 
 from __future__ import annotations
@@ -12,20 +19,19 @@ from typing import Any
 import msgspec
 
 from ingest.errors import DecodeError
-from ingest.types import SeriesKey
-from ingest.wire.native import number, text
-from ingest.wire.rows import DecodeContext, Rows, level_of
-from ingest.wire.times import to_ns
+from ingest.types import Level
+from ingest.wire.documents import documents, first, leaves, text_of
+from ingest.wire.levels import level_in
+from ingest.wire.line import LOG_FIELDS as LOG_FIELDS
+from ingest.wire.line import YEAR_2000_NS as YEAR_2000_NS
+from ingest.wire.line import Line, line_in, message_in, put_line, trace_in
+from ingest.wire.numbers import is_number, put_named, put_numbers
+from ingest.wire.rows import DecodeContext, Rows
 
 NAME = "plain"
-_MESSAGES = ("message", "msg", "log", "text", "body", "short_message")
-YEAR_2000_NS = 946_684_800 * 10**9
-_TIMES = ("@timestamp", "timestamp", "time", "ts", "datetime")
-_LEVELS = ("level", "severity", "lvl", "log.level", "severity_text")
-_INSTANCES = ("instance", "host")
-_TRACES = ("trace_id", "trace.id", "traceId")
-LOG_FIELDS = (_MESSAGES, _TIMES, _LEVELS, _INSTANCES, _TRACES)
-"""Which field of a log line is what; the first that is there and not empty wins."""
+_REQUEST = ("request", "method", "http.method", "http.request.method", "request_method", "url", "uri", "request_uri", "path",
+            "url.path", "http.url", "user_agent", "status_code")
+_LONG_CHARS = 128
 
 
 def recognise(value: bytes, context: DecodeContext) -> bool:
@@ -34,66 +40,54 @@ def recognise(value: bytes, context: DecodeContext) -> bool:
 
 
 def decode(value: bytes, context: DecodeContext, rows: Rows) -> None:
-    try:
-        whole = value.decode()
-    except UnicodeDecodeError as error:
-        raise DecodeError(f"neither a known format nor UTF-8 text: {error.reason} at byte {error.start}",
-                          reason="unknown_format") from error
-    if "\x00" in whole:
-        raise DecodeError("neither a known format nor text: it holds NUL bytes", reason="unknown_format")
+    entries = documents(value)
+    if entries is not None:
+        for entry in entries:
+            put_object(entry, context, rows)
+        return
+    whole = text_of(value)
+    if whole is None:
+        raise DecodeError("neither a known format nor text", reason="unknown_format")
     # By "\n" alone: a form feed or a U+2028 stands within a line.
-    lines = [line.rstrip("\r") for line in whole.split("\n") if line.strip()]
+    lines = [line.rstrip("\r") for line in whole.removeprefix("\ufeff").split("\n") if line.strip()]
     if not lines:
         raise DecodeError("empty", reason="empty")
     for line in lines:
-        entry = _object(line)
-        if entry is None:
-            rows.log(context.timestamp_ns, context.service_of(_headers(context)), line)
+        found = documents(line.encode(errors="replace")) if line.lstrip()[:1] == "{" else None
+        if found:
+            put_object(found[0], context, rows)
         else:
-            _put_object(entry, line, context, rows)
+            put_line(Line(line), context, rows)
 
 
-def _headers(context: DecodeContext) -> dict[str, object]:
-    return {name: raw.decode(errors="replace") for name, raw in context.headers.items()}
+def put_object(entry: Mapping[str, Any], context: DecodeContext, rows: Rows) -> None:
+    """One JSON object, by the format that claims it, else by the rules above."""
+    from ingest.wire.routing import claiming
+
+    if (put := claiming(entry)) is not None:
+        put(entry, context, rows)
+    else:
+        put_unclaimed(entry, context, rows)
 
 
-def _object(line: str) -> dict[str, Any] | None:
-    if not line.lstrip().startswith("{"):
-        return None
-    try:
-        entry = msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    return entry if isinstance(entry, dict) else None
-
-
-def _first(entry: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    return next((entry[n] for n in names if entry.get(n) not in (None, "")), None)
-
-
-def _time(entry: Mapping[str, Any], context: DecodeContext) -> int:
-    """The first field that is a time. Nobody promised one here: "12.5" may as well be a duration, and a log line
-    is not refused for a date in the style of the house."""
-    for name in _TIMES:
-        try:
-            ts_ns = to_ns(entry.get(name), 0)
-        except DecodeError:
-            continue
-        if ts_ns > YEAR_2000_NS:
-            return ts_ns
-    return context.timestamp_ns
-
-
-def _put_object(entry: Mapping[str, Any], line: str, context: DecodeContext, rows: Rows) -> None:
-    service = context.service_of({**_headers(context), **entry})
-    ts_ns = _time(entry, context)
-    message = _first(entry, _MESSAGES)
-    numbers = {k: v for k, v in entry.items() if isinstance(v, (int, float)) and not isinstance(v, bool)
-               and k not in _TIMES}
-    if message is None and numbers:
-        labels = tuple(sorted((k, v) for k, v in entry.items() if isinstance(v, str) and k not in _TIMES))
-        for name, value in numbers.items():
-            rows.point(ts_ns, SeriesKey(service, name, labels=labels), number(value))
+def put_unclaimed(entry: Mapping[str, Any], context: DecodeContext, rows: Rows, *, within: Line | None = None) -> None:
+    """By the rules above. `within` is what an envelope knows: it counts where the object says nothing."""
+    outer = within or Line("")
+    message = message_in(entry)
+    if message is not None:
+        put_line(line_in(entry, message, context).within(outer), context, rows)
         return
-    rows.log(ts_ns, service, line if message is None else text(message), instance=text(_first(entry, _INSTANCES)),
-             level=level_of(_first(entry, _LEVELS)), trace_id=text(_first(entry, _TRACES)))
+    if put_named(entry, context, rows):
+        return
+    if not is_event(entry) and put_numbers(entry, context, rows, ts_ns=outer.ts_ns, service=outer.service,
+                                           instance=outer.instance):
+        return
+    put_line(line_in(entry, msgspec.json.encode(entry).decode(), context).within(outer), context, rows)
+
+
+def is_event(entry: Mapping[str, Any]) -> bool:
+    """Whether numbers in an object without a message tell of one event, and measure nothing."""
+    if level_in(entry) is not Level.UNSET or trace_in(entry) or first(entry, _REQUEST) is not None:
+        return True
+    return any(isinstance(value, str) and len(value) > _LONG_CHARS for _, value in leaves(entry)) or not any(
+        is_number(value) for _, value in leaves(entry))

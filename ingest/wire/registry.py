@@ -6,7 +6,18 @@ from types import ModuleType
 from typing import Protocol, cast
 
 from ingest.errors import OpsmendError
-from ingest.wire import alertmanager, native, otlp_json, otlp_proto, plain
+from ingest.wire import (
+    alertmanager,
+    cri,
+    fluent_bit_msgpack,
+    influx_line,
+    native,
+    otlp_json,
+    otlp_proto,
+    plain,
+    syslog,
+)
+from ingest.wire.routing import OBJECT_FORMATS
 from ingest.wire.rows import DecodeContext, Rows
 
 
@@ -20,7 +31,10 @@ class WireFormat(Protocol):
         """Append what the bytes hold to `rows`; raise DecodeError and nothing else."""
 
 
-_MODULES: tuple[ModuleType, ...] = (otlp_proto, otlp_json, alertmanager, native, plain)
+_MODULES: tuple[ModuleType, ...] = (
+    otlp_proto, otlp_json, alertmanager,
+    *OBJECT_FORMATS,
+    native, fluent_bit_msgpack, cri, syslog, influx_line, plain)
 FORMATS: dict[str, WireFormat] = {m.NAME: cast(WireFormat, m) for m in _MODULES}
 
 

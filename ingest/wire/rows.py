@@ -32,7 +32,11 @@ _LEVELS = {
     "trace": Level.TRACE, "debug": Level.DEBUG, "info": Level.INFO, "information": Level.INFO, "notice": Level.INFO,
     "warn": Level.WARN, "warning": Level.WARN, "error": Level.ERROR, "err": Level.ERROR, "severe": Level.ERROR,
     "fatal": Level.FATAL, "critical": Level.FATAL, "crit": Level.FATAL, "alert": Level.FATAL,
-    "emerg": Level.FATAL, "panic": Level.FATAL,
+    "emerg": Level.FATAL, "panic": Level.FATAL, "emergency": Level.FATAL, "dpanic": Level.FATAL, "failure": Level.ERROR,
+    "informational": Level.INFO, "log": Level.INFO, "config": Level.INFO, "success": Level.INFO, "verbose": Level.DEBUG,
+    "fine": Level.DEBUG, "finer": Level.TRACE, "finest": Level.TRACE, "default": Level.UNSET,
+    "t": Level.TRACE, "d": Level.DEBUG, "i": Level.INFO, "n": Level.INFO, "w": Level.WARN, "e": Level.ERROR,
+    "f": Level.FATAL, "c": Level.FATAL,
 }
 
 
