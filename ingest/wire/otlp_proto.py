@@ -1,28 +1,58 @@
-"""OTLP in protobuf encoding: one export request of logs, metrics or traces."""
+"""OTLP in protobuf encoding: one export request of logs, metrics or traces, told apart by its shape."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from ingest.errors import DecodeError
+from ingest.wire.last_parsed import LastParsed
+from ingest.wire.protobuf_shape import Shape, shape_of
 from ingest.wire.rows import DecodeContext, Rows
 
 NAME = "otlp-proto"
 
 
 def recognise(value: bytes, context: DecodeContext) -> bool:
-    """Field 1, length-delimited, and the bytes are a request that its schema knows."""
-    if value[:1] != b"\x0a":
+    """The shape of one of the three requests, and all of it can be read."""
+    if value[:1] != b"\x0a":  # the requests have but one field, 1
         return False
-    from ingest.wire.otlp import parse_protobuf
-
-    try:
-        parse_protobuf(value)
-    except DecodeError:
-        return False
-    return True
+    return _parsed.keep(value) is not None
 
 
 def decode(value: bytes, context: DecodeContext, rows: Rows) -> None:
-    from ingest.wire.otlp import parse_protobuf
+    """Raises DecodeError (reason "bad_otlp")."""
+    from ingest.wire.otlp import put_logs, put_traces
+    from ingest.wire.otlp_metrics import put_metrics
 
-    message, put = parse_protobuf(value)
-    put(message, context, rows)
+    parsed = _parsed.take(value)
+    if parsed is None:
+        raise DecodeError("no OTLP request of logs, metrics or traces", reason="bad_otlp")
+    shape, request = parsed
+    if shape == "logs":
+        put_logs(request.resource_logs, context, rows)
+    elif shape == "metrics":
+        put_metrics(request.resource_metrics, context, rows)
+    else:
+        put_traces(request.resource_spans, context, rows)
+
+
+def _parse(value: bytes) -> tuple[Shape, Any] | None:
+    shape = shape_of(value)
+    if shape not in ("logs", "metrics", "traces"):
+        return None
+    from google.protobuf.message import DecodeError as ProtobufError
+    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    messages = {"logs": ExportLogsServiceRequest, "metrics": ExportMetricsServiceRequest,
+                "traces": ExportTraceServiceRequest}
+    request = messages[shape]()
+    try:
+        request.ParseFromString(value)
+    except ProtobufError:
+        return None
+    return shape, request
+
+
+_parsed = LastParsed(_parse)

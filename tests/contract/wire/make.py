@@ -85,9 +85,27 @@ def metrics() -> ExportMetricsServiceRequest:
         aggregation_temporality=DELTA, data_points=[m.ExponentialHistogramDataPoint(
             **at, count=3, sum=12.0, scale=1,
             positive=m.ExponentialHistogramDataPoint.Buckets(offset=1, bucket_counts=[1, 2]))]))
+    put(name="size.total", unit="By", exponential_histogram=m.ExponentialHistogram(
+        aggregation_temporality=CUMULATIVE, data_points=[m.ExponentialHistogramDataPoint(
+            **at, count=6, sum=-1.0, scale=0, zero_count=2,
+            positive=m.ExponentialHistogramDataPoint.Buckets(offset=-1, bucket_counts=[1, 1]),
+            negative=m.ExponentialHistogramDataPoint.Buckets(offset=0, bucket_counts=[2]))]))
+    put(name="drift", unit="s", exponential_histogram=m.ExponentialHistogram(
+        aggregation_temporality=DELTA, data_points=[m.ExponentialHistogramDataPoint(
+            **at, count=6, scale=0, zero_count=2, min=-1.5, max=1.25,
+            positive=m.ExponentialHistogramDataPoint.Buckets(offset=-1, bucket_counts=[1, 1]),
+            negative=m.ExponentialHistogramDataPoint.Buckets(offset=0, bucket_counts=[2]))]))
+    put(name="latency.since.start", unit="s", histogram=m.Histogram(
+        aggregation_temporality=CUMULATIVE, data_points=[m.HistogramDataPoint(
+            **at, count=20, sum=9.0, bucket_counts=[10, 8, 2], explicit_bounds=[0.1, 1.0],
+            attributes=[attribute("http.route", "/pay"), attribute("http.response.status_code", 200)])]))
+    put(name="latency.narrow", unit="s", histogram=m.Histogram(aggregation_temporality=DELTA, data_points=[
+        m.HistogramDataPoint(**at, count=4, sum=1.0, min=0.24, max=0.26, bucket_counts=[0, 4, 0],
+                             explicit_bounds=[0.1, 1.0])]))
     put(name="gc", unit="s", summary=m.Summary(data_points=[m.SummaryDataPoint(**at, count=4, sum=0.5, quantile_values=[
         m.SummaryDataPoint.ValueAtQuantile(quantile=0.5, value=0.1),
         m.SummaryDataPoint.ValueAtQuantile(quantile=0.99, value=float("nan")),
+        m.SummaryDataPoint.ValueAtQuantile(quantile=0.999, value=0.2),
         m.SummaryDataPoint.ValueAtQuantile(quantile=7.0, value=1.0)])]))
     put(name="nothing.in.it")
     return request
