@@ -48,6 +48,8 @@ def documents(value: bytes) -> list[dict[str, Any]] | None:
 
 
 def _documents(value: bytes) -> list[dict[str, Any]] | None:
+    if value[-1:] == b"\0":
+        value = value.replace(b"\0", b"\n")  # GELF over TCP ends each object with it; JSON can't hold it
     if value[:1] not in (b"{", b"["):
         value = value.removeprefix(_BOM)
         if value[:256].lstrip(_BLANK)[:1] not in (b"{", b"["):

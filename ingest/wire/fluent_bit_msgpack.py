@@ -34,13 +34,13 @@ def recognise(value: bytes, context: DecodeContext) -> bool:
 
 
 def decode(value: bytes, context: DecodeContext, rows: Rows) -> None:
-    for ts_seconds, record in list(_records(value)):
-        if ts_seconds is not None and "@timestamp" not in record:
-            record = {**record, "@timestamp": ts_seconds}
+    for time, record in list(_records(value)):
+        if time is not None and "@timestamp" not in record:
+            record = {**record, "@timestamp": time}
         put(record, context, rows)
 
 
-def _records(value: bytes) -> Iterator[tuple[float | None, dict[str, Any]]]:
+def _records(value: bytes) -> Iterator[tuple[int | float | None, dict[str, Any]]]:
     count = 0
     for item in _objects(value):
         for found in _of(item):
@@ -67,11 +67,11 @@ def _objects(value: bytes) -> Iterator[Any]:
 
 def _extension(code: int, data: bytes) -> object:
     if code == _EVENT_TIME and len(data) == 8:
-        return int.from_bytes(data[:4], "big") + int.from_bytes(data[4:], "big") / 1e9
+        return int.from_bytes(data[:4], "big") * 10**9 + int.from_bytes(data[4:], "big")
     return None
 
 
-def _of(item: Any) -> Iterator[tuple[float | None, dict[str, Any]]]:
+def _of(item: Any) -> Iterator[tuple[int | float | None, dict[str, Any]]]:
     if isinstance(item, dict):
         yield None, _named(item)
     elif isinstance(item, list) and len(item) >= 2:
@@ -86,7 +86,7 @@ def _of(item: Any) -> Iterator[tuple[float | None, dict[str, Any]]]:
         raise DecodeError(f"{type(item).__name__} where a record should be", reason="bad_msgpack")
 
 
-def _forwarded(item: list[Any]) -> Iterator[tuple[float | None, dict[str, Any]]]:
+def _forwarded(item: list[Any]) -> Iterator[tuple[int | float | None, dict[str, Any]]]:
     second = item[1]
     if isinstance(second, list):
         for entry in second:
@@ -101,18 +101,18 @@ def _forwarded(item: list[Any]) -> Iterator[tuple[float | None, dict[str, Any]]]
         raise DecodeError("an array that is no record", reason="bad_msgpack")
 
 
-def _entry(entry: Any) -> Iterator[tuple[float | None, dict[str, Any]]]:
+def _entry(entry: Any) -> Iterator[tuple[int | float | None, dict[str, Any]]]:
     if not (isinstance(entry, list) and len(entry) >= 2 and isinstance(entry[1], dict)):
         raise DecodeError("an entry that is no record", reason="bad_msgpack")
     yield _time(entry[0]), _named(entry[1])
 
 
-def _time(value: Any) -> float | None:
-    """Seconds; `[time, metadata]` holds them first."""
+def _time(value: Any) -> int | float | None:
+    """In any unit; `[time, metadata]` holds it first."""
     if isinstance(value, list) and value:
         value = value[0]
     is_time = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_time and 0 <= value < 1e20 else None
+    return value if is_time and 0 <= value < 1e20 else None
 
 
 def _named(record: dict[Any, Any]) -> dict[str, Any]:

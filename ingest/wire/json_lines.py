@@ -19,7 +19,9 @@ import numpy as np
 from ingest.types import Int64
 from ingest.wire import native, plain
 from ingest.wire.json_scanner import Scanner
+from ingest.wire.line import SERVICES
 from ingest.wire.rows import DecodeContext, LogColumns, Rows, level_of
+from ingest.wire.wrapped import any_wrapped
 
 _MAX_FIELDS = 64
 _MAX_NS = 9.2e18
@@ -28,10 +30,14 @@ _MAX_MISSES = 16
 """Blocks of a topic that may fail to fit, beyond those that fit, before it is left alone for a while."""
 _REST_BLOCKS = 1000
 _NEVER = frozenset({
-    "@metadata", "MESSAGE", "agent", "attributes", "beat", "data", "docker", "ecs", "event", "fields", "groupKey",
-    "kind", "kubernetes", "labels", "log", "metrics", "name", "resource", "resourceLogs", "resourceMetrics",
-    "resourceSpans", "short_message", "source_type", "specversion", "stream", "tags", "version"})
-"""Fields by which other formats are recognised: lines that have them are read one by one."""
+    "@metadata", "MESSAGE", "SYSLOG_IDENTIFIER", "SeverityNumber", "_BOOT_ID", "_HOSTNAME", "_SYSTEMD_UNIT", "_TRANSPORT",
+    "__REALTIME_TIMESTAMP", "agent", "attributes", "beat", "container_id", "data", "date", "dd", "dd.trace_id", "docker", "ecs",
+    "ecs.version", "event", "fields", "groupKey", "k8s", "kind", "kubernetes", "labels", "level_no", "levelno", "log",
+    "logEvents", "logGroup", "logName", "logging.googleapis.com/trace", "logtag", "metric", "metrics", "name", "otelTraceID",
+    "payload", "priority", "record", "resource", "resourceLogs", "resourceMetrics", "resourceSpans", "schema",
+    "severityNumber", "severity_number", "short_message", "source_type", "specversion", "stream", "tags", "trace",
+    "traceparent", "version"})
+"""Fields by which other formats are recognised, or whose value needs a look: lines with them are read one by one."""
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -91,6 +97,9 @@ class JsonLines:
             self._learn(topic, block, context, only)
         plan = topic.plan
         columns = None if plan is None else self._columns(plan, block, stamps_ns, context, rows)
+        if columns is not None and plan is not None and plan.name == plain.NAME and any_wrapped(
+                columns.text, context, has_levels=bool(columns.level.all())):
+            columns = None
         if plan is None or columns is None:
             topic.misses += 1
             topic.is_new = True
@@ -213,9 +222,10 @@ def _plan(name: str, ever: frozenset[str], always: frozenset[str], context: Deco
     if ever & _NEVER or ("type" in ever) != is_native:
         return None
     messages, times, levels, instances, traces = native.LOG_FIELDS if is_native else plain.LOG_FIELDS
+    services = tuple(context.entity_from) if is_native else (*context.entity_from, *SERVICES)
     parts: dict[str, str] = {}
     for part, candidates, is_needed in (
-            ("message", messages, True), ("time", times, True), ("service", context.entity_from, True),
+            ("message", messages, True), ("time", times, True), ("service", services, True),
             ("level", levels, True), ("instance", instances, True), ("trace_id", traces, False)):
         chosen = next((c for c in candidates if c in ever), "")
         if chosen and is_needed and chosen not in always:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -22,12 +22,12 @@ TIMES = ("@timestamp", "timestamp", "time", "ts", "datetime", "date", "@t", "Tim
          "timeMillis", "instant", "created", "t")
 INSTANCES = ("instance", "host", "hostname", "host.name", "pod", "pod_name", "kubernetes.pod_name", "k8s.pod.name",
              "service.instance.id", "container_id")
-TRACES = ("trace_id", "trace.id", "traceId", "traceID", "TraceId", "otelTraceID", "dd.trace_id", "trace", "@tr",
-          "logging.googleapis.com/trace", "traceparent")
+_TRACES = ("trace_id", "trace.id", "traceId", "traceID", "TraceId", "@tr")
+_FRAMED_TRACES = ("otelTraceID", "dd.trace_id", "trace", "logging.googleapis.com/trace", "traceparent")
 SERVICES = ("service_name", "serviceName", "application", "app_name", "appname", "application_name",
             "k8s.container.name", "container_name")
 """Where a line names its service if none of the configured fields is there."""
-LOG_FIELDS = (MESSAGES, TIMES, LEVEL_FIELDS, INSTANCES, TRACES)
+LOG_FIELDS = (MESSAGES, TIMES, LEVEL_FIELDS, INSTANCES, _TRACES)
 """Which field of a JSON log line is what; the first that is there and not empty wins."""
 
 
@@ -52,12 +52,12 @@ class Line:
 
 def put_line(line: Line, context: DecodeContext, rows: Rows) -> None:
     """Append the line, unwrapped once. What is still unknown comes from the record: its time, its headers."""
-    from ingest.wire.unwrap import unwrap  # it reads objects by the rules of this module
+    from ingest.wire.unwrap import level_word, unwrap  # it reads objects by the rules of this module
 
     inner = unwrap(line.text, context)
     found = line if inner is None else inner.within(line)
     rows.log(found.ts_ns or context.timestamp_ns, found.service or header_service(context) or UNKNOWN_SERVICE, found.text,
-             instance=found.instance, level=found.level, trace_id=found.trace_id)
+             instance=found.instance, level=found.level or level_word(found.text), trace_id=found.trace_id)
 
 
 def header_service(context: DecodeContext) -> str:
@@ -103,8 +103,12 @@ def first_time(entry: Mapping[str, Any], names: tuple[str, ...] = TIMES) -> int:
 
 
 def trace_in(entry: Mapping[str, Any]) -> str:
-    """The trace id; "" for none, and for the zeros by which some libraries say "none"."""
-    found = first_text(entry, TRACES)
+    """The trace id; "" for none. Fields that hold more than the id are cut, and the zeros by which some libraries say
+    "none" are left out."""
+    found = first_text(entry, _TRACES)
+    if found:
+        return found
+    found = first_text(entry, _FRAMED_TRACES)
     if "/" in found:  # projects/NAME/traces/ID
         found = found.rpartition("/")[2]
     elif found.count("-") == 3 and len(found) == 55:  # W3C traceparent
@@ -133,10 +137,5 @@ def line_in(entry: Mapping[str, Any], text: str, context: DecodeContext) -> Line
     return Line(text, first_time(entry), service_in(entry, context), instance_in(entry), level_in(entry), trace_in(entry))
 
 
-def without_newline(line: Line) -> Line:
-    """Without the newline at its end, that container runtimes keep."""
-    return replace(line, text=line.text.rstrip("\r\n"))
-
-
 __all__ = ["LOG_FIELDS", "YEAR_2000_NS", "Line", "dig", "first_time", "header_service", "instance_in", "line_in",
-           "message_in", "put_line", "service_in", "time_in", "trace_in", "without_newline"]
+           "message_in", "put_line", "service_in", "time_in", "trace_in"]

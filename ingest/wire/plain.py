@@ -27,6 +27,7 @@ from ingest.wire.line import YEAR_2000_NS as YEAR_2000_NS
 from ingest.wire.line import Line, line_in, message_in, put_line, trace_in
 from ingest.wire.numbers import is_number, put_named, put_numbers
 from ingest.wire.rows import DecodeContext, Rows
+from ingest.wire.traces import joined_traces
 
 NAME = "plain"
 _REQUEST = ("request", "method", "http.method", "http.request.method", "request_method", "url", "uri", "request_uri", "path",
@@ -52,7 +53,7 @@ def decode(value: bytes, context: DecodeContext, rows: Rows) -> None:
     lines = [line.rstrip("\r") for line in whole.removeprefix("\ufeff").split("\n") if line.strip()]
     if not lines:
         raise DecodeError("empty", reason="empty")
-    for line in lines:
+    for line in joined_traces(lines):
         found = documents(line.encode(errors="replace")) if line.lstrip()[:1] == "{" else None
         if found:
             put_object(found[0], context, rows)
@@ -72,7 +73,7 @@ def put_object(entry: Mapping[str, Any], context: DecodeContext, rows: Rows) -> 
 
 def put_unclaimed(entry: Mapping[str, Any], context: DecodeContext, rows: Rows, *, within: Line | None = None) -> None:
     """By the rules above. `within` is what an envelope knows: it counts where the object says nothing."""
-    outer = within or Line("")
+    outer, entry = within or Line(""), _without_frame(entry)
     message = message_in(entry)
     if message is not None:
         put_line(line_in(entry, message, context).within(outer), context, rows)
@@ -83,6 +84,21 @@ def put_unclaimed(entry: Mapping[str, Any], context: DecodeContext, rows: Rows, 
                                            instance=outer.instance):
         return
     put_line(line_in(entry, msgspec.json.encode(entry).decode(), context).within(outer), context, rows)
+
+
+def _without_frame(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The object that counts, where a library puts it into one of its own: loguru's `record`, Kafka Connect's
+    `payload`."""
+    record = entry.get("record")
+    if isinstance(record, dict) and isinstance(record.get("message"), str) and "text" in entry:
+        level, time, extra = record.get("level"), record.get("time"), record.get("extra")
+        return {**(extra if isinstance(extra, dict) else {}), "message": record["message"],
+                "level": level.get("name") if isinstance(level, dict) else level,
+                "time": time.get("timestamp") if isinstance(time, dict) else time}
+    if entry.keys() == {"schema", "payload"}:
+        payload = entry["payload"]
+        return payload if isinstance(payload, dict) else {"message": payload}
+    return entry
 
 
 def is_event(entry: Mapping[str, Any]) -> bool:

@@ -27,6 +27,7 @@ _MONTHS = {m: n for n, m in enumerate(("Jan", "Feb", "Mar", "Apr", "May", "Jun",
 _STAMP = re.compile(r"(?:\d{1,9}: )?[*.]?([A-Z][a-z]{2}) {1,2}(\d{1,2}) (?:(\d{4}) )?(\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?"
                     r"(?: [A-Z]{3,4})?:? ")
 _ISO = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(Z|[+-]\d\d:\d\d)) ")
+_HOST = re.compile(r"([A-Za-z0-9_]\S{0,253}[\w.]|\w)(?= )")
 _HOST_AND_TAG = re.compile(r"([\w.:%\-]{1,255}) ([^\s:\[\]]{1,100})(\[[^\]\s]{0,64}\])?(:?)(?= |\Z)")
 _WORD = re.compile(r"[A-Za-z][\w./\-]{0,63}\Z")
 _FRAME = re.compile(rb"([1-9]\d{0,7}) (?=<\d{1,3}>)")
@@ -47,7 +48,7 @@ def recognise(value: bytes, context: DecodeContext) -> bool:
     if (iso := _ISO.match(text)) is not None:
         return _host_and_tag(text, iso.end(), is_rsyslog=iso[2] != "Z") is not None
     stamp = _STAMP.match(text)
-    return stamp is not None and stamp[1] in _MONTHS and _host_and_tag(text, stamp.end(), is_rsyslog=True) is not None
+    return stamp is not None and stamp[1] in _MONTHS and _host_and_tag(text, stamp.end(), is_rsyslog=False) is not None
 
 
 def decode(value: bytes, context: DecodeContext, rows: Rows) -> None:
@@ -99,29 +100,34 @@ def syslog_line(text: str, context: DecodeContext) -> Line | None:
         level, text = syslog_level(int(priority[1])), text[priority.end():]
         if (header := _RFC5424.match(text)) is not None:
             return _rfc5424(header, text, level, context)
+    is_rsyslog = False
     if (iso := _ISO.match(text)) is not None:
-        ts_ns, at = time_in(iso[1]), iso.end()
+        ts_ns, at, is_rsyslog = time_in(iso[1]), iso.end(), iso[2] != "Z" or priority is not None
     elif (stamp := _STAMP.match(text)) is not None and stamp[1] in _MONTHS:
         ts_ns, at = _stamp_ns(stamp, context), stamp.end()
     elif priority is None:
         return None
     else:
         return Line(text, level=level)
-    found = _host_and_tag(text, at, is_rsyslog=True)
-    if found is None:
-        return Line(text[at:], ts_ns, level=level) if priority is not None else None
-    host, tag, end = found
-    return Line(text[end:].lstrip(" ").removeprefix(_BOM), ts_ns, _service({"host": host}, tag, context), host, level)
+    found = _host_and_tag(text, at, is_rsyslog=is_rsyslog)
+    if found is None and priority is None:
+        return None
+    if found is None:  # RFC 3164: what stands behind the time is a host all the same, unless it is none (Cisco)
+        alone = _HOST.match(text, at)
+        host, tag, end = ("", "", at) if alone is None else (alone[1], "", alone.end())
+    else:
+        host, tag, end = found
+    return Line(text[end:].lstrip(" ").removeprefix(_BOM), ts_ns, _service({}, tag, context), host, level)
 
 
 def _stamp_ns(stamp: re.Match[str], context: DecodeContext) -> int:
-    from ingest.wire.unwrap import nearest_year_ns
+    from ingest.wire.unwrap import undated_ns
 
     month, day, year, hour, minute, second = (
         _MONTHS[stamp[1]], int(stamp[2]), stamp[3], int(stamp[4]), int(stamp[5]), int(stamp[6]))
     if year is not None:
         return time_in(f"{year}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}Z")
-    return nearest_year_ns(month, day, hour, minute, second, int((stamp[7] or "0").ljust(6, "0")), context.timestamp_ns)
+    return undated_ns(month, day, hour, minute, second, int((stamp[7] or "0").ljust(6, "0")), context.timestamp_ns)
 
 
 def _host_and_tag(text: str, at: int, *, is_rsyslog: bool) -> tuple[str, str, int] | None:

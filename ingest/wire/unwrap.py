@@ -12,12 +12,11 @@ both are unmistakable.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from ingest.types import Level
 from ingest.wire.documents import object_in
-from ingest.wire.levels import level_in
+from ingest.wire.levels import LEVEL_FIELDS, level_in
 from ingest.wire.line import Line, first_time, line_in, message_in, service_in, time_in, trace_in
 from ingest.wire.logfmt import pairs_of
 from ingest.wire.rows import DecodeContext, level_of
@@ -25,37 +24,34 @@ from ingest.wire.rows import DecodeContext, level_of
 _WORDS = (r"TRACE|DEBUG|INFO|INFORMATION|NOTICE|WARN|WARNING|ERROR|ERR|SEVERE|FATAL|CRITICAL|CRIT|ALERT|EMERG|PANIC|LOG|"
           r"trace|debug|info|information|notice|warn|warning|error|err|severe|fatal|critical|crit|alert|emerg|panic")
 _LEVEL_NAMES = _WORDS.partition("|trace|")[0]
+_PLAIN_NAMES = "TRACE|DEBUG|INFO|WARN|WARNING|ERROR|SEVERE|FATAL|CRITICAL|PANIC"  # followed by a space, no other word
 CRI = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)) (stdout|stderr) ([FP])(?::\S*)? (.*)\Z",
                  re.DOTALL)
 _KLOG = re.compile(r"([IWEF])(\d\d)(\d\d) (\d\d):(\d\d):(\d\d)\.(\d{6}) +\d+ [\w.\-/]+\.\w+:\d+\] ?(.*)\Z", re.DOTALL)
+_LEVEL_LETTERS = frozenset("[TDINWESFCAPL \t")
 _KLOG_LEVELS = {"I": Level.INFO, "W": Level.WARN, "E": Level.ERROR, "F": Level.FATAL}
 _KLOG_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"(?=\s|\Z)')
 _TIME = (r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(?:Z\b|UTC\b|[+-]\d\d:?\d\d\b))?")
-_DATED = re.compile(rf"(?:\[({_TIME})\]|({_TIME}))(?=[\s|:,\[\]])[\s|:,]*(.*)\Z", re.DOTALL)
+_DATED = re.compile(rf"(?:\[({_TIME})\]|({_TIME}))(?=[\s|:,\[\]])(?:[\s|:,]|-\s)*(.*)\Z", re.DOTALL)
 _LEADING_LEVEL = re.compile(rf"(?:\[\s*({_WORDS})\s*\]|({_LEVEL_NAMES})(?=[\s:|,])|({_WORDS})(?=:?[|]|:\s))[\s:|,\-]*",
                             re.DOTALL)
 _NEAR_LEVEL = re.compile(rf"(?:[^\n]{{0,80}}?[\s\[(|])?({_LEVEL_NAMES}|[DIWEF](?= \d))(?=[\s:\])|,])")
-_FIRST_WORD = re.compile(rf"\s*(?:\[\s*({_WORDS})\s*\]|({_LEVEL_NAMES})(?=:\s|\s*[|\]]|\s+-\s))")
+_DURATION = re.compile(r"[\d.]+(?:ms|us|µs|ns|s|m|h)\Z")
+_FIRST_WORD = re.compile(rf"\s*(?:\[\s*({_WORDS})\s*\]|({_LEVEL_NAMES}):|({_PLAIN_NAMES})(?=[\s|\]]))", re.ASCII)
 _BEGINS = re.compile(
     rf"\s*(?:\{{|<\d|\[?\d{{4}}[-/]\d\d[-/]|[IWEF]\d{{4}} \d\d:|[A-Za-z_@][\w.@/\-]{{0,99}}=|\[\s*(?:{_WORDS})\s*\]|"
-    rf"(?:{_LEVEL_NAMES})\b)")
+    rf"(?:{_LEVEL_NAMES})\b)", re.ASCII)
 
 
 def may_unwrap(text: str) -> bool:
-    """False only if `unwrap` would leave the text alone; costs a tenth of it."""
+    """False only if `unwrap` and `level_word` would find nothing; costs a fraction of them."""
     return _BEGINS.match(text) is not None
-
-
-def none_unwraps(texts: Sequence[str]) -> bool:
-    """True if `unwrap` would leave all of these alone; for decoders that take lines by the block."""
-    match = _BEGINS.match
-    return not any(map(match, texts))
 
 
 def unwrap(text: str, context: DecodeContext) -> Line | None:
     """The line inside a message; None where the message is the line itself.
 
-    Never raises. Times without a zone are UTC, times without a year are the year nearest to the record's own time.
+    Never raises. Times without a zone are UTC, times without a year are the latest that the record's own time allows.
     """
     if _BEGINS.match(text) is None:
         return None
@@ -74,9 +70,15 @@ def unwrap(text: str, context: DecodeContext) -> Line | None:
         return _of_logfmt(pairs, text, context)
     if (dated := _DATED.match(text.lstrip())) is not None:
         return _of_dated(dated)
-    if (word := _FIRST_WORD.match(text)) is not None:
-        return Line(text, level=level_of(word[1] or word[2]))
     return None
+
+
+def level_word(text: str) -> Level:
+    """The level that a line begins with (`ERROR: no disk`, `[warn] slow`), for lines that have none; UNSET for none.
+    The word stays in the text."""
+    if text[:1] not in _LEVEL_LETTERS or (word := _FIRST_WORD.match(text)) is None:
+        return Level.UNSET
+    return level_of(word[1] or word[2] or word[3])
 
 
 def _of_json(text: str, context: DecodeContext) -> Line | None:
@@ -92,7 +94,10 @@ def _of_json(text: str, context: DecodeContext) -> Line | None:
 
 def _of_logfmt(pairs: dict[str, str], text: str, context: DecodeContext) -> Line:
     message = next((pairs[name] for name in ("msg", "message", "event") if pairs.get(name)), text)
-    return Line(message, first_time(pairs), service_in(pairs, context, ()), "", level_in(pairs), trace_in(pairs))
+    service = service_in(pairs, context, ())
+    if _DURATION.match(service):  # Heroku's router: how long the service took
+        service = ""
+    return Line(message, first_time(pairs), service, "", level_in(pairs, (*LEVEL_FIELDS, "at")), trace_in(pairs))
 
 
 def _within_cri(line: Line, context: DecodeContext) -> Line:
@@ -106,7 +111,7 @@ def _of_klog(found: re.Match[str], context: DecodeContext) -> Line:
     text = found[8]
     if (quoted := _KLOG_QUOTED.match(text)) is not None and quoted[1]:
         text = quoted[1]  # structured: "Pod status updated" pod="kube-system/x" status="Running"
-    return Line(text, nearest_year_ns(month, day, hour, minute, second, micro, context.timestamp_ns), "", "",
+    return Line(text, undated_ns(month, day, hour, minute, second, micro, context.timestamp_ns), "", "",
                 _KLOG_LEVELS[found[1]])
 
 
@@ -129,17 +134,14 @@ def _colon_in_zone(text: str) -> str:
     return text if zone is None else f"{text[:19 + zone.start()]}{zone[1]}:{zone[2]}"
 
 
-def nearest_year_ns(month: int, day: int, hour: int, minute: int, second: int, micro: int, near_ns: int) -> int:
-    """A time without a year: UTC, in the year that brings it nearest to `near_ns`. 0 if there is no such day."""
-    near = datetime.fromtimestamp(near_ns // 10**9, UTC)
-    best: datetime | None = None
-    for year in (near.year - 1, near.year, near.year + 1):
+def undated_ns(month: int, day: int, hour: int, minute: int, second: int, micro: int, near_ns: int) -> int:
+    """A time without a year: UTC, the last such day that is not more than a week after `near_ns`. 0 if there is none."""
+    latest = datetime.fromtimestamp(near_ns // 10**9, UTC) + timedelta(days=7)
+    for year in (latest.year, latest.year - 1, latest.year - 2, latest.year - 3, latest.year - 4):  # 29 February
         try:
             at = datetime(year, month, day, hour, minute, min(second, 59), micro, UTC)
         except ValueError:
             continue
-        if best is None or abs(at - near) < abs(best - near):
-            best = at
-    if best is None or best.year < 1971:
-        return 0
-    return (best - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
+        if at <= latest:
+            return max(0, (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000)
+    return 0
