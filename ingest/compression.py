@@ -1,7 +1,8 @@
 """Values that their producers compressed: gzip, zlib, zstd and framed snappy, recognised by their first bytes.
 
-Not Kafka's own compression of batches, which the client undoes. One layer is taken off; what comes out is never
-larger than the limit, whatever the header claims, so that a bomb costs the limit and no more.
+Not Kafka's own compression of batches, which the client undoes. Two layers are taken off (a sender compresses what a
+program had compressed before), no more; what comes out of each is never larger than the limit, whatever its header
+claims, so that a bomb costs the limit and no more.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _SNAPPY: Final = b"\xff\x06\x00\x00sNaPpY"
 _ZLIB_LEVELS: Final = (0x01, 0x5E, 0x9C, 0xDA)
+_LAYERS: Final = 2
 _ZSTD_WINDOW: Final = 1 << 27  # zstd's own default for what is not long-range mode
 _ZSTD_STEP: Final = 1024
 """Bytes of a frame of unknown size fed at once: none of them can grow beyond 32 MB."""
@@ -29,8 +31,10 @@ def expand(value: bytes, limit: int) -> bytes:
 
     Raises DecodeError: "bad_compression" where the bytes are broken or end early, "too_large" beyond `limit` bytes.
     """
-    unpack = _unpacker(value)
-    if unpack is not None:
+    for _ in range(_LAYERS):
+        unpack = _unpacker(value)
+        if unpack is None:
+            break
         value = unpack(value, limit)
     if len(value) > limit:
         raise too_large(limit)

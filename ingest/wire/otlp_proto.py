@@ -45,8 +45,8 @@ def _parse(value: bytes) -> tuple[Shape, Any] | None:
     from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-    messages = {"logs": ExportLogsServiceRequest, "metrics": ExportMetricsServiceRequest,
-                "traces": ExportTraceServiceRequest}
+    messages: dict[str, Any] = {
+        "logs": ExportLogsServiceRequest, "metrics": ExportMetricsServiceRequest, "traces": ExportTraceServiceRequest}
     request = messages[shape]()
     try:
         request.ParseFromString(value)

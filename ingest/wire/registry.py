@@ -8,6 +8,7 @@ from typing import Protocol, cast
 from ingest.errors import OpsmendError
 from ingest.wire import (
     alertmanager,
+    alertmanager_v2,
     cri,
     fluent_bit_msgpack,
     influx_line,
@@ -15,6 +16,7 @@ from ingest.wire import (
     otlp_json,
     otlp_proto,
     plain,
+    prometheus_remote_write,
     syslog,
 )
 from ingest.wire.routing import OBJECT_FORMATS
@@ -32,7 +34,7 @@ class WireFormat(Protocol):
 
 
 _MODULES: tuple[ModuleType, ...] = (
-    otlp_proto, otlp_json, alertmanager,
+    otlp_proto, prometheus_remote_write, otlp_json, alertmanager, alertmanager_v2,
     *OBJECT_FORMATS,
     native, fluent_bit_msgpack, cri, syslog, influx_line, plain)
 FORMATS: dict[str, WireFormat] = {m.NAME: cast(WireFormat, m) for m in _MODULES}

@@ -6,11 +6,24 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, cast
 
-from ingest.wire import beats, cloud_logs, cloudevents, docker, fluent_bit, gelf, journald, telegraf, vector
+from ingest.wire import (
+    alertmanager_events,
+    beats,
+    cloud_logs,
+    cloudevents,
+    docker,
+    fluent_bit,
+    gelf,
+    journald,
+    prometheus_kafka_adapter,
+    telegraf,
+    vector,
+)
 from ingest.wire.documents import Put
 
 OBJECT_FORMATS: tuple[ModuleType, ...] = (
-    cloudevents, vector, beats, gelf, telegraf, journald, docker, cloud_logs, fluent_bit)
+    cloudevents, prometheus_kafka_adapter, alertmanager_events, vector, beats, gelf, telegraf, journald, docker, cloud_logs,
+    fluent_bit)
 """Those that read object by object (`claims`, `put`), the more specific first."""
 
 
