@@ -1,0 +1,114 @@
+"""A stream of JSON log lines of mixed systems, 150 to 200 bytes each, for the benchmarks.
+
+Identifiers change in letters as well as in digits (hex, hosts, paths, users, pods), or with `letters=False` in digits
+alone, which is kind to every cache that deletes digits. Seeded: the same arguments give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+EVENTS: dict[str, tuple[str, ...]] = {
+    "gateway": (
+        "GET {path} HTTP/1.1 status {status} bytes {int} duration {ms} ms upstream {host}:{port}",
+        "upstream {host}:{port} timed out after {ms} ms while reading response header",
+        "client {ip} closed keepalive connection after {int} requests",
+        "rate limit of {int} requests/s exceeded by client {ip}, zone api",
+        "reloading configuration generation {int} from {path}"),
+    "checkout": (
+        "order {uuid} of user {user} paid {amount} EUR by card in {ms} ms",
+        "order {uuid} rejected: card of user {user} declined with code {int}",
+        "cart {hex} has {int} items worth {amount} EUR",
+        "retrying payment {hex} attempt {int} of 5 after {ms} ms backoff",
+        "inventory reservation {uuid} expired for sku {sku}"),
+    "sshd": (
+        "Failed password for invalid user {user} from {ip} port {port} ssh2",
+        "Accepted publickey for {user} from {ip} port {port} ssh2: RSA SHA256:{hex}",
+        "pam_unix(sshd:session): session opened for user {user} by (uid={int})",
+        "Received disconnect from {ip}: 11: Bye Bye [preauth]",
+        "Connection closed by {ip} port {port} [preauth]"),
+    "datanode": (
+        "Receiving block blk_{int} src: /{ip}:{port} dest: /{ip}:{port}",
+        "PacketResponder {int} for block blk_{int} terminating",
+        "Verification succeeded for blk_{int} in volume {path}",
+        "Served block blk_{int} to /{ip} in {ms} ms",
+        "Deleting block blk_{int} file {path}"),
+    "kubelet": (
+        "Pulled image {host}/shop/web:{version} for pod {pod} in {ms}ms",
+        "Liveness probe of pod {pod} failed: HTTP probe failed with statuscode: {status}",
+        "Started container {hex} of pod {pod}",
+        "Volume {uuid} attached to node {host} at {path}",
+        "Evicting pod {pod}: node was low on resource memory, usage {int}Ki"),
+    "executor": (
+        "Finished task {int}.0 in stage {int}.0 (TID {int}) in {ms} ms on {host} ({int}/{int})",
+        "Block broadcast_{int} stored as values in memory (estimated size {amount} KB, free {amount} MB)",
+        "Getting {int} non-empty blocks out of {int} blocks in {ms} ms",
+        "Lost executor {int} on {host}: remote RPC client disassociated",
+        "Told master about block rdd_{int}_{int} of application_{int}_{int}"),
+    "postgres": (
+        "duration: {ms}.{int} ms  statement: SELECT balance FROM accounts WHERE id = {int}",
+        "process {int} still waiting for ShareLock on transaction {int} after {ms} ms",
+        "checkpoint complete: wrote {int} buffers ({amount}%); write={amount} s, sync={amount} s",
+        "connection authorized: user={user} database=shop application_name=worker-{hex}",
+        "could not receive data from client {host}: Connection reset by peer"),
+    "kernel": (
+        "usb {int}-{int}: new high-speed USB device number {int} using xhci_hcd",
+        "Out of memory: Killed process {int} ({user}) total-vm:{int}kB, anon-rss:{int}kB",
+        "device veth{hex} entered promiscuous mode",
+        "EXT4-fs (dm-{int}): mounted filesystem {uuid} with ordered data mode",
+        "TCP: request_sock_TCP: Possible SYN flooding on port {port}. Sending cookies."),
+}
+LEVELS = ("INFO", "INFO", "INFO", "INFO", "DEBUG", "WARN", "ERROR")
+_START_SECONDS = 1_790_000_000
+_SYLLABLES = ("ka", "ro", "mi", "tel", "an", "vor", "su", "lin", "ed", "bra", "ost", "wy", "ner", "ul", "gan", "pha")
+
+
+def _name(dice: random.Random, syllables: int) -> str:
+    return "".join(dice.choices(_SYLLABLES, k=syllables))
+
+
+def _slots(dice: random.Random, *, letters: bool) -> dict[str, list[str]]:
+    """Pools of a few hundred fresh values for each kind of identifier."""
+    def number(below: int) -> str:
+        return str(dice.randrange(below))
+
+    def hexadecimal(n: int) -> str:
+        return f"{dice.getrandbits(4 * n):0{n}x}" if letters else "a" + "".join(dice.choices("0123456789", k=n - 1))
+
+    def name(kind: str) -> str:
+        return _name(dice, 3) if letters else f"{kind}{number(10**4)}"
+
+    makers = {
+        "int": lambda: number(10**dice.randrange(1, 7)), "ms": lambda: number(5000), "port": lambda: number(65536),
+        "status": lambda: dice.choice(("200", "404", "503")), "amount": lambda: f"{dice.randrange(10**5) / 100:.2f}",
+        "version": lambda: f"v{number(9)}.{number(30)}.{number(9)}", "sku": lambda: f"SKU-{number(10**6)}",
+        "ip": lambda: ".".join(number(256) for _ in range(4)), "hex": lambda: hexadecimal(12),
+        "uuid": lambda: "-".join(hexadecimal(n) for n in (8, 4, 4, 4, 12)), "user": lambda: name("user"),
+        "host": lambda: f"{name('node')}-{number(99)}.{name('zone')}.internal",
+        "path": lambda: f"/var/{name('lib')}/{name('d')}/{hexadecimal(8)}",
+        "pod": lambda: f"web-{hexadecimal(10)}-{hexadecimal(5)}"}
+    return {slot: [make() for _ in range(400)] for slot, make in makers.items()}
+
+
+def lines(count: int, *, letters: bool = True, seed: int = 0, start: int = 0) -> Iterator[tuple[float, str, str, str]]:
+    """(seconds, service, level, message) of `count` lines from number `start` on; 20,000 lines a second of event time."""
+    dice = random.Random(f"{seed} {start} {letters}")
+    events = [(service, text.replace("{", "\0").replace("}", "\0").split("\0"))
+              for service, texts in EVENTS.items() for text in texts]
+    slots: dict[str, list[str]] = {}
+    for n in range(start, start + count):
+        if n % 2000 == 0 or not slots:
+            slots = _slots(dice, letters=letters)
+        service, parts = dice.choice(events)
+        message = "".join([slots[part][int(dice.random() * 400)] if odd % 2 else part for odd, part in enumerate(parts)])
+        yield _START_SECONDS + n / 20_000, service, LEVELS[int(dice.random() * 7)], message
+
+
+def json_lines(count: int, *, letters: bool = True, seed: int = 0, start: int = 0) -> Iterator[bytes]:
+    """The same as an application writes them."""
+    for seconds, service, level, message in lines(count, letters=letters, seed=seed, start=start):
+        stamp = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        yield json.dumps({"timestamp": stamp, "level": level, "service": service, "message": message}).encode()
