@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ingest.errors import TransportError
+from ingest.transport import MAX_POLL_BYTES, Stored
 from ingest.transports.config import TransportConfig
 from ingest.transports.embedded_log import PartitionReader, PartitionWriter
+from ingest.transports.order import RECORD_BYTES, TimeOrder
 from ingest.types import Record, Watermark
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,200}")
@@ -51,15 +53,16 @@ class EmbeddedConsumer:
         self._ends_lock = threading.Lock()
         self._start: dict[tuple[str, int], int] = {}
         self._committed: dict[tuple[str, int], int] = {}
+        self._order = TimeOrder(align_seconds=config.align_seconds, span_seconds=config.span_seconds)
         self._is_paused = False
-        self._turn = 0
         self._discovered = 0.0
 
     @property
     def _group_file(self) -> Path:
         return self._root / "_groups" / f"{self._config.group_id}.json"
 
-    def start(self, at: Watermark) -> None:
+    def start(self, at: Watermark, stored: Stored | None = None) -> None:
+        # All partitions are ours for good: nobody else can have read on, and `stored` has nothing to add to `at`.
         try:
             (self._root / "_groups").mkdir(parents=True, exist_ok=True)
             if self._group_file.exists():
@@ -84,28 +87,38 @@ class EmbeddedConsumer:
                     at = (topic, partition)
                     if at not in self._readers:
                         self._readers[at] = PartitionReader(directory / str(partition), self._start.get(at, 0))
+                        self._order.expect(at)
 
-    def poll(self, max_rows: int, max_ms: int) -> list[Record]:
+    def poll(self, max_rows: int, max_ms: int, max_bytes: int = MAX_POLL_BYTES) -> list[Record]:
         deadline = time.monotonic() + max_ms / 1000
         while True:
             if time.monotonic() - self._discovered > 1.0:
                 self._discover()
-            records = [] if self._is_paused else self._read(max_rows)
+            records = [] if self._is_paused else self._read(max_rows, max_bytes)
             left = deadline - time.monotonic()
             if records or left <= 0:
                 return records
             time.sleep(min(0.02, left))
 
-    def _read(self, max_rows: int) -> list[Record]:
-        readers = [self._readers[at] for at in sorted(self._readers)]
-        records: list[Record] = []
-        for n in range(len(readers)):  # a full partition must not starve the others: begin with another each time
-            if len(records) >= max_rows:
-                break
-            share = max(1, (max_rows - len(records)) // (len(readers) - n))
-            records += readers[(n + self._turn) % len(readers)].read(share)
-        self._turn += 1
-        return records
+    def _read(self, max_rows: int, max_bytes: int) -> list[Record]:
+        """Every partition gets a share of what may wait; what still waits of it counts."""
+        rows = max(1, max_rows // max(1, len(self._readers)))
+        size = max(1, min(max_bytes, self._config.hold_bytes) // max(1, len(self._readers)))
+        behind = []
+        for at, reader in self._readers.items():
+            lacks, room = rows - self._order.waiting(at), size - self._order.weighs(at)
+            if lacks > 0 and room > 0 and (found := reader.read(lacks, room)):
+                self._order.add(at, found, reader.bytes_read + RECORD_BYTES * len(found))
+            if not reader.is_at_end:
+                behind.append(at)
+        return self._order.take(max_rows, max_bytes, behind)
+
+    def rewind(self, to: Watermark) -> None:
+        for at, offset in to.next_offsets.items():
+            if at in self._readers:
+                self._order.drop(at)
+                self._order.expect(at)
+                self._readers[at] = PartitionReader(self._root / at[0] / str(at[1]), offset)
 
     def commit(self, watermark: Watermark) -> None:
         self._committed.update(watermark.next_offsets)
@@ -128,7 +141,8 @@ class EmbeddedConsumer:
                 if at not in self._ends:
                     directory = self._root / at[0] / str(at[1])
                     self._ends[at] = PartitionWriter(directory, self._config.segment_bytes)
-                lag[at[0]] = lag.get(at[0], 0) + max(0, self._ends[at].end_offset() - reader.offset)
+                lag[at[0]] = lag.get(at[0], 0) + max(
+                    0, self._ends[at].end_offset() - reader.offset + self._order.waiting(at))
         return lag
 
     def close(self) -> None:

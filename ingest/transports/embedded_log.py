@@ -45,12 +45,14 @@ def _next_frame(file: BinaryIO) -> bytes | None:
     return body if length and len(body) == length and zlib.crc32(body) == crc else None
 
 
-def read_frames(path: Path, position: int, limit: int) -> tuple[list[Record], int]:
-    """Up to `limit` whole frames from `position` on; and the position after them."""
+def read_frames(path: Path, position: int, limit: int, max_bytes: int = 1 << 62) -> tuple[list[Record], int]:
+    """Up to `limit` whole frames from `position` on, of `max_bytes` in all (but one, however large); and the position
+    after them."""
     records: list[Record] = []
+    until = position + max_bytes
     with path.open("rb") as file:
         file.seek(position)
-        while len(records) < limit and (body := _next_frame(file)) is not None:
+        while len(records) < limit and position < until and (body := _next_frame(file)) is not None:
             records.append(_decode(body))
             position += _HEAD.size + len(body)
     return records, position
@@ -164,27 +166,37 @@ class PartitionReader:
         self._base = -1
         self._position = 0
         self._at = 0  # the offset that stands at _position
+        self.is_at_end = False
+        """Whether the last `read` found the end of the log."""
+        self.bytes_read = 0
+        """How much the last `read` read."""
 
-    def read(self, limit: int) -> list[Record]:
-        """Up to `limit` records; fewer, or none, at the end of the log."""
+    def read(self, limit: int, max_bytes: int = 1 << 62) -> list[Record]:
+        """Up to `limit` records of some `max_bytes` in all; fewer, or none, at the end of the log."""
         records: list[Record] = []
-        while len(records) < limit:
+        self.bytes_read, self.is_at_end = 0, False
+        while len(records) < limit and self.bytes_read < max_bytes:
             if self._base < 0 and not self._open_segment():
+                self.is_at_end = True
                 break
             path = self._directory / f"{self._base:020d}.log"
             try:
                 # While the wanted offset has not been reached, frames are skipped.
                 wanted = limit - len(records) + max(0, self.offset - self._at)
-                found, self._position = read_frames(path, self._position, min(wanted, 50_000))
+                begun = self._position
+                found, self._position = read_frames(path, begun, min(wanted, 50_000), max_bytes - self.bytes_read)
             except FileNotFoundError:
                 self._base = -1  # trimmed under us
                 continue
+            if self._at + len(found) > self.offset:
+                self.bytes_read += self._position - begun
             self._at += len(found)
             fresh = [r for r in found if r.offset >= self.offset]
             if fresh:
                 self.offset = fresh[-1].offset + 1
                 records += fresh
             if not found and not self._next_segment():
+                self.is_at_end = True
                 break
         return records
 

@@ -7,105 +7,94 @@ results; the committed offset is only a hint for those who have no store.
 from __future__ import annotations
 
 import re
+import threading
 import time
-from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ingest.errors import TransportError
+from ingest.transport import MAX_POLL_BYTES, Stored
 from ingest.transports.config import TransportConfig
-from ingest.transports.kafka_errors import refused, require_bootstrap, too_large
+from ingest.transports.kafka_confluent_client import FATAL, Errors, client_settings, enter, make
+from ingest.transports.kafka_confluent_producer import ConfluentProducer
+from ingest.transports.kafka_errors import refused
+from ingest.transports.order import RECORD_BYTES, TimeOrder, weight
 from ingest.types import Record, Watermark
+
+__all__ = ["ConfluentConsumer", "ConfluentProducer", "client_settings"]
 
 _NO_LOSS = {KafkaError._NO_OFFSET, KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS,
             KafkaError.UNKNOWN_MEMBER_ID, KafkaError._WAIT_COORD, KafkaError._TRANSPORT, KafkaError._TIMED_OUT}
-_FATAL = {KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED,
-          KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}
-
-
-def client_settings(config: TransportConfig) -> dict[str, Any]:
-    """What both clients of librdkafka need to reach and enter the cluster. Raises TransportError if no cluster is
-    named."""
-    require_bootstrap(config)
-    settings: dict[str, Any] = {"bootstrap.servers": config.bootstrap_servers, "security.protocol": config.protocol,
-                                "socket.connection.setup.timeout.ms": 5000, "log_level": 2}
-    if config.mechanism:
-        settings |= {"sasl.mechanism": config.mechanism, "sasl.username": config.username,
-                     "sasl.password": config.password}
-    for name, value in (("ssl.ca.location", config.ca), ("ssl.certificate.location", config.cert),
-                        ("ssl.key.location", config.key)):
-        if value:
-            settings[name] = value
-    return settings
-
-
-_Client = TypeVar("_Client", Consumer, Producer)
-
-
-def _make(client: type[_Client], config: TransportConfig, settings: dict[str, Any]) -> _Client:
-    """A client; a setting that librdkafka refuses (a CA file that is not there) is told as what it is."""
-    try:
-        return client({**client_settings(config), **settings})
-    except KafkaException as error:
-        raise refused(config, str(error.args[0].str())) from error
+_AT_ONCE = 10_000
+"""Most messages in one call of the client."""
+_LAG_SECONDS = 3.0
+"""How old the ends of the partitions may be that lag is reckoned from."""
 
 
 class ConfluentConsumer:
-    """See `ingest.transport.Consumer`."""
+    """See `ingest.transport.Consumer`. A poll costs some 0.7 us per record beyond the client's own."""
 
     def __init__(self, config: TransportConfig) -> None:
         self._config = config
-        self._errors: deque[KafkaError] = deque(maxlen=20)
+        self._errors = Errors()
+        self._stored: Stored | None = None
         self._at: dict[tuple[str, int], int] = {}
         self._assigned: dict[tuple[str, int], TopicPartition] = {}
-        self._position: dict[tuple[str, int], int] = {}
+        self._position: dict[tuple[str, int], int] = {}  # the next offset to fetch
         self._lost: set[tuple[str, int]] = set()  # were ours, and may have been somebody else's since
+        self._order = TimeOrder(align_seconds=config.align_seconds, span_seconds=config.span_seconds)
+        self._held: set[tuple[str, int]] = set()  # paused, because they are ahead of the others
         self._is_paused = False
+        self._mean_bytes = 1000.0
         self._consumer: Any = None
+        self._ends: dict[tuple[str, int], int] = {}
+        self._ends_at = 0.0
+        self._ends_lock = threading.Lock()
 
-    def start(self, at: Watermark) -> None:
-        self._at = dict(at.next_offsets)
+    def start(self, at: Watermark, stored: Stored | None = None) -> None:
+        self._at, self._stored = dict(at.next_offsets), stored
         session_ms = int(self._config.session_timeout_seconds * 1000)
-        self._consumer = _make(Consumer, self._config, {
-            "group.id": self._config.group_id, "enable.auto.commit": False,
-            "enable.auto.offset.store": False, "auto.offset.reset": "earliest", "session.timeout.ms": session_ms,
+        queue = self._config.queue_bytes
+        settings: dict[str, Any] = {
+            "group.id": self._config.group_id, "enable.auto.commit": False, "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest", "session.timeout.ms": session_ms,
+            "heartbeat.interval.ms": max(100, min(3000, session_ms // 4)), "max.poll.interval.ms": max(600_000, session_ms),
             "partition.assignment.strategy": "cooperative-sticky", "topic.metadata.refresh.interval.ms": 3000,
-            "allow.auto.create.topics": True, "error_cb": self._errors.append})
-        self._enter()
+            "allow.auto.create.topics": True, "error_cb": self._errors,
+            "queued.max.messages.kbytes": max(1, queue // 1024), "queued.min.messages": 200_000,
+            "fetch.max.bytes": max(1024 * 1024, queue // 2), "fetch.queue.backoff.ms": 20}
+        if self._config.instance_id:
+            settings["group.instance.id"] = self._config.instance_id
+        self._consumer = make(Consumer, self._config, settings)
+        try:
+            enter(self._consumer, self._config, self._errors)
+        except TransportError:
+            self.close()
+            raise
         names = [re.escape(t) for t in self._config.topics] + list(self._config.patterns)
         # One pattern for all: a topic that appears later is picked up, and a missing one is no error.
         wanted = [f"^({'|'.join(names)})$"] if self._config.patterns else list(self._config.topics)
-        self._consumer.subscribe(wanted, on_assign=self._on_assign, on_revoke=self._on_revoke)
-
-    def _enter(self) -> None:
-        """Talk to the cluster once: librdkafka itself would retry a wrong password for ever."""
-        deadline = time.monotonic() + self._config.connect_timeout_seconds
-        why = "no answer"
-        while time.monotonic() < deadline:
-            try:
-                self._consumer.list_topics(timeout=1.0)
-                return
-            except KafkaException as error:
-                why = str(error.args[0].str())
-            fatal = [e for e in self._errors if e.code() in _FATAL]
-            if fatal:
-                why = fatal[0].str()
-                break
-        if self._errors:
-            why = self._errors[-1].str()
-        self._consumer.close()
-        raise refused(self._config, why)
+        self._consumer.subscribe(wanted, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
-        again = [p for p in partitions if (p.topic, p.partition) in self._lost]
-        committed = self._committed(consumer, again)
-        for partition in partitions:
-            at = (partition.topic, partition.partition)
-            if at in self._at or at in committed:
-                partition.offset = max(self._at.get(at, 0), self._position.get(at, 0), committed.get(at, 0))
-            self._assigned[at] = partition
+        places = [(p.topic, p.partition) for p in partitions]
+        stored = self._stored(places) if self._stored is not None else None
+        known = stored if stored is not None else self._at
+        committed = self._committed(consumer, [p for p, place in zip(partitions, places, strict=True)
+                                               if place not in known or (stored is None and place in self._lost)])
+        for partition, place in zip(partitions, places, strict=True):
+            if stored is not None:
+                self._position.pop(place, None)
+            if stored is not None and place in stored:
+                partition.offset = self._at[place] = stored[place]
+            elif place in self._at or place in committed:
+                partition.offset = max(self._at.get(place, 0), self._position.get(place, 0), committed.get(place, 0))
+            if partition.offset >= 0:
+                self._position[place] = partition.offset
+            self._assigned[place] = partition
+            self._order.expect(place)
         consumer.incremental_assign(partitions)
         if self._is_paused:
             consumer.pause(partitions)
@@ -124,25 +113,118 @@ class ConfluentConsumer:
         at = {(p.topic, p.partition) for p in partitions}
         # The next owner begins at the committed offset: what is stored here must be known there.
         self._commit({key: self._at[key] for key in at & set(self._at)}, asynchronous=False)
-        self._lost |= at
-        for key in at:
-            self._assigned.pop(key, None)
+        self._on_lost(consumer, partitions)
+
+    def _on_lost(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        """They have gone already: we were silent for too long."""
+        for place in [(p.topic, p.partition) for p in partitions]:
+            self._lost.add(place)
+            self._assigned.pop(place, None)
+            self._held.discard(place)
+            if (first := self._order.drop(place)) is not None:
+                self._position[place] = first
         consumer.incremental_unassign(partitions)
 
-    def poll(self, max_rows: int, max_ms: int) -> list[Record]:
-        records: list[Record] = []
-        for message in self._consumer.consume(min(max_rows, 10_000), max_ms / 1000):
-            error = message.error()
+    def poll(self, max_rows: int, max_ms: int, max_bytes: int = MAX_POLL_BYTES) -> list[Record]:
+        deadline = time.monotonic() + max_ms / 1000
+        waits_until = 0.0 if self._order.rows else deadline  # of a backlog there may be enough
+        while True:
+            self._fetch(max_rows, max_bytes, waits_until)
+            records = [] if self._is_paused else self._order.take(max_rows, max_bytes, self._behind())
+            self._hold()
+            if records or time.monotonic() >= deadline:
+                return records
+            waits_until = deadline
+
+    def _fetch(self, max_rows: int, max_bytes: int, deadline: float) -> None:
+        """Fill up what waits, until there is enough for a poll or the time is over."""
+        while True:
+            lacks_bytes = (max_bytes - self._order.bytes) / self._mean_bytes
+            wanted = min(max_rows - self._order.rows, _AT_ONCE, int(lacks_bytes) + 1)
+            if self._order.ahead:  # what waits there may not be given out yet: fetch on for the others
+                wanted = max(wanted, 500)
+            elif wanted <= 0:
+                wanted = 1 if self._is_paused else 0
+            if wanted == 0:
+                return
+            # One first: to ask for many would be to wait until there are so many, whatever they weigh.
+            messages = self._consumer.consume(1, max(0.0, deadline - time.monotonic()))
+            if not messages:
+                return
+            if wanted > 1:
+                messages += self._consumer.consume(wanted - 1, 0.0)
+            self._sort_in(messages)
+            if self._order.ahead:
+                return
+
+    def _sort_in(self, messages: list[Any]) -> None:
+        """Messages to records, by runs of one partition each."""
+        topic, number, size, heavy = "", -1, 0, 0
+        run: list[Record] = []
+        for m in messages:
+            error = m.error()
             if error is not None:
-                if error.code() in _FATAL or error.fatal():
-                    raise refused(self._config, error.str())
+                if error.code() in FATAL or error.fatal():
+                    raise refused(self._config, error.str(), *self._errors.texts())
                 continue  # a missing topic, a broker that went away: librdkafka goes on by itself
-            at = (message.topic(), message.partition())
-            self._position[at] = message.offset() + 1
-            records.append(Record(message.topic(), message.partition(), message.offset(), message.timestamp()[1],
-                                  message.value() or b"", message.key(),
-                                  tuple((k, v or b"") for k, v in message.headers() or ())))
-        return records
+            if m.partition() != number or m.topic() != topic:
+                if run:
+                    self._add((topic, number), run, size)
+                heavy += size
+                topic, number, run, size = m.topic(), m.partition(), [], 0
+            headers, value = m.headers(), m.value() or b""
+            size += len(value) + RECORD_BYTES
+            run.append(Record(topic, number, m.offset(), m.timestamp()[1], value, m.key(),
+                              tuple([(k, v or b"") for k, v in headers]) if headers else ()))
+        if run:
+            self._add((topic, number), run, size)
+        if messages:
+            self._mean_bytes = max((heavy + size) / len(messages), self._mean_bytes * 0.9)
+
+    def _add(self, place: tuple[str, int], run: list[Record], size: int) -> None:
+        """A run of one partition to those that wait; what was fetched before a rebalance is not ours to give out."""
+        if place not in self._assigned:
+            return
+        position = self._position.get(place, 0)
+        if run[0].offset < position:
+            run = [r for r in run if r.offset >= position]
+            size = sum(map(weight, run))
+        if run:
+            self._position[place] = run[-1].offset + 1
+            self._order.add(place, run, size)
+
+    def _behind(self) -> list[tuple[str, int]]:
+        """Partitions with more at the broker than we have fetched, as far as is known; the unknown may have."""
+        if len(self._assigned) < 2:
+            return []
+        found = []
+        for place, partition in self._assigned.items():
+            if place in self._held:
+                continue
+            _, high = self._consumer.get_watermark_offsets(partition, cached=True)
+            if high < 0 or high > self._position.get(place, 0):
+                found.append(place)
+        return found
+
+    def _hold(self) -> None:
+        """Pause those that ran ahead once too much waits; let them go on when it is given out."""
+        if self._order.bytes > self._config.hold_bytes:
+            ahead = self._order.ahead - self._held
+            if ahead:
+                self._consumer.pause([self._assigned[p] for p in ahead if p in self._assigned])
+                self._held |= ahead
+        elif self._held and self._order.bytes < self._config.hold_bytes // 2:
+            self._consumer.resume([self._assigned[p] for p in self._held if p in self._assigned])
+            self._held.clear()
+
+    def rewind(self, to: Watermark) -> None:
+        for place, offset in to.next_offsets.items():
+            self._at[place] = offset
+            if place in self._assigned:
+                self._order.drop(place)
+                self._order.expect(place)
+                self._position[place] = offset
+                self._consumer.seek(TopicPartition(*place, offset))
 
     def commit(self, watermark: Watermark) -> None:
         self._at.update(watermark.next_offsets)
@@ -166,57 +248,40 @@ class ConfluentConsumer:
 
     def resume(self) -> None:
         self._is_paused = False
+        self._held.clear()
         self._consumer.resume(list(self._assigned.values()))
 
     def lag(self) -> Mapping[str, int]:
-        lag: dict[str, int] = {}
-        for (topic, number), partition in list(self._assigned.items()):
+        """Asked by those who show it, from threads of their own."""
+        with self._ends_lock:
+            if self._consumer is None:
+                return {}
+            self._look_at_the_ends()
+            lag: dict[str, int] = {}
+            for place in list(self._assigned):
+                if (end := self._ends.get(place, -1)) >= 0:
+                    read = self._position.get(place, self._at.get(place, 0)) - self._order.waiting(place)
+                    lag[place[0]] = lag.get(place[0], 0) + max(0, end - read)
+            return lag
+
+    def _look_at_the_ends(self) -> None:
+        """The client learns the ends by fetching, and does not fetch while it has enough: ask the brokers, now and
+        then, and for a second at most."""
+        is_old = time.monotonic() - self._ends_at > _LAG_SECONDS
+        deadline = time.monotonic() + 1.0
+        for place, partition in list(self._assigned.items()):
             _, high = self._consumer.get_watermark_offsets(partition, cached=True)
-            if high >= 0:
-                read = self._position.get((topic, number), self._at.get((topic, number), 0))
-                lag[topic] = lag.get(topic, 0) + max(0, high - read)
-        return lag
+            if is_old and (left := deadline - time.monotonic()) > 0:
+                try:
+                    _, high = self._consumer.get_watermark_offsets(partition, timeout=left, cached=False)
+                except KafkaException:
+                    deadline = 0.0  # its broker is away: what the last fetch said stands
+            self._ends[place] = max(high, self._ends.get(place, -1))
+        if is_old:
+            self._ends_at = time.monotonic()
 
     def close(self) -> None:
-        if self._consumer is not None:
-            self._consumer.close()
-
-
-class ConfluentProducer:
-    """See `ingest.transport.Producer`. Idempotent, acks=all."""
-
-    def __init__(self, config: TransportConfig) -> None:
-        self._config = config
-        self._failed: list[str] = []
-        self._producer = _make(Producer, config, {"enable.idempotence": True, "linger.ms": 20,
-                                                  "compression.type": "lz4", "delivery.timeout.ms": 60_000})
-
-    def send(self, topic: str, value: bytes, *, key: bytes | None = None,
-             headers: Sequence[tuple[str, bytes]] = (), timestamp_ms: int | None = None) -> None:
-        stamp = {} if timestamp_ms is None else {"timestamp": timestamp_ms}
-        while True:
-            try:
-                self._producer.produce(topic, value, key, headers=list(headers) or None,
-                                       on_delivery=self._delivered, **stamp)
-                self._producer.poll(0)
-                return
-            except BufferError:
-                self._producer.poll(0.2)  # full: wait for the broker
-            except KafkaException as error:
-                if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                    raise too_large(topic, value) from error
-                raise TransportError(f"Kafka: {topic}: {error.args[0].str()}", is_transient=False) from error
-
-    def _delivered(self, error: KafkaError | None, _message: object) -> None:
-        if error is not None:
-            self._failed.append(error.str())
-
-    def flush(self, timeout_seconds: float = 10.0) -> None:
-        left = self._producer.flush(timeout_seconds)
-        failed, self._failed = self._failed, []
-        if left or failed:
-            raise TransportError(f"Kafka at {self._config.bootstrap_servers}: {left + len(failed)} records were not "
-                                 f"taken{': ' + failed[0] if failed else ''}")
-
-    def close(self) -> None:
-        self._producer.flush(10)
+        with self._ends_lock:
+            if self._consumer is not None:
+                self._consumer.close()  # gives its partitions back: the callbacks still need it
+                self._consumer = None

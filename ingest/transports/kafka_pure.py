@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
-from kafka.errors import KafkaError, MessageSizeTooLargeError, UnsupportedCodecError
+from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.errors import (
+    FencedInstanceIdError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    SaslAuthenticationFailedError,
+    TopicAuthorizationFailedError,
+    UnsupportedCodecError,
+)
 
 from ingest.errors import TransportError
+from ingest.transport import MAX_POLL_BYTES, Stored
 from ingest.transports.config import TransportConfig
-from ingest.transports.kafka_errors import refused, require_bootstrap, too_large
+from ingest.transports.kafka_errors import refused
+from ingest.transports.kafka_pure_client import client_settings, enter
+from ingest.transports.kafka_pure_producer import PureProducer
+from ingest.transports.order import TimeOrder, weight
 from ingest.types import Record, Watermark
 
+__all__ = ["PureConsumer", "PureProducer", "client_settings"]
 
-def client_settings(config: TransportConfig) -> dict[str, Any]:
-    """What both clients need to reach and enter the cluster. Raises TransportError if no cluster is named."""
-    require_bootstrap(config)
-    settings: dict[str, Any] = {"bootstrap_servers": config.bootstrap_servers.split(","),
-                                "security_protocol": config.protocol,
-                                "bootstrap_timeout_ms": int(config.connect_timeout_seconds * 1000)}
-    if config.mechanism:
-        settings |= {"sasl_mechanism": config.mechanism, "sasl_plain_username": config.username,
-                     "sasl_plain_password": config.password}
-    for name, value in (("ssl_cafile", config.ca), ("ssl_certfile", config.cert), ("ssl_keyfile", config.key)):
-        if value:
-            settings[name] = value
-    return settings
+_REFUSALS = (GroupAuthorizationFailedError, TopicAuthorizationFailedError, SaslAuthenticationFailedError,
+             FencedInstanceIdError)
 
 
 class _Starts(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -49,27 +50,29 @@ class PureConsumer:
 
     def __init__(self, config: TransportConfig) -> None:
         self._config = config
+        self._stored: Stored | None = None
         self._at: dict[tuple[str, int], int] = {}
-        self._position: dict[tuple[str, int], int] = {}
+        self._position: dict[tuple[str, int], int] = {}  # the next offset to fetch
         self._floor: dict[tuple[str, int], int] = {}
         self._lost: set[tuple[str, int]] = set()  # were ours, and may have been somebody else's since
+        self._order = TimeOrder(align_seconds=config.align_seconds, span_seconds=config.span_seconds)
+        self._held: set[tuple[str, int]] = set()  # paused, because they are ahead of the others
+        self._mean_bytes = 1000.0
         self._is_paused = False
-        self._is_joining = False
+        self._is_joining = True  # until partitions have come; and again while a rebalance is under way
         self._consumer: Any = None
 
-    def start(self, at: Watermark) -> None:
-        self._at = dict(at.next_offsets)
-        deadline = time.monotonic() + self._config.connect_timeout_seconds
-        try:
-            self._consumer = KafkaConsumer(
-                **client_settings(self._config), group_id=self._config.group_id, enable_auto_commit=False,
-                auto_offset_reset="earliest", session_timeout_ms=int(self._config.session_timeout_seconds * 1000),
-                heartbeat_interval_ms=int(self._config.session_timeout_seconds * 300), metadata_max_age_ms=3000,
-                request_timeout_ms=max(11_000, int(self._config.session_timeout_seconds * 1000) + 5000))
-            self._consumer.topics()
-        except (KafkaError, OSError, ValueError, AssertionError) as error:
-            waited = self._config.connect_timeout_seconds - (deadline - time.monotonic())
-            raise refused(self._config, f"{type(error).__name__}: {error} after {waited:.0f} s") from error
+    def start(self, at: Watermark, stored: Stored | None = None) -> None:
+        self._at, self._stored = dict(at.next_offsets), stored
+        session_ms = int(self._config.session_timeout_seconds * 1000)
+        settings: dict[str, Any] = {
+            "group_id": self._config.group_id, "enable_auto_commit": False, "auto_offset_reset": "earliest",
+            "session_timeout_ms": session_ms, "heartbeat_interval_ms": int(session_ms * 0.3),
+            "metadata_max_age_ms": 3000, "max_poll_interval_ms": max(600_000, session_ms),
+            "fetch_max_bytes": max(1024 * 1024, self._config.queue_bytes), "request_timeout_ms": max(11_000, session_ms + 5000)}
+        if self._config.instance_id:
+            settings["group_instance_id"] = self._config.instance_id
+        self._consumer = enter(KafkaConsumer, self._config, settings, lambda made: made.topics())
         if self._config.patterns:
             names = [re.escape(t) for t in self._config.topics] + list(self._config.patterns)
             self._consumer.subscribe(pattern=f"^({'|'.join(names)})$", listener=_Starts(self))
@@ -77,11 +80,19 @@ class PureConsumer:
             self._consumer.subscribe(list(self._config.topics), listener=_Starts(self))
 
     def assigned(self, partitions: Any) -> None:
-        """Called by the client, in its own loop, when partitions come to us: it must not wait for an answer."""
+        """Called by the client, in its own loop, when partitions come to us: it must not wait for a broker."""
         self._is_joining = False
+        stored = self._stored([(p.topic, p.partition) for p in partitions]) if self._stored is not None else None
         for partition in partitions:
             at = (partition.topic, partition.partition)
-            if at in self._lost:
+            self._order.expect(at)
+            if stored is not None:
+                self._position.pop(at, None)
+                self._floor.pop(at, None)
+                if at in stored:
+                    self._at[at] = self._position[at] = stored[at]
+                    self._consumer.seek(partition, stored[at])
+            elif at in self._lost:
                 # Ours before: the client itself goes on at the committed offset, for somebody else may have read
                 # on; should our last commit have been lost, `poll` leaves out what we had.
                 self._floor[at] = max(self._at.get(at, 0), self._position.get(at, 0))
@@ -93,13 +104,35 @@ class PureConsumer:
     def revoked(self, partitions: Any) -> None:
         """Called before they go: a rebalance begins."""
         self._is_joining = True
-        self._lost |= {(p.topic, p.partition) for p in partitions}
+        for at in [(p.topic, p.partition) for p in partitions]:
+            self._lost.add(at)
+            self._held.discard(at)
+            if (first := self._order.drop(at)) is not None:
+                self._position[at] = first
 
-    def poll(self, max_rows: int, max_ms: int) -> list[Record]:
+    def poll(self, max_rows: int, max_ms: int, max_bytes: int = MAX_POLL_BYTES) -> list[Record]:
+        deadline = time.monotonic() + max_ms / 1000
+        wait_ms = 0 if self._order.rows else max_ms  # of a backlog there may be enough
+        while True:
+            self._fetch(max_rows, max_bytes, wait_ms)
+            records = [] if self._is_paused else self._order.take(max_rows, max_bytes, self._behind())
+            self._hold()
+            left = deadline - time.monotonic()
+            if records or left <= 0:
+                return records
+            wait_ms = max(1, int(left * 1000))
+
+    def _fetch(self, max_rows: int, max_bytes: int, wait_ms: int) -> None:
+        lacks_bytes = int((max_bytes - self._order.bytes) / self._mean_bytes) + 1
+        wanted = min(max_rows - self._order.rows, lacks_bytes)
+        if self._order.ahead:  # what waits there may not be given out yet: fetch on for the others
+            wanted = max(wanted, 500)
+        if wanted <= 0 and not self._is_joining and not self._is_paused:
+            return
         try:
             # A rebalance gets a second at least: short waits would begin it over and over.
-            found = self._consumer.poll(timeout_ms=max(max_ms, 1000) if self._is_joining else max_ms,
-                                        max_records=max_rows)
+            found = self._consumer.poll(timeout_ms=max(wait_ms, 1000) if self._is_joining else wait_ms,
+                                        max_records=max(1, wanted))
             if self._is_joining:
                 # kafka-python 3.0.12: a join for changed metadata that outlasts the poll is forgotten, and the
                 # partitions stay "pending revocation" for ever. Asked to rejoin, it goes on with the same join.
@@ -107,18 +140,57 @@ class PureConsumer:
         except UnsupportedCodecError as error:
             raise TransportError(f"Kafka: {error.args[0]}: pip install 'opsmend[kafka]', or use transport \"kafka\"",
                                  reason="missing_package", is_transient=False) from error
+        except _REFUSALS as error:
+            raise refused(self._config, f"{type(error).__name__}: {error}") from error
         except KafkaError as error:
             raise TransportError(f"Kafka: {type(error).__name__}: {error}") from error
-        records = []
         for partition in sorted(found, key=lambda p: (p.topic, p.partition)):
-            floor = self._floor.get((partition.topic, partition.partition), 0)
-            for m in found[partition]:
-                if m.offset < floor:
-                    continue
-                records.append(Record(m.topic, m.partition, m.offset, m.timestamp, m.value or b"", m.key,
-                                      tuple((k, v or b"") for k, v in m.headers or ())))
-                self._position[m.topic, m.partition] = m.offset + 1
-        return records
+            self._add((partition.topic, partition.partition), found[partition])
+
+    def _add(self, at: tuple[str, int], messages: list[Any]) -> None:
+        floor = self._floor.get(at, 0)
+        run = [Record(m.topic, m.partition, m.offset, m.timestamp, m.value or b"", m.key,
+                      tuple((k, v or b"") for k, v in m.headers or ())) for m in messages if m.offset >= floor]
+        if run:
+            size = sum(map(weight, run))
+            self._mean_bytes = max(size / len(run), self._mean_bytes * 0.9)
+            self._position[at] = run[-1].offset + 1
+            self._order.add(at, run, size)
+
+    def _behind(self) -> list[tuple[str, int]]:
+        """Partitions with more at the broker than we have fetched, as far as is known; the unknown may have."""
+        partitions = self._consumer.assignment()
+        if len(partitions) < 2:
+            return []
+        found = []
+        for partition in partitions:
+            at = (partition.topic, partition.partition)
+            high = self._consumer.highwater(partition)
+            if at not in self._held and (high is None or high > self._position.get(at, 0)):
+                found.append(at)
+        return found
+
+    def _hold(self) -> None:
+        """Pause those that ran ahead once too much waits; let them go on when it is given out."""
+        ours = self._consumer.assignment()
+        if self._order.bytes > self._config.hold_bytes:
+            if ahead := {p for p in self._order.ahead - self._held if TopicPartition(*p) in ours}:
+                self._consumer.pause(*(TopicPartition(*p) for p in ahead))
+                self._held |= ahead
+        elif self._held and self._order.bytes < self._config.hold_bytes // 2:
+            self._consumer.resume(*(TopicPartition(*p) for p in self._held if TopicPartition(*p) in ours))
+            self._held.clear()
+
+    def rewind(self, to: Watermark) -> None:
+        ours = self._consumer.assignment()
+        for at, offset in to.next_offsets.items():
+            self._at[at] = offset
+            if TopicPartition(*at) in ours:
+                self._order.drop(at)
+                self._order.expect(at)
+                self._floor.pop(at, None)
+                self._position[at] = offset
+                self._consumer.seek(TopicPartition(*at), offset)
 
     def commit(self, watermark: Watermark) -> None:
         self._at.update(watermark.next_offsets)
@@ -135,51 +207,19 @@ class PureConsumer:
 
     def resume(self) -> None:
         self._is_paused = False
+        self._held.clear()
         self._consumer.resume(*self._consumer.assignment())
 
     def lag(self) -> Mapping[str, int]:
         lag: dict[str, int] = {}
-        for partition in self._consumer.assignment():
+        for partition in self._consumer.assignment() if self._consumer is not None else ():
             high = self._consumer.highwater(partition)
             if high is not None:
                 at = (partition.topic, partition.partition)
-                read = self._position.get(at, self._at.get(at, 0))
+                read = self._position.get(at, self._at.get(at, 0)) - self._order.waiting(at)
                 lag[partition.topic] = lag.get(partition.topic, 0) + max(0, high - read)
         return lag
 
     def close(self) -> None:
         if self._consumer is not None:
             self._consumer.close(autocommit=False)
-
-
-class PureProducer:
-    """See `ingest.transport.Producer`. acks=all."""
-
-    def __init__(self, config: TransportConfig) -> None:
-        self._config = config
-        self._sent: list[Any] = []
-        try:
-            self._producer = KafkaProducer(**client_settings(config), acks="all", linger_ms=20)
-        except (KafkaError, OSError, ValueError, AssertionError) as error:
-            raise refused(config, f"{type(error).__name__}: {error}") from error
-
-    def send(self, topic: str, value: bytes, *, key: bytes | None = None,
-             headers: Sequence[tuple[str, bytes]] = (), timestamp_ms: int | None = None) -> None:
-        try:
-            self._sent.append(self._producer.send(topic, value, key, list(headers), timestamp_ms=timestamp_ms))
-        except MessageSizeTooLargeError as error:
-            raise too_large(topic, value) from error
-        except KafkaError as error:
-            raise TransportError(f"Kafka: {type(error).__name__}: {error}") from error
-
-    def flush(self, timeout_seconds: float = 10.0) -> None:
-        sent, self._sent = self._sent, []
-        try:
-            self._producer.flush(timeout_seconds)
-            for future in sent:
-                future.get(timeout_seconds)
-        except KafkaError as error:
-            raise TransportError(f"Kafka at {self._config.bootstrap_servers}: {type(error).__name__}: {error}") from error
-
-    def close(self) -> None:
-        self._producer.close(10)

@@ -344,7 +344,7 @@ def silent_port() -> Iterator[int]:
 @pytest.mark.parametrize("where", ["127.0.0.1:1", "nowhere.invalid:9092", "silent", "127.0.0.1"])
 @pytest.mark.parametrize("kind", ["kafka", "kafka-python"])
 def test_a_wrong_address_is_told_within_ten_seconds(kind: str, where: str, what: str, silent_port: int) -> None:
-    """Whichever of both `opsmend run` opens first; the producer of librdkafka alone waits for its first flush."""
+    """Whichever of both `opsmend run` opens first."""
     address = f"127.0.0.1:{silent_port}" if where == "silent" else where
     config = TransportConfig(kind=kind, topics=("t",), bootstrap_servers=address, connect_timeout_seconds=1)
     begun = time.monotonic()
@@ -352,14 +352,9 @@ def test_a_wrong_address_is_told_within_ten_seconds(kind: str, where: str, what:
         consumer = open_consumer(config)
         with pytest.raises(TransportError, match=rf"{re.escape(address)}.*\[ingest\.kafka\] bootstrap_servers"):
             consumer.start(Watermark())
-    elif kind == "kafka-python":
+    else:
         with pytest.raises(TransportError, match=rf"{re.escape(address)}.*\[ingest\.kafka\] bootstrap_servers"):
             open_producer(config)
-    else:
-        producer = open_producer(config)
-        producer.send("t", b"x")
-        with pytest.raises(TransportError, match=re.escape(address)):
-            producer.flush(0.5)
     assert time.monotonic() - begun < 10
 
 
