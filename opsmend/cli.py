@@ -53,15 +53,18 @@ def doctor(config: Config = None, as_json: Json = False) -> None:
 
 @app.command()
 def wire(files: Annotated[list[Path] | None, typer.Argument(help="Captures: one record a line.")] = None,
-         topic: Annotated[list[str] | None, typer.Option(help="Look at a topic of the transport instead.")] = None,
+         topic: Annotated[list[str] | None, typer.Option(help="Look at a topic instead.")] = None,
+         bootstrap_servers: Annotated[str, typer.Option(help="Kafka, host:port; else that of the configuration.")] = "",
          config: Config = None,
-         count: Annotated[int, typer.Option(help="Records to read of each topic.")] = 200,
+         count: Annotated[int, typer.Option(help="Records to read of each topic.", min=1)] = 200,
+         sample: Annotated[int, typer.Option(help="Rows to show of each kind.", min=0)] = 3,
          json_file: Annotated[Path | None, typer.Option("--json", help="Write the report there.")] = None,
          formats: Annotated[bool, typer.Option("--formats", help="List the known formats.")] = False) -> None:
     """Which wire format, whose telemetry, what came out, what was refused and why."""
     from opsmend.commands.wire import run_wire
 
-    raise typer.Exit(run_wire(files or [], json_file, list_formats=formats, topics=topic, config=config, count=count))
+    raise typer.Exit(run_wire(files or [], json_file, list_formats=formats, topics=topic, config=config, count=count,
+                             bootstrap_servers=bootstrap_servers, sample=sample))
 
 
 @app.command()

@@ -5,35 +5,34 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import sys
 import time
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ingest.decode import Decoder
 from ingest.errors import OpsmendError
-from ingest.types import Batch, Record
+from ingest.types import Record
+from ingest.wire.report import Report, describe
 from opsmend.commands import output
 
-_SHOWN_REFUSALS = 20
 _SHOWN_SERVICES = 12
+_DETAIL_CHARS = 300
 
 
 def read_capture(path: Path) -> list[Record]:
-    """Records of a capture: one JSON object a line with base64 `value` and, from Kafka, topic and offset; a line
-    without `value` is itself a record, as `kcat -C` writes them. Raises OpsmendError for a broken line."""
+    """Records of a capture: one JSON object a line with base64 `value` and, from Kafka, topic and offset, from HTTP,
+    `path`; a line without `value` is itself a record, as `kcat -C` writes them. Raises OpsmendError for a broken line."""
     records = []
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
         raise OpsmendError(f"{path}: {error.strerror}", reason="capture") from error
     for n, line in enumerate(lines):
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            entry = None
-        if not isinstance(entry, dict) or not isinstance(entry.get("value"), str):
+        entry = _entry(line)
+        if entry is None:
             if line.strip():
                 records.append(Record(path.stem, 0, n, int(time.time() * 1000), line))
             continue
@@ -43,17 +42,33 @@ def read_capture(path: Path) -> list[Record]:
             raw = str.encode if "path" in entry else base64.b64decode
             records.append(Record(
                 entry.get("topic") or entry.get("path") or path.stem, int(entry.get("partition", 0)),
-                int(entry.get("offset", n)), int(entry.get("timestamp_ms", 0)), base64.b64decode(entry["value"]),
+                int(entry.get("offset", n)), int(entry.get("timestamp_ms") or 0), base64.b64decode(entry["value"]),
                 base64.b64decode(entry["key"]) if entry.get("key") else None,
-                tuple((k, raw(v) if v else b"") for k, v in pairs)))
-        except (ValueError, KeyError, TypeError, binascii.Error) as error:
+                tuple((k.lower() if "path" in entry else k, raw(v) if v else b"") for k, v in pairs)))
+        except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
             raise OpsmendError(f"{path}:{n + 1}: not a capture line: {error}", reason="capture") from error
     return records
 
 
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """A line of a capture; None for a line that is a record itself: also one that has a `value` of its own."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    is_capture = isinstance(entry, dict) and isinstance(entry.get("value"), str) and (
+        ("topic" in entry and "offset" in entry) or "path" in entry or entry.keys() <= {"value", "key", "headers"})
+    return entry if is_capture else None
+
+
 def run_wire(files: list[Path], json_file: Path | None, *, list_formats: bool, topics: list[str] | None = None,
-             config: Path | None = None, count: int = 200, wait_seconds: float = 5.0) -> int:
-    """Prints a report per file and topic; exit code 1 if anything was refused or there was nothing to look at."""
+             config: Path | None = None, count: int = 200, bootstrap_servers: str = "", sample: int = 3,
+             wait_seconds: float = 5.0) -> int:
+    """Prints a report per file and topic.
+
+    Exit code 1 if anything was refused, if there was nothing to look at, or if a `truth.json` beside a file (what is in
+    it, counted by others) says otherwise.
+    """
     from ingest.wire.registry import FORMATS
 
     if list_formats:
@@ -64,21 +79,41 @@ def run_wire(files: list[Path], json_file: Path | None, *, list_formats: bool, t
 
     settings = load(config)
     decoder = Decoder(pipeline_config(settings).decoder)
-    found = {path.name: _report(path.name, read_capture(path), decoder) for path in files}
+    found: dict[str, dict[str, Any]] = {}
+    for path in files:
+        name = path.name if path.name not in found else str(path)
+        found[name] = _tell(name, describe(read_capture(path), decoder, sample=sample), _truth(path))
     for topic in topics or ():
-        found[topic] = _report(topic, _read_topic(settings, topic, count, wait_seconds), decoder)
+        records = _read_topic(settings, topic, count, wait_seconds, bootstrap_servers)
+        found[topic] = _tell(topic, describe(records, decoder, sample=sample), None)
+    if len(found) > 1:
+        _overview(found)
     if json_file is not None:
         json_file.write_text(json.dumps({"files": found}, indent=2) + "\n")
-    return 1 if not found or any(r["dead"] or not r["records"] for r in found.values()) else 0
+    is_good = all(r["records"] and not r["dead"] and r.get("agrees", True) for r in found.values())
+    return 0 if found and is_good else 1
 
 
-def _read_topic(settings: Any, topic: str, count: int, wait_seconds: float) -> list[Record]:
+def _truth(path: Path) -> dict[str, Any] | None:
+    """What `truth.json` beside the file says of it; None where there is none."""
+    try:
+        known = json.loads((path.parent / "truth.json").read_text())
+    except (OSError, ValueError):
+        return None
+    found = known.get(path.stem, known.get(path.name)) if isinstance(known, dict) else None
+    return found if isinstance(found, dict) else None
+
+
+def _read_topic(settings: Any, topic: str, count: int, wait_seconds: float, bootstrap_servers: str) -> list[Record]:
     """The oldest records that the topic keeps; read as a group of its own, nothing is committed."""
     from ingest.transports.registry import open_consumer
     from ingest.types import Watermark
     from opsmend.compose import transport_config
 
     base = transport_config(settings)
+    if bootstrap_servers:
+        kind = base.kind if base.kind != "embedded" else "kafka"
+        base = replace(base, kind=kind, bootstrap_servers=bootstrap_servers)
     consumer = open_consumer(replace(base, topics=(topic,), patterns=(), group_id=f"{base.group_id}-wire"))
     consumer.start(Watermark())
     records: list[Record] = []
@@ -94,34 +129,57 @@ def _read_topic(settings: Any, topic: str, count: int, wait_seconds: float) -> l
     return records
 
 
-def _report(name: str, records: list[Record], decoder: Decoder) -> dict[str, Any]:
-    from ingest.wire.report import describe
-
-    report, dead = describe(records, decoder)
-    report["services"] = services = _services(decoder.decode(records))
-    if not records:
+def _tell(name: str, report: Report, truth: dict[str, Any] | None) -> dict[str, Any]:
+    """Prints what was found; the same for programs."""
+    counts, services = report.counts, report.services
+    told = {**counts, "services": services, "dead_letters": [
+        {"topic": x.topic, "partition": x.partition, "offset": x.offset, "reason": x.reason, "detail": x.detail}
+        for x in report.dead]}
+    if not counts["records"]:
         output.result(f"{name}: no records")
-        return report
-    formats = ", ".join(f"{name} {count}" for name, count in report["formats"].items()) or "none"
-    output.result(f"{name}: {report['records']} records: {formats}; {report['logs']} logs, {report['points']} points, "
-                  f"{report['spans']} spans, {report['alerts']} alerts, {report['changes']} changes, "
-                  f"{report['dead']} refused")
+        return told
+    formats = ", ".join(f"{fmt} {count}" for fmt, count in counts["formats"].items()) or "none"
+    output.result(f"{name}: {counts['records']} records: {formats}; {counts['logs']} logs, {counts['points']} points, "
+                  f"{counts['spans']} spans, {counts['alerts']} alerts, {counts['changes']} changes, "
+                  f"{counts['dead']} refused")
     if services:
         shown = list(services.items())[:_SHOWN_SERVICES]
         more = f" and {len(services) - len(shown)} more" if len(services) > len(shown) else ""
         output.result(f"  services: {', '.join(f'{service} ({rows})' for service, rows in shown)}{more}")
     if "unknown" in services:
         output.note("  rows of 'unknown' name no service: add the field that does to [ingest.entity] from")
-    for letter in dead[:_SHOWN_REFUSALS]:
-        output.result(f"  {letter.topic}/{letter.partition}@{letter.offset}: {letter.reason}: {letter.detail}")
-    return report
+    if report.sample:
+        _table(("", "time", "service", "", "text or series"),
+               [(row.kind, row.time, row.service, row.mark, row.text) for row in report.sample])
+    for letter in report.dead:
+        output.result(f"  {letter.topic}/{letter.partition}@{letter.offset}: {letter.reason}: {letter.detail[:_DETAIL_CHARS]}")
+    if truth is not None:
+        wrong = report.disagreements(truth)
+        told["agrees"] = not wrong
+        for what, (found, wanted) in wrong.items():
+            output.result(f"  {output.mark(ok=False)} {what}: {found}, but truth.json has {wanted}")
+    return told
 
 
-def _services(batch: Batch) -> dict[str, int]:
-    """Service -> rows, most first."""
-    found: Counter[str] = Counter(batch.logs.vocab[i] for i in batch.logs.service.tolist() if i >= 0)
-    found.update(batch.metrics.series_table[i].service for i in batch.metrics.series.tolist())
-    found.update(batch.traces.vocab[i] for i in batch.traces.service.tolist() if i >= 0)
-    found.update(change.service for change in batch.changes)
-    found.update(alert.service for alert in batch.alerts)
-    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+def _overview(found: dict[str, dict[str, Any]]) -> None:
+    kinds = ("records", "logs", "points", "spans", "alerts", "changes", "dead")
+    rows = [(name, ", ".join(f"{fmt} {n}" for fmt, n in r["formats"].items()), *(str(r[kind] or "") for kind in kinds),
+             "" if "agrees" not in r else output.mark(ok=r["agrees"])) for name, r in found.items()]
+    _table(("", "formats", *kinds[:-1], "refused", "as counted"), rows, from_column=2)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, from_column: int = 99) -> None:
+    """For people; columns from `from_column` on hold numbers. What came out of telemetry is text and never markup."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for n, column in enumerate(columns):
+        table.add_column(column, justify="right" if n >= from_column else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text.from_ansi(c) if c.startswith("\x1b") else Text(output.printable(c).replace("\n", "⏎"))
+                        for c in row))
+    is_terminal = sys.stdout.isatty()
+    Console(file=sys.stdout, width=None if is_terminal else 160, highlight=False, emoji=False).print(table)
