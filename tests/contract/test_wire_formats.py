@@ -3,31 +3,36 @@ reason, never an exception, and the counts add up."""
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
 import math
 import os
+import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+import ingest
 from ingest.decode import Decoder, DecoderConfig
 from ingest.types import Batch, Level, Record
 from ingest.wire.registry import FORMATS
 from ingest.wire.rows import MAX_VALUE
-from opsmend.commands.wire import read_capture
+from opsmend.commands.wire import run_wire
 
 WIRE = Path(__file__).parent / "wire"
 GOLDEN = sorted(p for p in WIRE.glob("*/*") if p.suffix != ".expected" and not p.name.startswith("."))
 RECORD_MS = 1_790_000_000_000
-REASONS = {"bad_json", "bad_otlp", "bad_alert", "bad_metric", "bad_change", "bad_time", "bad_number", "unknown_type",
-           "unknown_format", "bad_compression", "too_large", "empty"}
+REASONS = {reason for path in Path(ingest.__file__).parent.rglob("*.py")
+           for reason in re.findall(r'reason="([a-z_]+)"', path.read_text())}
 EXAMPLES = int(os.environ.get("OPSMEND_TEST_FUZZ_EXAMPLES", "150"))
 FUZZ = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -121,21 +126,22 @@ def test_otlp_says_the_same_in_json_and_protobuf(kind: str) -> None:
 # captures of real producers ----------------------------------------------------------------------------------
 
 _DATA = os.environ.get("OPSMEND_TEST_DATA", "")
-_OTHER_FORMATS = {"http-api_v1_write", "http-api_v2_alerts"}
 
 
 @pytest.mark.skipif(not _DATA, reason="NOT TESTED against captures: OPSMEND_TEST_DATA names no directory with wire/")
-def test_captures_of_real_producers_are_read_completely() -> None:
+def test_captures_of_real_producers_are_read_completely(tmp_path: Path) -> None:
+    """By the command itself, which compares what it finds with what was counted when they were captured."""
+    files = sorted(Path(_DATA, "wire").glob("*.jsonl"))
     truth = json.loads(Path(_DATA, "wire", "truth.json").read_text())
-    for name in sorted(set(truth) - _OTHER_FORMATS):
-        batch = Decoder().decode(read_capture(Path(_DATA, "wire", f"{name}.jsonl")))
-        found = {"records": batch.records_in, "logs": len(batch.logs), "points": batch.points_in,
-                 "spans": len(batch.traces), "alerts": len(batch.alerts)}
-        assert {what: found[what] for what in truth[name]} == truth[name], name
-        assert batch.dead_letters == (), name
-        check(batch, truth[name]["records"])
-        services = {batch.logs.vocab[s] for s in batch.logs.service.tolist()}
-        assert name.startswith("rsyslog") or "unknown" not in services, name
+    assert run_wire(files, tmp_path / "report.json", list_formats=False) == 0
+    found = json.loads((tmp_path / "report.json").read_text())["files"]
+    assert found.keys() == {path.name for path in files} == {f"{name}.jsonl" for name in truth}
+    for name, report in found.items():
+        wanted = truth[path_stem := Path(name).stem]
+        counted = {what: report[what] for what in wanted if what in report}
+        assert counted == {what: wanted[what] for what in counted}, name
+        assert "records" in counted and len(counted) >= 2 and report["dead"] == 0 and report["agrees"], name
+        assert path_stem.startswith("rsyslog") or "unknown" not in report["services"], name
 
 
 # whatever else may come --------------------------------------------------------------------------------------
@@ -167,6 +173,51 @@ def dumped(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
+def dumped_lines(values: list[Any]) -> bytes:
+    return b"\n".join(map(dumped, values))
+
+
+def packed(value: Any) -> bytes:
+    try:
+        return bytes(msgpack.packb(value, default=str))
+    except (ValueError, OverflowError, TypeError):  # an integer beyond 64 bits, half of a surrogate pair
+        return bytes(msgpack.packb(json.loads(json.dumps(value, default=str).encode("ascii", "replace")), default=float))
+
+
+def _unpacked(fmt: str, value: bytes) -> list[tuple[Any, Any]]:
+    """(how to write it, what it says) of a golden record, as far as its structure can be changed."""
+    if value[:1] in b"{[":
+        try:
+            return [(dumped, json.loads(value))]
+        except ValueError:
+            try:
+                return [(dumped_lines, [json.loads(line) for line in value.splitlines()])]
+            except ValueError:
+                return []
+    if "msgpack" in fmt:
+        try:
+            return [(packed, msgpack.unpackb(value, strict_map_key=False))]
+        except (ValueError, msgpack.UnpackException):
+            return []
+    return []
+
+
+def _places(value: Any) -> list[list[Any]]:
+    """The path of everything inside a document."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path for key, inner in pairs for path in ([key], *([key, *rest] for rest in _places(inner)))]
+
+
+def _at(value: Any, path: list[Any]) -> Any:
+    for key in path:
+        value = value[key]
+    return value
+
+
+RECORDS = {fmt: [p.read_bytes() for p in GOLDEN if p.parent.name == fmt] for fmt in FORMAT_NAMES}
+DOCUMENTS = {fmt: found for fmt, values in RECORDS.items() if (found := [d for v in values for d in _unpacked(fmt, v)])}
+
+
 @pytest.mark.parametrize("fmt", ["", *FORMAT_NAMES])
 @FUZZ
 @given(value=st.binary(max_size=300))
@@ -186,16 +237,91 @@ def test_random_bytes(fmt: str, value: bytes) -> None:
     check(batch_of(value, b"fine", fmt=fmt), 2)
 
 
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda p: f"{p.parent.name}/{p.name}")
+@pytest.mark.parametrize("fmt", FORMAT_NAMES)
 @FUZZ
 @given(data=st.data())
-def test_truncated_and_flipped(path: Path, data: st.DataObject) -> None:
-    value = bytearray(path.read_bytes())
+def test_truncated_and_flipped(fmt: str, data: st.DataObject) -> None:
+    value = bytearray(data.draw(st.sampled_from(RECORDS[fmt])))
     for _ in range(data.draw(st.integers(0, 4))):
         value[data.draw(st.integers(0, len(value) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(value[: data.draw(st.integers(0, len(value)))])
     check(batch_of(cut), 1)
-    check(batch_of(cut, fmt=path.parent.name), 1)
+    check(batch_of(cut, fmt=fmt), 1)
+
+
+@pytest.mark.parametrize("fmt", sorted(DOCUMENTS))
+@FUZZ
+@given(data=st.data())
+def test_wrong_types_anywhere(fmt: str, data: st.DataObject) -> None:
+    """A field of a golden record becomes something else, is renamed, or is gone."""
+    pack, documents = data.draw(st.sampled_from(DOCUMENTS[fmt]))
+    document = copy.deepcopy(documents)
+    for _ in range(data.draw(st.integers(1, 3))):
+        places = _places(document)
+        if not places:
+            break
+        path = data.draw(st.sampled_from(places))
+        at = document
+        for key in path[:-1]:
+            at = at[key]
+        kind = data.draw(st.integers(0, 3))
+        if kind == 0 and isinstance(at, dict):
+            del at[path[-1]]
+        elif kind == 1 and isinstance(at, dict):
+            at[data.draw(st.text(max_size=8))] = at.pop(path[-1])
+        else:
+            at[path[-1]] = data.draw(ANYTHING | NUMBERS | TIMES)
+    value = pack(document)
+    check(batch_of(value), 1)
+    check(batch_of(value, fmt=fmt), 1)
+
+
+@pytest.mark.parametrize("fmt", sorted(DOCUMENTS))
+def test_texts_of_ten_megabytes(fmt: str) -> None:
+    """In the place of the longest text, and of the first number; in time that is linear in them."""
+    pack, documents = DOCUMENTS[fmt][0]
+    began = time.process_time()
+    for is_wanted in (str, float):
+        document = copy.deepcopy(documents)
+        places = [(path, leaf) for path in _places(document) if isinstance(leaf := _at(document, path), is_wanted | int)
+                  and not isinstance(leaf, bool)]
+        if not places:
+            continue
+        path = max(places, key=lambda place: len(str(place[1])))[0]
+        _at(document, path[:-1])[path[-1]] = "ab=1 " * 2_000_000
+        check(batch_of(pack(document)), 1)
+    assert time.process_time() - began < 20
+
+
+@pytest.mark.parametrize("fmt", ["", *sorted(set(FORMAT_NAMES) - {"otlp-proto"})])
+@pytest.mark.parametrize("unit", [b"x", b"a=b ", b"<1", b'{"a":', b"2026-09-21T12:13:20Z a b: ", b"\\,", b'",\n', b"[a "])
+def test_ten_megabytes_of_anything(fmt: str, unit: bytes) -> None:
+    began = time.process_time()
+    for head in (b"", RECORDS[fmt or "plain"][0]):
+        check(batch_of(head + unit * (10_000_000 // len(unit)), fmt=fmt), 1)
+    assert time.process_time() - began < 40
+
+
+@pytest.mark.parametrize("fmt", sorted(DOCUMENTS))
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "9" * 400])
+def test_numbers_that_are_none(fmt: str, number: str) -> None:
+    """As Python and JavaScript libraries write them, in the place of each number of the golden records."""
+    pack, documents = DOCUMENTS[fmt][0]
+    if pack is not dumped:
+        number_of = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+        if number not in number_of:
+            return
+    for path in _places(documents):
+        if isinstance(leaf := _at(documents, path), int | float) and not isinstance(leaf, bool):
+            document = copy.deepcopy(documents)
+            if pack is not dumped:
+                _at(document, path[:-1])[path[-1]] = number_of[number]
+                value = pack(document)
+            else:
+                _at(document, path[:-1])[path[-1]] = "THE NUMBER"
+                value = pack(document).replace(b'"THE NUMBER"', number.encode())
+            check(batch_of(value), 1)
+            check(batch_of(value, fmt=fmt), 1)
 
 
 @settings(FUZZ, max_examples=4 * EXAMPLES)
@@ -226,29 +352,6 @@ def test_alertmanager_with_wrong_types(alerts: Any, group: Any) -> None:
     check(batch_of(dumped({"version": "4", "groupKey": group, "alerts": alerts})), 1)
 
 
-def _mutations(value: Any) -> list[tuple[list[Any], Any]]:
-    """Every place of a JSON document."""
-    found: list[tuple[list[Any], Any]] = []
-    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in pairs:
-        found.append(([key], inner))
-        found.extend(([key, *path], leaf) for path, leaf in _mutations(inner))
-    return found
-
-
-@pytest.mark.parametrize("kind", ["logs", "metrics", "traces"])
-@FUZZ
-@given(data=st.data())
-def test_otlp_json_with_wrong_types(kind: str, data: st.DataObject) -> None:
-    document = json.loads((WIRE / "otlp-json" / f"{kind}.json").read_text())
-    path, _ = data.draw(st.sampled_from(_mutations(document)))
-    at = document
-    for key in path[:-1]:
-        at = at[key]
-    at[path[-1]] = data.draw(ANYTHING | NUMBERS | TIMES)
-    check(batch_of(dumped(document)), 1)
-
-
 def test_a_value_that_nobody_measures_is_no_measurement() -> None:
     rows = [{"type": "metric", "service": "a", "name": "x", "value": v} for v in (1e300, -1e101, 1e99, 1)]
     batch = batch_of(b"\n".join(map(dumped, rows)))
@@ -259,6 +362,30 @@ def test_a_number_too_large_for_a_float_is_refused() -> None:
     point = {"name": "a", "gauge": {"dataPoints": [{"asDouble": 10**400}]}}
     batch = batch_of(dumped({"resourceMetrics": [{"scopeMetrics": [{"metrics": [point]}]}]}))
     assert [x.reason for x in batch.dead_letters] == ["bad_otlp"]
+
+
+WHEN = "the time"
+SHIPPED: list[dict[str, Any]] = [
+    {"type": "log", "service": "a", "ts": WHEN, "message": "x"},
+    {"@timestamp": WHEN, "log": "x", "kubernetes": {"pod_name": "p"}},
+    {"@timestamp": WHEN, "message": "x", "source_type": "file"},
+    {"name": "x", "kind": "absolute", "gauge": {"value": 1}, "timestamp": WHEN},
+    {"@timestamp": WHEN, "message": "x", "@metadata": {"beat": "filebeat"}},
+    {"name": "x", "fields": {"y": 1}, "tags": {}, "timestamp": WHEN},
+    {"version": "1.1", "host": "h", "short_message": "x", "timestamp": WHEN},
+    {"log": "x", "stream": "stdout", "time": WHEN},
+    {"MESSAGE": "x", "_HOSTNAME": "h", "__REALTIME_TIMESTAMP": WHEN},
+    {"logName": "x", "resource": {}, "textPayload": "x", "timestamp": WHEN},
+    {"logGroup": "x", "logEvents": [{"message": "x", "timestamp": WHEN}]},
+    {"specversion": "1.0", "id": "1", "source": "s", "type": "t", "time": WHEN, "data": "x"},
+    {"message": "x", "time": WHEN},
+    {"metric": "x", "value": 1, "timestamp": WHEN}]
+
+
+def _dated(entry: Any, when: Any) -> Any:
+    if isinstance(entry, dict):
+        return {k: _dated(v, when) for k, v in entry.items()}
+    return [_dated(v, when) for v in entry] if isinstance(entry, list) else when if entry == WHEN else entry
 
 
 @dataclass(frozen=True)
@@ -272,17 +399,19 @@ class Clock:
 @pytest.mark.parametrize("shape", [int, float, str])
 @given(seconds=st.integers(1_000_000_000, 4_000_000_000))
 def test_times_in_any_unit_are_one_moment(clock: Clock, shape: type, seconds: int) -> None:
-    entry = {"type": "log", "service": "a", "ts": shape(seconds * clock.per_second), "message": "x"}
-    batch = batch_of(dumped(entry))
-    assert abs(batch.logs.ts_ns.tolist()[0] - seconds * 10**9) <= 256  # what a float of nanoseconds can tell
+    for entry in SHIPPED:
+        batch = batch_of(dumped(_dated(entry, shape(seconds * clock.per_second))))
+        found = batch.logs.ts_ns.tolist() + batch.metrics.ts_ns.tolist()
+        assert abs(found[0] - seconds * 10**9) <= 256, entry  # what a float of nanoseconds can tell
 
 
 @pytest.mark.parametrize("skew_seconds", [-20 * 365 * 86400, -3600, 0, 50 * 60, 10 * 365 * 86400])
 def test_a_wrong_clock_is_kept_as_it_was_written(skew_seconds: int) -> None:
     """Judging it is the matter of the stage that knows what time it is."""
     ts = RECORD_MS // 1000 + skew_seconds
-    batch = batch_of(dumped({"type": "log", "service": "a", "ts": ts, "message": "x"}))
-    assert batch.logs.ts_ns.tolist() == [ts * 10**9]
+    for entry in SHIPPED:
+        batch = batch_of(dumped(_dated(entry, ts)))
+        assert batch.logs.ts_ns.tolist() + batch.metrics.ts_ns.tolist() == [ts * 10**9], entry
 
 
 def test_an_expanded_bomb_is_refused_by_its_size() -> None:
