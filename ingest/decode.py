@@ -8,19 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-
 from ingest.compression import expand
 from ingest.errors import DecodeError
 from ingest.types import Batch, DeadLetter, Record, Watermark
 from ingest.wire.json_lines import JsonLines
 from ingest.wire.registry import FORMATS, WireFormat, format_named
-from ingest.wire.rows import DEFAULT_ENTITY_FROM, DecodeContext, Rows
+from ingest.wire.rows import DEFAULT_ENTITY_FROM, MAX_STAMP_MS, DecodeContext, Rows
 
 _SMALL_RUN: Final = 8
 """Fewer lines are not worth a block."""
-_MAX_RUN: Final = 4096
-_MAX_STAMP_MS: Final = 9_000_000_000_000
+_MAX_RUN_BYTES: Final = 1 << 20
+"""Of records that are read together; a bigger record comes alone."""
 
 
 @dataclass(frozen=True)
@@ -78,28 +76,23 @@ class Decoder:
     def _take_lines(self, run: Sequence[Record], rows: Rows, formats: Counter[str]) -> bool:
         """True if these were JSON log lines, all of one shape, and are rows now."""
         first = run[0]
-        if first.value[:1] != b"{":
+        if first.value[:1] != b"{" or len(first.value) > self._config.max_value_bytes:
             return False
-        if len(run) == 1:
-            block, lines = first.value, first.value.count(b"\n", 0, -1) + 1
-        else:
-            block, lines = b"\n".join([r.value for r in run]), len(run)
-        if lines < _SMALL_RUN or len(block) > self._config.max_value_bytes:
+        block = first.value if len(run) == 1 else b"\n".join([r.value for r in run])
+        if len(run) < _SMALL_RUN and block.count(b"\n", 0, 20_000) < _SMALL_RUN - 1:
             return False
         context = self._context(first)
         chosen = self._chosen(first.topic)
         if context.is_changes or not context.headers.keys().isdisjoint(context.entity_from):
             return False
-        stamps_ms = np.array([r.timestamp_ms for r in run], np.int64)
-        stamps_ns = np.broadcast_to(np.clip(stamps_ms, 0, _MAX_STAMP_MS) * 1_000_000, lines)
-        name = self._lines.take(block, context, stamps_ns, rows, "" if chosen is None else chosen.NAME)
+        name = self._lines.take(run, block, context, rows, "" if chosen is None else chosen.NAME)
         if name:
             formats[name] += len(run)
         return bool(name)
 
     def _context(self, record: Record) -> DecodeContext:
         return DecodeContext(
-            timestamp_ns=max(0, min(record.timestamp_ms, _MAX_STAMP_MS)) * 1_000_000, topic=record.topic,
+            timestamp_ns=max(0, min(record.timestamp_ms, MAX_STAMP_MS)) * 1_000_000, topic=record.topic,
             headers=dict(record.headers), entity_from=self._config.entity_from,
             is_changes=any(p.fullmatch(record.topic) and kind == "changes" for p, kind in self._kinds))
 
@@ -121,18 +114,19 @@ class Decoder:
 
 
 def _runs(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
-    """Neighbours that may be read as one block: of one topic, without headers, each a JSON object on one line. All
-    others come alone."""
-    start = 0
-    is_line = False
+    """Neighbours that may be read as one block: of one topic, without headers, each beginning as a JSON object does.
+    All others come alone."""
+    start, size = 0, 0
+    is_block = False
     for at, record in enumerate(records):
         value = record.value
-        if at > start and not (is_line and value[:1] == b"{" and record.topic == records[start].topic
-                               and at - start < _MAX_RUN and not record.headers and b"\n" not in value):
+        size += len(value)
+        if at > start and not (is_block and value[:1] == b"{" and size < _MAX_RUN_BYTES and not record.headers
+                               and record.topic == records[start].topic):
             yield records[start:at]
             start = at
         if at == start:
-            is_line = value[:1] == b"{" and not record.headers and b"\n" not in value
+            is_block, size = value[:1] == b"{" and not record.headers, len(value)
     if start < len(records):
         yield records[start:]
 

@@ -9,18 +9,18 @@ that is no time) is left to be read line by line. So the result is the same, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 
-from ingest.types import Int64
+from ingest.types import Int64, Record
 from ingest.wire import native, plain
 from ingest.wire.json_scanner import Scanner
 from ingest.wire.line import SERVICES
-from ingest.wire.rows import DecodeContext, LogColumns, Rows, level_of
+from ingest.wire.rows import MAX_STAMP_MS, DecodeContext, LogColumns, Rows, level_of
 from ingest.wire.wrapped import any_wrapped
 
 _MAX_FIELDS = 64
@@ -84,10 +84,11 @@ class JsonLines:
         self._topics: dict[str, _Topic] = {}
         self._levels = _Levels()
 
-    def take(self, block: bytes, context: DecodeContext, stamps_ns: Int64, rows: Rows, only: str = "") -> str:
-        """The format of the block if its lines were taken, "" if they are to be read one by one.
+    def take(self, run: Sequence[Record], block: bytes, context: DecodeContext, rows: Rows, only: str = "") -> str:
+        """The format of the lines if they were taken, "" if they are to be read one by one.
 
-        `stamps_ns` [n] are the times of their records; `only` names the format that is configured for the topic.
+        `block` holds the values of the records of `run`, a line break between them; `only` names the format that is
+        configured for the topic.
         """
         topic = self._topics.setdefault(context.topic, _Topic()) if len(self._topics) < 1000 else _Topic()
         if topic.rest:
@@ -96,7 +97,7 @@ class JsonLines:
         if topic.is_new:
             self._learn(topic, block, context, only)
         plan = topic.plan
-        columns = None if plan is None else self._columns(plan, block, stamps_ns, context, rows)
+        columns = None if plan is None else self._columns(plan, run, block, context, rows)
         if columns is not None and plan is not None and plan.name == plain.NAME and any_wrapped(
                 columns.text, context, has_levels=bool(columns.level.all())):
             columns = None
@@ -130,23 +131,23 @@ class JsonLines:
         else:
             topic.ever, topic.always = set(), set()
 
-    def _columns(self, plan: _Plan, block: bytes, stamps_ns: Int64, context: DecodeContext,
+    def _columns(self, plan: _Plan, run: Sequence[Record], block: bytes, context: DecodeContext,
                  rows: Rows) -> LogColumns | None:
         try:
             if not block.isascii():
                 block.decode()  # fields that are not looked at are checked by nobody else
         except UnicodeDecodeError:
             return None
-        return self._scanned(plan, block, stamps_ns, context, rows) or self._decoded(plan, block, stamps_ns, context, rows)
+        return self._scanned(plan, run, block, context, rows) or self._decoded(plan, run, block, context, rows)
 
-    def _scanned(self, plan: _Plan, block: bytes, stamps_ns: Int64, context: DecodeContext,
+    def _scanned(self, plan: _Plan, run: Sequence[Record], block: bytes, context: DecodeContext,
                  rows: Rows) -> LogColumns | None:
         """Through the compiled loop; it takes less than the decoder does."""
-        found = plan.scanner.scan(block, len(stamps_ns))
+        found = plan.scanner.scan(block)
         if found is None:
             return None
-        times = found.ts_ns if plan.time else stamps_ns
-        if plan.time and int(times.min()) <= plain.YEAR_2000_NS:
+        times = found.ts_ns if plan.time else _stamps(run, len(found.ts_ns))
+        if times is None or (plan.time and int(times.min()) <= plain.YEAR_2000_NS):
             return None
         names = rows.names
         if plan.service:
@@ -159,17 +160,15 @@ class JsonLines:
             instance = np.array([names[i] for i in found.instances], np.int32)[found.instance]
         return LogColumns(times, service, levels[found.level], found.text, instance, found.trace_id)
 
-    def _decoded(self, plan: _Plan, block: bytes, stamps_ns: Int64, context: DecodeContext,
+    def _decoded(self, plan: _Plan, run: Sequence[Record], block: bytes, context: DecodeContext,
                  rows: Rows) -> LogColumns | None:
         """Through msgspec: objects with just the fields of the plan."""
-        lines = len(stamps_ns)
         try:
             found = plan.decode_lines(block)
         except (msgspec.DecodeError, RecursionError):
             return None
-        if len(found) != lines:
-            return None
-        times = _times([getattr(x, plan.time) for x in found]) if plan.time else stamps_ns
+        lines = len(found)
+        times = _times([getattr(x, plan.time) for x in found]) if plan.time else _stamps(run, lines)
         if times is None:
             return None
         unset, names, levels = msgspec.UNSET, rows.names, self._levels
@@ -184,6 +183,14 @@ class JsonLines:
         if plan.trace_id:
             trace_id = ["" if t is unset else t for t in (getattr(x, plan.trace_id) for x in found)]
         return LogColumns(times, service, level, [getattr(x, plan.message) for x in found], instance, trace_id)
+
+
+def _stamps(run: Sequence[Record], lines: int) -> Int64 | None:
+    """[n] the time of each line's record; None if it can't be told which lines are whose."""
+    counts = [r.value.rstrip(b"\n").count(b"\n") + 1 for r in run]
+    if sum(counts) != lines:
+        return None
+    return np.repeat([min(max(0, r.timestamp_ms), MAX_STAMP_MS) * 1_000_000 for r in run], counts).astype(np.int64)
 
 
 def _times(values: list[Any]) -> Int64 | None:

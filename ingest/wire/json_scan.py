@@ -267,7 +267,12 @@ def scan(b: Bytes, key_bytes: Bytes, key_offsets: Int64, roles: Int64, needed: i
         trace[0, n] = trace[1, n] = 0
         end = size
         at = _space(b, at, end)
-        if at >= end or b[at] != _OPEN:
+        if at >= end:
+            break
+        if b[at] == _NEWLINE:
+            at += 1
+            continue
+        if b[at] != _OPEN:
             return -1
         at = _space(b, at + 1, end)
         while True:

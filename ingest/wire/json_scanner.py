@@ -46,19 +46,21 @@ class Scanner:
         self._has_trace = "trace_id" in parts.values()
         self._constant = np.frombuffer(b"log", np.uint8)
 
-    def scan(self, block: bytes, lines: int) -> Scanned | None:
-        """None if a line can't be taken here, or if there are not so many `lines`."""
+    def scan(self, block: bytes) -> Scanned | None:
+        """None if a line can't be taken here. Empty lines are none."""
         scan = _compiled()
         if scan is None or not self._is_possible:
             return None
         buffer = np.frombuffer(block, np.uint8)
-        message, offsets = np.empty(len(block), np.uint8), np.empty(lines + 1, np.int64)
-        ts_ns, interned = np.empty(lines, np.int64), np.empty((3, lines), np.int32)
+        most = int(np.count_nonzero(buffer == 10)) + 1
+        message, offsets = np.empty(len(block), np.uint8), np.empty(most + 1, np.int64)
+        ts_ns, interned, trace = np.empty(most, np.int64), np.empty((3, most), np.int32), np.empty((2, most), np.int64)
         starts, ends, distinct = np.empty((3, _DISTINCT), np.int64), np.empty((3, _DISTINCT), np.int64), np.zeros(3, np.int64)
-        trace = np.empty((2, lines), np.int64)
-        if scan(buffer, self._key_bytes, self._offsets, self._roles, self._needed, self._constant, message, offsets, ts_ns,
-                interned, starts, ends, distinct, trace) != lines:
+        n = scan(buffer, self._key_bytes, self._offsets, self._roles, self._needed, self._constant, message, offsets, ts_ns,
+                 interned, starts, ends, distinct, trace)
+        if n <= 0:
             return None
+        interned, trace = np.maximum(interned[:, :n], 0), trace[:, :n]
 
         def texts(which: int) -> list[str]:
             count = int(distinct[which])
@@ -66,8 +68,7 @@ class Scanner:
             return [block[a:b].decode() for a, b in places]
 
         trace_id = [block[a:b].decode() for a, b in trace.T.tolist()] if self._has_trace else None
-        np.maximum(interned, 0, out=interned)
-        return Scanned(Texts(message[:offsets[-1]], offsets), ts_ns, interned[0], texts(0), interned[1], texts(1),
+        return Scanned(Texts(message[:offsets[n]], offsets[:n + 1]), ts_ns[:n], interned[0], texts(0), interned[1], texts(1),
                        interned[2], texts(2), trace_id)
 
 

@@ -26,6 +26,8 @@ from ingest.types import (
 DEFAULT_ENTITY_FROM = ("service.name", "service", "k8s.deployment.name", "app", "job", "program")
 UNKNOWN_SERVICE = "unknown"
 MAX_VALUE = 1e100
+MAX_STAMP_MS = 9_000_000_000_000
+"""Later times of records than nanoseconds can tell are taken for this."""
 _NAN = float("nan")
 
 _LEVELS = {

@@ -114,13 +114,13 @@ def test_whatever_a_line_holds(data: st.DataObject, ascii_only: bool, space: tup
     fast = Decoder()
     assert told(fast.decode(records([block]))) == told(one_by_one().decode(records([block])))
     plan = fast._lines._topics["logs"].plan
-    hypothesis.event("scanned" if plan and plan.scanner.scan(block, len(rows)) else "not scanned")
+    hypothesis.event("scanned" if plan and plan.scanner.scan(block) else "not scanned")
 
 
 @given(number=NUMBERS.map(repr) | st.from_regex(r"1[0-9]{9}\.[0-9]{1,12}", fullmatch=True))
 def test_a_number_that_the_scanner_takes_is_the_time_that_python_reads(number: str) -> None:
     scanner = Scanner(["m", "t"], {"m": "message", "t": "time"}, {"m", "t"}, is_native=False)
-    found = scanner.scan(b'{"m": "x", "t": %s}' % number.encode(), 1)
+    found = scanner.scan(b'{"m": "x", "t": %s}' % number.encode())
     if found is not None:
         assert found.ts_ns.tolist() == [to_ns(json.loads(number), 0)]
 
