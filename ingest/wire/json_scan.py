@@ -27,6 +27,9 @@ _SLOTS: Final = 8192
 _MAX_EXACT: Final = 2**53
 _MAX_BEFORE_DIGIT: Final = 922_337_203_685_477_579
 
+_IS_PLAIN = np.array([c >= 32 and c not in (_QUOTE, _BACKSLASH) for c in range(256)])
+"""Bytes that stand for themselves within a string."""
+
 
 @compiled()
 def _space(b: Bytes, at: int, end: int) -> int:
@@ -38,16 +41,11 @@ def _space(b: Bytes, at: int, end: int) -> int:
 @compiled()
 def _string_end(b: Bytes, at: int, end: int) -> int:
     """Where the quote is that ends the string whose first byte is at `at`; -1 if it holds an escape; -2 if it is none."""
-    while at < end:
-        c = b[at]
-        if c == _QUOTE:
-            return at
-        if c == _BACKSLASH:
-            return -1
-        if c < 32:
-            return -2
+    while at < end and _IS_PLAIN[b[at]]:
         at += 1
-    return -2
+    if at >= end or b[at] < 32:
+        return -2
+    return at if b[at] == _QUOTE else -1
 
 
 @compiled()
@@ -71,16 +69,14 @@ def _copy_string(b: Bytes, at: int, end: int, out: Bytes, to: int) -> tuple[int,
     holds a surrogate."""
     while at < end:
         c = b[at]
-        if c == _QUOTE:
-            return at, to
-        if c < 32:
-            return -1, 0
-        if c != _BACKSLASH:
+        if _IS_PLAIN[c]:
             out[to] = c
             to += 1
             at += 1
             continue
-        if at + 1 >= end:
+        if c == _QUOTE:
+            return at, to
+        if c != _BACKSLASH or at + 1 >= end:
             return -1, 0
         e = b[at + 1]
         at += 2
