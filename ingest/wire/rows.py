@@ -45,7 +45,7 @@ _LEVELS = {
 def level_of(word: object) -> Level:
     """Severity from a word ("warn", "ERROR") or an OpenTelemetry number; UNSET if it is neither."""
     if isinstance(word, (int, float)) and not isinstance(word, bool):
-        return number_level(int(word))
+        return number_level(int(word)) if 1 <= word <= 24 else Level.UNSET
     return _LEVELS.get(word.strip().lower(), Level.UNSET) if isinstance(word, str) else Level.UNSET
 
 

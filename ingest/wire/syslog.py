@@ -76,13 +76,13 @@ def _messages(value: bytes) -> list[bytes]:
         return found
     if value[:1] == b"<":
         return found + _LINE_BEGINS.split(value)
-    whole: list[bytes] = []
+    whole: list[list[bytes]] = []
     for line in value.split(b"\n"):
         if whole and not _is_header(line):
-            whole[-1] += b"\n" + line  # quadratic for one message of many lines, but only in the bytes copied
+            whole[-1].append(line)
         elif line.strip():
-            whole.append(line)
-    return found + whole
+            whole.append([line])
+    return found + [b"\n".join(parts) for parts in whole]
 
 
 def _is_header(line: bytes) -> bool:
