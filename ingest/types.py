@@ -112,6 +112,13 @@ class Texts(Sequence[str]):
         np.cumsum([len(e) for e in encoded], out=offsets[1:])
         return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets)
 
+    def check(self) -> None:
+        """Raises UnicodeDecodeError if a text is no UTF-8. Each alone must be, not only all together."""
+        data = self.buffer.tobytes()
+        if not data.isascii():
+            for start, end in pairwise(self.offsets.tolist()):
+                data[start:end].decode()
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

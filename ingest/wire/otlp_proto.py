@@ -6,6 +6,7 @@ from typing import Any
 
 from ingest.errors import DecodeError
 from ingest.wire.last_parsed import LastParsed
+from ingest.wire.otlp_logs import ScannedLogs, put_scanned, scan_logs
 from ingest.wire.protobuf_shape import Shape, shape_of
 from ingest.wire.rows import DecodeContext, Rows
 
@@ -24,16 +25,25 @@ def decode(value: bytes, context: DecodeContext, rows: Rows) -> None:
     from ingest.wire.otlp import put_logs, put_traces
     from ingest.wire.otlp_metrics import put_metrics
 
-    parsed = _parsed.take(value)
-    if parsed is None:
+    found = _parsed.take(value)
+    if isinstance(found, ScannedLogs):
+        if put_scanned(found, context, rows):
+            return
+        found = _parse(value)
+    if found is None:
         raise DecodeError("no OTLP request of logs, metrics or traces", reason="bad_otlp")
-    shape, request = parsed
+    shape, request = found
     if shape == "logs":
         put_logs(request.resource_logs, context, rows)
     elif shape == "metrics":
         put_metrics(request.resource_metrics, context, rows)
     else:
         put_traces(request.resource_spans, context, rows)
+
+
+def _scan_or_parse(value: bytes) -> ScannedLogs | tuple[Shape, Any] | None:
+    """Most requests are logs whose bodies are texts, and these need no objects."""
+    return (scan_logs(value) if shape_of(value) == "logs" else None) or _parse(value)
 
 
 def _parse(value: bytes) -> tuple[Shape, Any] | None:
@@ -55,4 +65,4 @@ def _parse(value: bytes) -> tuple[Shape, Any] | None:
     return shape, request
 
 
-_parsed = LastParsed(_parse)
+_parsed: LastParsed[ScannedLogs | tuple[Shape, Any]] = LastParsed(_scan_or_parse)
