@@ -2,14 +2,23 @@
 
 Identifiers change in letters as well as in digits (hex, hosts, paths, users, pods), or with `letters=False` in digits
 alone, which is kind to every cache that deletes digits. Seeded: the same arguments give the same bytes.
+
+With `data`, a directory of loghub samples (`<System>/<System>_2k.log_structured_corrected.csv`), the lines are real
+ones of these systems, some hundred templates, in which what the templates call variable is made up anew for each
+line. Without it they are 40 events written here; that is kind to a miner that compares a line with all templates of
+its length, so the two streams are told apart in every report.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import random
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 EVENTS: dict[str, tuple[str, ...]] = {
     "gateway": (
@@ -93,9 +102,13 @@ def _slots(dice: random.Random, *, letters: bool) -> dict[str, list[str]]:
     return {slot: [make() for _ in range(400)] for slot, make in makers.items()}
 
 
-def lines(count: int, *, letters: bool = True, seed: int = 0, start: int = 0) -> Iterator[tuple[float, str, str, str]]:
+def lines(count: int, *, letters: bool = True, seed: int = 0, start: int = 0,
+          data: Path | None = None) -> Iterator[tuple[float, str, str, str]]:
     """(seconds, service, level, message) of `count` lines from number `start` on; 20,000 lines a second of event time."""
     dice = random.Random(f"{seed} {start} {letters}")
+    if data is not None:
+        yield from _real_lines(count, dice, start, _real_events(data), letters=letters)
+        return
     events = [(service, text.replace("{", "\0").replace("}", "\0").split("\0"))
               for service, texts in EVENTS.items() for text in texts]
     slots: dict[str, list[str]] = {}
@@ -107,8 +120,56 @@ def lines(count: int, *, letters: bool = True, seed: int = 0, start: int = 0) ->
         yield _START_SECONDS + n / 20_000, service, LEVELS[int(dice.random() * 7)], message
 
 
-def json_lines(count: int, *, letters: bool = True, seed: int = 0, start: int = 0) -> Iterator[bytes]:
+@functools.cache
+def _real_events(data: Path) -> list[tuple[str, list[str]]]:
+    """(system, text parts, constant and variable ones in turn) of every line whose template fits it."""
+    import pandas as pd
+
+    found = []
+    for file in sorted(data.glob("*/*_structured_corrected.csv")):
+        table = pd.read_csv(file, keep_default_na=False, dtype=str)
+        for content, template in zip(table["Content"], table["EventTemplate"], strict=True):
+            constants = template.split("<*>")
+            fits = re.fullmatch("(.*?)".join(map(re.escape, constants)), content, re.DOTALL)
+            if fits is not None:
+                parts = itertools.chain.from_iterable(itertools.zip_longest(constants, fits.groups(), fillvalue=""))
+                found.append((file.parent.name, list(parts)))
+    if not found:
+        raise SystemExit(f"{data}: no <System>/<System>_2k.log_structured_corrected.csv")
+    return found
+
+
+def _real_lines(count: int, dice: random.Random, start: int, events: list[tuple[str, list[str]]], *,
+                letters: bool) -> Iterator[tuple[float, str, str, str]]:
+    tables: list[dict[int, int]] = []
+    for n in range(start, start + count):
+        if n % 1000 == 0 or not tables:
+            tables = [_substitution(dice, letters=letters) for _ in range(200)]
+        system, parts = dice.choice(events)
+        message = "".join([part.translate(tables[int(dice.random() * 200)]) if odd % 2 and _is_identifier(part) else part
+                           for odd, part in enumerate(parts)])
+        yield _START_SECONDS + n / 20_000, system, LEVELS[int(dice.random() * 7)], message
+
+
+@functools.lru_cache(100_000)
+def _is_identifier(part: str) -> bool:
+    """Words that are a value (true, root) stay as they are."""
+    return any(c.isdigit() or c in "/._-@" for c in part)
+
+
+def _substitution(dice: random.Random, *, letters: bool) -> dict[int, int]:
+    """Digits for digits; letters for letters, those of hexadecimal numbers among themselves."""
+    def shuffled(characters: str) -> dict[int, int]:
+        return {ord(c): ord(dice.choice(characters)) for c in characters}
+
+    table = shuffled("0123456789")
+    if letters:
+        table |= shuffled("abcdef") | shuffled("ABCDEF") | shuffled("ghijklmnopqrstuvwyz") | shuffled("GHIJKLMNOPQRSTUVWYZ")
+    return table
+
+
+def json_lines(count: int, *, letters: bool = True, seed: int = 0, start: int = 0, data: Path | None = None) -> Iterator[bytes]:
     """The same as an application writes them."""
-    for seconds, service, level, message in lines(count, letters=letters, seed=seed, start=start):
+    for seconds, service, level, message in lines(count, letters=letters, seed=seed, start=start, data=data):
         stamp = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         yield json.dumps({"timestamp": stamp, "level": level, "service": service, "message": message}).encode()

@@ -19,7 +19,8 @@ from ingest.wire import otlp_logs, otlp_proto
 from ingest.wire.otlp_logs import scan_logs
 
 pytestmark = pytest.mark.skipif(not hasattr(otlp_logs.scan, "py_func"), reason="without numba there is no compiled loop")
-TEXTS = st.text(min_size=1, max_size=30) | st.sampled_from(["user 17 paid", "ERROR cannot", 'level=warn msg="x"', '{"msg": "y"}'])
+TEXTS = st.text(min_size=1, max_size=30) | st.sampled_from(
+    ["user 17 paid", "ERROR cannot", 'level=warn msg="x"', '{"msg": "y"}'])
 ODD_BODIES = st.sampled_from([AnyValue(int_value=4), AnyValue(string_value=""), AnyValue()])
 BODIES = st.integers(0, 19).flatmap(lambda n: st.builds(lambda t: AnyValue(string_value=t), TEXTS) if n else ODD_BODIES)
 KEYS = st.sampled_from(["service.name", "k8s.pod.name", "other", ""])
@@ -31,8 +32,8 @@ RECORDS = st.builds(LogRecord, time_unix_nano=TIMES, observed_time_unix_nano=TIM
                     flags=st.integers(0, 3), dropped_attributes_count=st.integers(0, 2))
 SCOPES = st.builds(ScopeLogs, scope=st.builds(InstrumentationScope, name=st.text(max_size=3)), schema_url=st.text(max_size=3),
                    log_records=st.lists(RECORDS, max_size=4))
-REQUESTS = st.builds(ExportLogsServiceRequest, resource_logs=st.lists(st.builds(
-    ResourceLogs, resource=st.builds(Resource, attributes=PAIRS), scope_logs=st.lists(SCOPES, max_size=2)), min_size=1, max_size=3))
+GROUPS = st.builds(ResourceLogs, resource=st.builds(Resource, attributes=PAIRS), scope_logs=st.lists(SCOPES, max_size=2))
+REQUESTS = st.builds(ExportLogsServiceRequest, resource_logs=st.lists(GROUPS, min_size=1, max_size=3))
 
 
 def decoded(value: bytes, *, by_objects: bool) -> Any:
