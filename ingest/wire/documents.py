@@ -103,8 +103,9 @@ def object_in(text: str) -> dict[str, Any] | None:
 
 def dig(entry: Mapping[str, Any], name: str) -> Any:
     """The field of that name, or of that path; None if there is neither."""
-    if name in entry:
-        return entry[name]
+    found = entry.get(name)
+    if found is not None or "." not in name:
+        return found
     head, dot, rest = name.partition(".")
     while dot:
         inner = entry.get(head)
@@ -146,6 +147,10 @@ class Paths(Mapping[str, Any]):
         if found is None:
             raise KeyError(name)
         return found
+
+    def get(self, name: str, default: Any = None) -> Any:
+        found = dig(self._entry, name)
+        return default if found is None else found
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entry)

@@ -38,7 +38,7 @@ def syslog_level(value: object) -> Level:
 def scale_level(value: float) -> Level:
     """Of a number in a field called `level` that no format explains: 0..7 syslog, full tens 10..60 pino, any other to
     24 OpenTelemetry."""
-    if value != int(value) if abs(value) < 1000 else True:
+    if not 0 <= value < 1000 or value != int(value):
         return Level.UNSET
     number = int(value)
     if 0 <= number <= 7:

@@ -31,7 +31,8 @@ def recognise(value: bytes, context: DecodeContext) -> bool:
     first = found[0]
     if context.is_changes:
         return "service" in first and "kind" in first
-    return first.get("type") in _TYPES
+    kind = first.get("type")
+    return isinstance(kind, str) and kind in _TYPES
 
 
 def decode(value: bytes, context: DecodeContext, rows: Rows) -> None:
@@ -41,7 +42,7 @@ def decode(value: bytes, context: DecodeContext, rows: Rows) -> None:
         raise DecodeError("not NDJSON: a line is no JSON object", reason="bad_json")
     for entry in objects:
         kind = entry.get("type", "change" if context.is_changes else None)
-        if kind not in _TYPES:
+        if not isinstance(kind, str) or kind not in _TYPES:
             raise DecodeError(f"unknown type {kind!r:.40}; one of log, metric, span, change", reason="unknown_type")
         _TYPES[kind](entry, context, rows)
 
