@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 import numpy as np
@@ -81,8 +81,21 @@ class Buckets:
         self._far = 0  # rows beyond the skew since the last one within it
 
     def add(self, batch: Batch) -> None:
-        """Put every row into its bucket; rows of closed buckets are counted as late."""
+        """Move time on, and put every row into its bucket."""
         self._advance(batch)
+        self.put(batch)
+
+    def follow(self, newest_ns: int, touched: Iterable[int]) -> None:
+        """Time comes from outside, and so do the numbers of buckets that others have rows of."""
+        self._first = [newest_ns] * _ENOUGH
+        self.newest_ns = max(self.newest_ns, newest_ns)
+        limit = (self.newest_ns + _SKEW_NS) // self._bucket_ns
+        for number in touched:
+            if self.closed_until <= number <= limit:
+                self._open_bucket(number)
+
+    def put(self, batch: Batch) -> None:
+        """Put every row into its bucket; rows of closed buckets are counted as late."""
         if len(batch.metrics):
             self._metrics(batch.metrics)
         if len(batch.logs):
@@ -207,11 +220,13 @@ class Buckets:
             elif kind == 3 and peer >= 0:
                 bucket.spans.setdefault(f"{names[service]}\x1f{names[peer]}", []).append((duration, failed))
 
-    def closed(self, *, everything: bool = False) -> list[tuple[int, Bucket]]:
-        """(number, bucket) of the buckets that are complete now, oldest first. Empty ones are left out."""
+    def closed(self, *, everything: bool = False, until_ns: int | None = None) -> list[tuple[int, Bucket]]:
+        """(number, bucket) of the buckets that are complete now, oldest first. Empty ones are left out.
+        With `until_ns` the present counts as no later than that."""
         if len(self._first) < _ENOUGH and not everything:
             return []
-        until = (self.newest_ns - self._lateness_ns) // self._bucket_ns
+        present_ns = self.newest_ns if until_ns is None else min(until_ns, self.newest_ns)
+        until = (present_ns - self._lateness_ns) // self._bucket_ns
         if everything:
             until = max(self._open, default=until) + 1
         ready = sorted(number for number in self._open if number < until)

@@ -1,0 +1,107 @@
+"""Detection without convergence: rows in, judged buckets out. What can be spread over processes by service.
+
+Every detector looks at one service at a time, so a shard that sees all rows of some services finds for them what a
+single process that sees everything would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from detect.buckets import Bucket, Buckets, SeriesTable
+from detect.config import DetectionConfig
+from detect.derive import Derivation
+from detect.detectors.base import BucketWindow
+from detect.detectors.registry import make_detectors
+from detect.templates.miner import TemplateMiner
+from detect.types import Signal
+from ingest.types import Batch, Float64, SeriesKey
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One closed bucket: what was measured, and what is unusual about it."""
+
+    number: int
+    ts_ns: int
+    values: Float64  # [s] by the shard's series table as of then, NaN: not reported
+    signals: tuple[Signal, ...]
+
+
+class ShardDetection:
+    """Buckets, templates, derivation and detectors of some services; deterministic.
+
+    Time is either its own (`step`: the newest row moves it), or told from outside (`follow` and `put`), where
+    several shards must agree on which buckets there are and when they close.
+    """
+
+    def __init__(self, config: DetectionConfig) -> None:
+        self.bucket_ns = int(config.bucket_seconds * 1e9)
+        self.table = SeriesTable(config.max_series)
+        self.miner = TemplateMiner(config.miner)
+        self.buckets = Buckets(self.bucket_ns, int(config.allowed_lateness_seconds * 1e9), self.table, self.miner)
+        self._derivation = Derivation(self.table, config.bucket_seconds)
+        limits = tuple(sorted(config.limits.items()))
+        self._detectors = make_detectors(config.detectors, config.tenant, limits)
+
+    def step(self, batch: Batch) -> list[Judged]:
+        """Sort the rows in, and judge the buckets that this closes."""
+        self.buckets.add(batch)
+        return self._judge(self.buckets.closed())
+
+    def follow(self, batch: Batch, newest_ns: int, until_ns: int, touched: tuple[int, ...]) -> list[Judged]:
+        """The same by a clock from outside: `newest_ns` is the present, nothing before `until_ns` will come any
+        more, and `touched` are numbers of buckets in which some shard has rows."""
+        self.buckets.follow(newest_ns, touched)
+        self.buckets.put(batch)
+        return self._judge(self.buckets.closed(until_ns=until_ns))
+
+    def flush(self) -> list[Judged]:
+        """Close every bucket, complete or not: the end of the input."""
+        return self._judge(self.buckets.closed(everything=True))
+
+    def _judge(self, closed: list[tuple[int, Bucket]]) -> list[Judged]:
+        judged = []
+        for number, bucket in closed:
+            window = self._window(number * self.bucket_ns, bucket)
+            signals = tuple(signal for detector in self._detectors for signal in detector.step(window))
+            judged.append(Judged(number, window.ts_ns, window.values, signals))
+        return judged
+
+    def _window(self, ts_ns: int, bucket: Bucket) -> BucketWindow:
+        values = self._derivation.row(bucket)
+        counts = {(s, t): n for s, templates in bucket.logs.items() for t, n in templates.items()}
+        bad = frozenset((s, t) for s, templates in bucket.bad_logs.items() for t in templates)
+        return BucketWindow(
+            ts_ns=ts_ns, bucket_ns=self.bucket_ns, series=tuple(self.table.keys), values=values, log_counts=counts,
+            error_templates=bad, templates={},
+            changes=tuple(sorted(bucket.changes, key=lambda c: (c.ts_ns, c.service))), alerts=tuple(bucket.alerts))
+
+    def state_entries(self) -> dict[str, int]:
+        """Entries of bounded state, by kind."""
+        return {"series": len(self.table.keys), "templates": len(self.miner)}
+
+    def evictions(self) -> dict[str, int]:
+        return {"series": self.table.refused, "templates": self.miner.evicted}
+
+    def dump(self) -> dict[str, object]:
+        """All state, for msgpack."""
+        return {
+            "table": self.table.keys, "miner": self.miner.dump(), "buckets": self.buckets.dump(),
+            "counters": self._derivation.counters, "log_services": sorted(self._derivation._log_services),
+            "detectors": {d.name: d.snapshot() for d in self._detectors}}
+
+    def load(self, state: Mapping[str, object]) -> None:
+        """Go on from `dump`, as msgpack gave it back."""
+        self.table.load(msgspec.convert(state["table"], list[SeriesKey]))
+        self.miner.load(state["miner"])
+        self.buckets.load(msgspec.convert(state["buckets"], dict[str, object]))
+        self._derivation.counters = msgspec.convert(state["counters"], dict[int, tuple[int, float]])
+        self._derivation._log_services = set(msgspec.convert(state["log_services"], list[str]))
+        snapshots = msgspec.convert(state["detectors"], dict[str, bytes])
+        for detector in self._detectors:
+            if detector.name in snapshots:
+                detector.restore(snapshots[detector.name])
