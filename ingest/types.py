@@ -71,12 +71,8 @@ class Watermark:
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Watermark:
-        """The watermark that covers `records`."""
-        offsets: dict[tuple[str, int], int] = {}
-        for r in records:
-            at = (r.topic, r.partition)
-            offsets[at] = max(offsets.get(at, 0), r.offset + 1)
-        return cls(offsets)
+        """The watermark that covers `records`, which are in order within each partition as consumers give them."""
+        return cls({(r.topic, r.partition): r.offset + 1 for r in records})
 
     def merge(self, other: Watermark) -> Watermark:
         """The later of both, per partition."""
