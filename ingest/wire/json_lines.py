@@ -10,7 +10,7 @@ that is no time) is left to be read line by line. So the result is the same, and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import msgspec
@@ -21,7 +21,7 @@ from ingest.wire import native, plain
 from ingest.wire.json_scanner import Scanner
 from ingest.wire.line import SERVICES
 from ingest.wire.rows import MAX_STAMP_MS, DecodeContext, LogColumns, Rows, level_of
-from ingest.wire.wrapped import any_wrapped
+from ingest.wire.wrapped import unwrap_rows, wrapped_in
 
 _MAX_FIELDS = 64
 _MAX_NS = 9.2e18
@@ -38,6 +38,8 @@ _NEVER = frozenset({
     "severityNumber", "severity_number", "short_message", "source_type", "specversion", "stream", "tags", "trace",
     "traceparent", "version"})
 """Fields by which other formats are recognised, or whose value needs a look: lines with them are read one by one."""
+_MANY_WRAPPED = 8
+"""Where more than one message in so many wraps a line, reading one by one is as fast."""
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -98,9 +100,8 @@ class JsonLines:
             self._learn(topic, block, context, only)
         plan = topic.plan
         columns = None if plan is None else self._columns(plan, run, block, context, rows)
-        if columns is not None and plan is not None and plan.name == plain.NAME and any_wrapped(
-                columns.text, context, has_levels=bool(columns.level.all())):
-            columns = None
+        if columns is not None and plan is not None and plan.name == plain.NAME:
+            columns = _unwrapped(columns, plan, run, context, rows)
         if plan is None or columns is None:
             topic.misses += 1
             topic.is_new = True
@@ -183,6 +184,19 @@ class JsonLines:
         if plan.trace_id:
             trace_id = ["" if t is unset else t for t in (getattr(x, plan.trace_id) for x in found)]
         return LogColumns(times, service, level, [getattr(x, plan.message) for x in found], instance, trace_id)
+
+
+def _unwrapped(columns: LogColumns, plan: _Plan, run: Sequence[Record], context: DecodeContext,
+               rows: Rows) -> LogColumns | None:
+    """With the messages unwrapped that wrap a line of their own; None where these are many."""
+    found = wrapped_in(columns.text, context, has_levels=bool(columns.level.all()))
+    if not found:
+        return columns
+    stamps = _stamps(run, len(columns)) if len(found) * _MANY_WRAPPED < len(columns) else None
+    if stamps is None:
+        return None
+    return unwrap_rows(columns, found, rows, lambda i: replace(context, timestamp_ns=int(stamps[i])),
+                       is_dated=bool(plan.time), names_service=bool(plan.service))
 
 
 def _stamps(run: Sequence[Record], lines: int) -> Int64 | None:

@@ -10,7 +10,7 @@ from ingest.types import Int64, Level, Texts
 from ingest.wire.otlp import attributes_of, instance_of
 from ingest.wire.otlp_scan import GROUP, SEVERITY, TIME, TRACE, WORD_END, WORD_START, gather, scan
 from ingest.wire.rows import DecodeContext, LogColumns, Rows, level_of, number_level
-from ingest.wire.wrapped import any_wrapped
+from ingest.wire.wrapped import unwrap_rows, wrapped_in
 
 _RECORD_BYTES = 16
 """No log record with a text is shorter: so many columns are made."""
@@ -47,12 +47,13 @@ def scan_logs(value: bytes) -> ScannedLogs | None:
 
 
 def put_scanned(found: ScannedLogs, context: DecodeContext, rows: Rows) -> bool:
-    """Append the rows; False, and none, if a line has to be unwrapped or a resource can't be read."""
+    """Append the rows; False, and none, if many lines have to be unwrapped or a resource can't be read."""
     from google.protobuf.message import DecodeError as ProtobufError
     from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
     level = _levels(found)
-    if any_wrapped(found.text, context, has_levels=bool(level.all())):
+    wrapped = wrapped_in(found.text, context, has_levels=bool(level.all()))
+    if len(wrapped) > len(found.text) // 4:
         return False
     try:
         resources = [attributes_of(Resource.FromString(found.value[a:b])) for a, b in found.resources.T.tolist()]
@@ -66,7 +67,8 @@ def put_scanned(found: ScannedLogs, context: DecodeContext, rows: Rows) -> bool:
     trace_id = None
     if found.numbers[TRACE].any():
         trace_id = [found.value[at:at + 16].hex() if at else "" for at in found.numbers[TRACE].tolist()]
-    rows.log_columns(LogColumns(times, service, level, found.text, instance, trace_id))
+    columns = LogColumns(times, service, level, found.text, instance, trace_id)
+    rows.log_columns(unwrap_rows(columns, wrapped, rows, lambda _: context) if wrapped else columns)
     return True
 
 

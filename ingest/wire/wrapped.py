@@ -6,14 +6,15 @@ anything that `unwrap` knows; only the rest is looked at for real.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ingest.compiled import compiled
-from ingest.types import Int64, Texts
-from ingest.wire.rows import DecodeContext
+from ingest.types import Int64, Level, Texts
+from ingest.wire.line import Line, put_line
+from ingest.wire.rows import DecodeContext, LogColumns, Rows
 from ingest.wire.unwrap import level_word, unwrap
 
 _MOST_KEY = 101
@@ -67,14 +68,31 @@ def _suspects(buffer: NDArray[np.uint8], offsets: Int64, found: Int64, has_level
     return n
 
 
-def any_wrapped(texts: Sequence[str], context: DecodeContext, *, has_levels: bool) -> bool:
-    """Whether `put_line` would make of one of these messages anything but a row with this text. Where the lines have a
-    level of their own (`has_levels`), a level word in front of the text changes nothing."""
+def wrapped_in(texts: Sequence[str], context: DecodeContext, *, has_levels: bool) -> list[int]:
+    """Of which of these messages `put_line` would make anything but a row with this text. Where the lines have a level
+    of their own (`has_levels`), a level word in front of the text changes nothing."""
     block = texts if isinstance(texts, Texts) else Texts.of(texts)
     buffer, offsets = block.buffer.view(), block.offsets.view()
     buffer.flags.writeable = offsets.flags.writeable = False
     found = np.empty(max(1, len(block)), np.int64)
-    for i in found[:_suspects(buffer, offsets, found, has_levels)].tolist():
-        if unwrap(texts[i], context) is not None or not (has_levels or not level_word(texts[i])):
-            return True
-    return False
+    suspects = found[:_suspects(buffer, offsets, found, has_levels)].tolist()
+    return [i for i in suspects if unwrap(texts[i], context) is not None or not (has_levels or not level_word(texts[i]))]
+
+
+def unwrap_rows(columns: LogColumns, found: Sequence[int], rows: Rows, context_of: Callable[[int], DecodeContext], *,
+                is_dated: bool = True, names_service: bool = True) -> LogColumns:
+    """The columns, the messages `found` in them unwrapped. `is_dated`, `names_service`: whether time and service are the
+    lines' own, which an inner line need not have, or those of their records, which count only if it has none."""
+    names = list(rows.names)
+    times, service, level = columns.ts_ns.copy(), columns.service.copy(), columns.level.copy()
+    instance = np.full(len(columns), -1, np.int32) if columns.instance is None else columns.instance.copy()
+    texts, trace_id = list(columns.text), list(columns.trace_id or [""] * len(columns))
+    for i in found:
+        one = Rows()
+        put_line(Line(texts[i], int(times[i]) if is_dated else 0, names[service[i]] if names_service else "",
+                      names[instance[i]] if instance[i] >= 0 else "", Level(int(level[i])), trace_id[i]), context_of(i), one)
+        row = one.logs()
+        texts[i], times[i], level[i], trace_id[i] = row.text[0], row.ts_ns[0], row.level[0], row.trace_id[0]
+        service[i] = rows.names[row.vocab[row.service[0]]]
+        instance[i] = rows.names[row.vocab[row.instance[0]]] if row.instance[0] >= 0 else -1
+    return LogColumns(times, service, level, texts, instance, trace_id)

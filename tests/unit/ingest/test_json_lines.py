@@ -142,6 +142,22 @@ def test_lines_of_one_shape_go_by_the_block(change: dict[str, Any], is_block: bo
     assert dict(batch.formats) == {"plain": 1 if is_block else 100}
 
 
+@pytest.mark.parametrize("without", ["", "service", "timestamp", "level"])
+@pytest.mark.parametrize("is_block", [True, False])
+def test_the_few_messages_that_wrap_a_line_are_unwrapped_in_their_block(without: str, is_block: bool) -> None:
+    inner = ['{"msg": "inner", "level": "error", "service": "other", "ts": 1790000007}', 'level=warn msg="from logfmt" trace_id=ab',
+             "I0102 15:04:05.000000    1 main.go:7] from klog"]
+    rows = [{k: v for k, v in (LINE | {"message": inner[i // 30] if i % 30 == 7 else f"plain {i}"}).items() if k != without}
+            for i in range(90)]
+    lines = [json.dumps(row).encode() for row in rows]
+    values = [b"\n".join(lines)] if is_block else lines
+    decoder = Decoder()
+    expected = told(one_by_one().decode(records(values)))
+    decoder._decode_one = None  # type: ignore[assignment,method-assign]
+    assert told(decoder.decode(records(values))) == expected
+    assert {"inner", "from logfmt", "from klog"} <= set(expected[3])
+
+
 def test_a_topic_that_never_fits_is_left_alone_and_comes_back() -> None:
     decoder, slow = Decoder(), one_by_one()
     odd = [json.dumps({"message": f"m{i}"} | ({"level": "info"} if i % 2 else {"severity": "info"})).encode() for i in range(9)]
