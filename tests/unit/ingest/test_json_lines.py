@@ -145,8 +145,8 @@ def test_lines_of_one_shape_go_by_the_block(change: dict[str, Any], is_block: bo
 @pytest.mark.parametrize("without", ["", "service", "timestamp", "level"])
 @pytest.mark.parametrize("is_block", [True, False])
 def test_the_few_messages_that_wrap_a_line_are_unwrapped_in_their_block(without: str, is_block: bool) -> None:
-    inner = ['{"msg": "inner", "level": "error", "service": "other", "ts": 1790000007}', 'level=warn msg="from logfmt" trace_id=ab',
-             "I0102 15:04:05.000000    1 main.go:7] from klog"]
+    inner = ['{"msg": "inner", "level": "error", "service": "other", "ts": 1790000007}',
+             'level=warn msg="from logfmt" trace_id=ab', "I0102 15:04:05.000000    1 main.go:7] from klog"]
     rows = [{k: v for k, v in (LINE | {"message": inner[i // 30] if i % 30 == 7 else f"plain {i}"}).items() if k != without}
             for i in range(90)]
     lines = [json.dumps(row).encode() for row in rows]
