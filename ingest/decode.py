@@ -10,6 +10,7 @@ from typing import Final
 
 from ingest.compression import expand
 from ingest.errors import DecodeError
+from ingest.schema_registry import SchemaRegistry, SchemaRegistryConfig, is_framed
 from ingest.types import Batch, DeadLetter, Record, Watermark
 from ingest.wire.json_lines import JsonLines
 from ingest.wire.registry import FORMATS, WireFormat, format_named
@@ -33,6 +34,8 @@ class DecoderConfig:
     """Topic (or pattern) -> "changes" where every object is a change."""
     max_value_bytes: int = 64 * 1024 * 1024
     """Largest value, after decompression; a bigger one is a dead letter."""
+    schema_registry: SchemaRegistryConfig = SchemaRegistryConfig()
+    """Where the schemas of framed values are."""
 
 
 class Decoder:
@@ -41,6 +44,7 @@ class Decoder:
     def __init__(self, config: DecoderConfig | None = None) -> None:
         self._config = config or DecoderConfig()
         self._formats = [(re.compile(topic), format_named(name)) for topic, name in self._config.topic_formats.items()]
+        self._schemas = SchemaRegistry(self._config.schema_registry)
         self._lines = JsonLines(lambda line, context: _recognise(line, context).NAME)
         self._kinds = [(re.compile(topic), kind) for topic, kind in self._config.topic_kinds.items()]
 
@@ -102,6 +106,8 @@ class Decoder:
     def _decode_one(self, record: Record, rows: Rows) -> str:
         context = self._context(record)
         value = self._uncompressed(record.value)
+        if is_framed(value):
+            value = self._schemas.unframe(value)
         found = self._chosen(record.topic) or _recognise(value, context)
         found.decode(value, context, rows)
         return found.NAME

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import uuid
 
 import sqlalchemy as sa
 
 from detect.stage import DetectionConfig
 from ingest.decode import DecoderConfig
+from ingest.schema_registry import SchemaRegistryConfig
 from ingest.transports.config import TransportConfig
 from opsmend.config import Settings, secret
 from opsmend.outlet import Receiver
@@ -32,17 +34,36 @@ def transport_config(settings: Settings) -> TransportConfig:
         bootstrap_servers=kafka.bootstrap_servers, group_id=kafka.group_id,
         protocol=security.protocol, mechanism=security.mechanism, username=security.username,
         password=secret("", security.password_env, security.password_file),
-        ca=security.ca, cert=security.cert, key=security.key)
+        ca=security.ca, cert=security.cert, key=security.key, key_password=secret("", security.key_password_env),
+        session_timeout_seconds=kafka.session_timeout_seconds, queue_bytes=kafka.queue_mb << 20,
+        hold_bytes=settings.ingest.max_poll_mb << 20,
+        # Half of what detection waits for: the other half is for the rows themselves.
+        align_seconds=min(2.0, settings.detect.allowed_lateness_seconds / 2),
+        span_seconds=settings.detect.bucket_seconds)
+
+
+def member_id(settings: Settings) -> str:
+    """Under which this data directory is known to the consumer group; made at the first start. Empty: not wanted."""
+    if not settings.ingest.kafka.static_member:
+        return ""
+    path = settings.data_dir / "member"
+    if not path.exists():
+        path.write_text(f"opsmend-{uuid.uuid4()}")
+    return path.read_text().strip()
 
 
 def pipeline_config(settings: Settings) -> PipelineConfig:
     """The configuration of every stage of the pipeline."""
-    topics = settings.ingest.topics
+    topics, registry = settings.ingest.topics, settings.ingest.schema_registry
     return PipelineConfig(
         decoder=DecoderConfig(
             entity_from=tuple(settings.ingest.entity.from_),
             topic_formats={_topic_key(t.name, t.pattern): t.format for t in topics if t.format != "auto"},
-            topic_kinds={_topic_key(t.name, t.pattern): t.kind for t in topics if t.kind}),
+            topic_kinds={_topic_key(t.name, t.pattern): t.kind for t in topics if t.kind},
+            schema_registry=SchemaRegistryConfig(
+                url=registry.url, username=registry.username,
+                password=secret("", registry.password_env, registry.password_file), ca=registry.ca,
+                timeout_seconds=registry.timeout_seconds)),
         detection=DetectionConfig(
             tenant=settings.service.tenant, bucket_seconds=settings.detect.bucket_seconds,
             allowed_lateness_seconds=settings.detect.allowed_lateness_seconds,

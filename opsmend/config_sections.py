@@ -52,6 +52,8 @@ class KafkaSecurity(_Section):
     """PEM file of our certificate, for mutual TLS."""
     key: str = ""
     """PEM file of its key."""
+    key_password_env: str = ""
+    """Environment variable with the password of an encrypted key."""
 
 
 class KafkaSection(_Section):
@@ -59,6 +61,13 @@ class KafkaSection(_Section):
     """`host:port`, comma-separated."""
     group_id: str = "opsmend"
     """The consumer group; `doctor` and `wire` use it with `-doctor` and `-wire`."""
+    session_timeout_seconds: Annotated[float, Field(ge=1, le=1800)] = 10.0
+    """How long the group waits for a member that fell silent before others take its partitions over."""
+    static_member: bool = True
+    """Keep the id of this member in the data directory: after a restart, also of kill -9, it has its partitions at once; \
+others wait for the session time-out even after a clean stop."""
+    queue_mb: Annotated[int, Field(ge=1)] = 32
+    """Megabytes fetched ahead; with `ingest.max_poll_mb` twice, the bound of what ingest keeps in memory."""
     security: KafkaSecurity = KafkaSecurity()
 
 
@@ -102,6 +111,21 @@ class EntitySection(_Section):
     """Which field names the service; the first that is there wins."""
 
 
+class SchemaRegistrySection(_Section):
+    url: str = ""
+    """Base URL of the registry for values framed with a schema id (extra `registry`); empty: they are refused."""
+    username: str = ""
+    """For basic authentication."""
+    password_env: str = ""
+    """Environment variable with its password."""
+    password_file: str = ""
+    """File with the password, instead of a variable."""
+    ca: str = ""
+    """PEM file of the authority that signed the registry's certificate; empty: the usual ones."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 2.0
+    """For one answer; a registry that does not answer is left alone for 10 s, its records are dead letters meanwhile."""
+
+
 class IngestSection(_Section):
     transport: Literal["embedded", "kafka", "kafka-python"] = "embedded"
     """`embedded` needs no broker; `kafka` uses confluent-kafka, `kafka-python` no compiled code."""
@@ -109,8 +133,11 @@ class IngestSection(_Section):
     topics: list[TopicSection] = [*(TopicSection(name=n) for n in ("logs", "metrics", "traces", "alerts")),
                                   TopicSection(name="changes", kind="changes")]
     entity: EntitySection = EntitySection()
+    schema_registry: SchemaRegistrySection = SchemaRegistrySection()
     max_rows: Annotated[int, Field(ge=1)] = 20_000
     """Records per poll."""
+    max_poll_mb: Annotated[int, Field(ge=1)] = 32
+    """Megabytes per poll; a larger record comes alone."""
     max_poll_ms: Annotated[int, Field(ge=1)] = 250
     """Longest wait for the first record of a poll, milliseconds."""
     max_waiting_records: Annotated[int, Field(ge=1)] = 50_000

@@ -112,7 +112,9 @@ def _parse(value: bytes) -> tuple[Shape, Any] | None:
     except DecodeError:
         return "remote-write", None
     for content in (unpacked, value):
-        shape = shape_of(content) if content else ""
+        if not content:
+            continue
+        shape = shape_of(content)
         if shape == "remote-write-2":
             return shape, None
         if shape == "remote-write":

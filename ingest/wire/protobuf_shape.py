@@ -27,6 +27,7 @@ _SPAN: Final = {1: LENGTH, 2: LENGTH, 3: LENGTH, 4: LENGTH, 5: LENGTH, 6: VARINT
                 10: VARINT, 11: LENGTH, 12: VARINT, 13: LENGTH, 14: VARINT, 15: LENGTH, 16: FIXED32}
 _SAMPLE: Final = {1: FIXED64, 2: VARINT}
 _EXEMPLAR: Final = {1: LENGTH, 2: FIXED64, 3: VARINT}
+_FIRST: Final = frozenset(number << 3 | LENGTH for number in (1, 3, 4, 5))
 _FIRST_NEW: Final = 17
 """Field numbers from here on may be of a later version."""
 _LOOKED_AT: Final = 64
@@ -83,7 +84,7 @@ def _varint(value: bytes, start: int, end: int) -> tuple[int, int]:
 
 def shape_of(value: bytes) -> Shape:
     """The request that the bytes are; "" if none."""
-    if not value or value[0] & 7 != LENGTH:
+    if not value or value[0] not in _FIRST:
         return ""
     try:
         return _shape(value)
