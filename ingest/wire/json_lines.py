@@ -242,7 +242,7 @@ def _plan(name: str, ever: frozenset[str], always: frozenset[str], context: Deco
     is_native = name == native.NAME
     if ever & _NEVER or ("type" in ever) != is_native:
         return None
-    if not all(key.isprintable() and key.isascii() and not set(key) & {'"', "\\"} for key in ever):
+    if not all(key.isprintable() and not set(key) & {'"', "\\"} for key in ever):
         return None  # msgspec takes no such name
     messages, times, levels, instances, traces = native.LOG_FIELDS if is_native else plain.LOG_FIELDS
     services = tuple(context.entity_from) if is_native else (*context.entity_from, *SERVICES)
