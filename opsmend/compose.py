@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
 import uuid
 
 import sqlalchemy as sa
 
 from detect.stage import DetectionConfig
 from ingest.decode import DecoderConfig
+from ingest.errors import OpsmendError
 from ingest.schema_registry import SchemaRegistryConfig
 from ingest.transports.config import TransportConfig
-from opsmend.config import Settings, secret
+from opsmend.config import ConfigError, Settings, secret
 from opsmend.outlet import Receiver
 from opsmend.pipeline import PipelineConfig
 from remediate.actions.base import Endpoints
@@ -20,6 +23,9 @@ from remediate.planner.planner import PlannerConfig
 from remediate.verify import VerifyConfig
 from rootcause.graph import GraphConfig
 from rootcause.stage import RootCauseConfig
+
+if TYPE_CHECKING:
+    from opsmend.runners.quix_settings import QuixConfig
 
 
 def transport_config(settings: Settings) -> TransportConfig:
@@ -71,6 +77,28 @@ def pipeline_config(settings: Settings) -> PipelineConfig:
         graph=GraphConfig(edges=tuple(settings.topology.edges), external=tuple(settings.topology.external)),
         rootcause=RootCauseConfig(),
         diagnose_every_seconds=max(1.0, settings.detect.bucket_seconds))
+
+
+def quix_config(settings: Settings) -> QuixConfig:
+    """Of the distributed engine. Raises ConfigError without Kafka, OpsmendError without its packages."""
+    if settings.ingest.transport != "kafka":
+        raise ConfigError("[service] runner = \"quix\" needs [ingest] transport = \"kafka\", not "
+                          f"\"{settings.ingest.transport}\"")
+    try:
+        from opsmend.runners.quix_settings import QuixConfig
+    except ModuleNotFoundError as error:
+        raise OpsmendError(f"[service] runner = \"quix\" needs the package {error.name}: pip install "
+                           "'opsmend[kafka,scale]'", reason="missing_package") from error
+    scale, transport = settings.scale, transport_config(settings)
+    return QuixConfig(
+        transport=replace(transport, session_timeout_seconds=scale.session_timeout_seconds),
+        tenant=settings.service.tenant, bucket_seconds=settings.detect.bucket_seconds,
+        allowed_lateness_seconds=settings.detect.allowed_lateness_seconds,
+        state_dir=(scale.state_dir or settings.data_dir / "quix").expanduser(), shards=scale.shards,
+        envelope_rows=scale.envelope_rows, commit_seconds=scale.commit_seconds,
+        transaction_timeout_seconds=scale.transaction_timeout_seconds,
+        session_timeout_seconds=scale.session_timeout_seconds, idle_seconds=scale.idle_seconds,
+        max_rows=settings.ingest.max_rows, max_poll_ms=settings.ingest.max_poll_ms)
 
 
 def _topic_key(name: str, pattern: str) -> str:

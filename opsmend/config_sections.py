@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 OUR_TOPICS = ("opsmend.incidents", "opsmend.outcomes", "opsmend.dead-letters")
 """What `[outlet] topics` writes to."""
+SCALE_TOPICS = ("opsmend.envelopes", "opsmend.signals")
+"""What the distributed engine hands on by."""
 
 
 class _Section(BaseModel):
@@ -33,6 +35,8 @@ class ServiceSection(_Section):
     """Names under which clients reach us, without port, besides localhost and the address of `listen`; "*": any."""
     retention_seconds: Annotated[int, Field(ge=600)] = 6 * 3600
     """How long observations (the series behind charts and verification) are kept."""
+    runner: Literal["local", "quix"] = "local"
+    """`local`: one process does all. `quix`: the distributed engine (extra `scale`, transport `kafka`; scaling.md)."""
 
 
 class KafkaSecurity(_Section):
@@ -96,7 +100,7 @@ class TopicSection(_Section):
         if bool(self.name) == bool(self.pattern):
             raise ValueError("a topic has a name or a pattern, one of them")
         try:
-            ours = [t for t in OUR_TOPICS if t == self.name or re.fullmatch(self.pattern or "(?!)", t)]
+            ours = [t for t in (*OUR_TOPICS, *SCALE_TOPICS) if t == self.name or re.fullmatch(self.pattern or "(?!)", t)]
         except re.error as error:
             raise ValueError(f"'{self.pattern}' is no regular expression: {error}") from error
         if ours:
@@ -279,3 +283,22 @@ class HookSection(_Section):
 class OutletSection(_Section):
     topics: bool = True
     """Where the transport is Kafka: also write to opsmend.incidents, opsmend.outcomes and opsmend.dead-letters."""
+
+
+class ScaleSection(_Section):
+    role: Literal["all", "worker", "packer", "detect", "conclude"] = "all"
+    """runner `quix`: what this process does. `worker` packs and detects; `conclude` serves API, dashboard and repairs."""
+    shards: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Parts that services are spread over: the most workers that have something to do. Equal everywhere, for good."""
+    state_dir: Path | None = None
+    """Where the shards' state is kept between commits; empty: `quix` in the data directory. May be lost."""
+    envelope_rows: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Rows in one record of `opsmend.envelopes`."""
+    commit_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
+    """How long a transaction of a worker lasts; its results are seen after it."""
+    transaction_timeout_seconds: Annotated[float, Field(ge=2, le=900)] = 8.0
+    """When the broker gives up the transaction of a worker that died; its shards stand still until then."""
+    session_timeout_seconds: Annotated[float, Field(ge=1, le=300)] = 6.0
+    """When the group gives up a worker that fell silent."""
+    idle_seconds: Annotated[float, Field(ge=1)] = 60.0
+    """A partition this far behind the others, in event time, is no longer waited for."""

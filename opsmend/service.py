@@ -11,6 +11,7 @@ import fcntl
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +22,7 @@ from ingest.transports.registry import open_consumer, open_producer
 from opsmend.compose import (
     endpoints,
     gate_config,
+    member_id,
     pipeline_config,
     planner_config,
     receivers,
@@ -41,6 +43,7 @@ from opsmend.store.engine import open_engine
 from opsmend.store.ledger import SqlLedger
 from opsmend.store.queries import Queries
 from opsmend.store.records import Records, StepResult
+from opsmend.store.seat import Seat
 from remediate.catalogue import Catalogue
 from remediate.executors.base import Executor
 from remediate.executors.work import Workshop
@@ -73,19 +76,20 @@ class Service:
         self.ledger = SqlLedger(self.engine, default_mode=s.repair.mode)
         self._adopt_mode()
         self.queries = Queries(self.engine)
-        self.records = Records(self.engine, retention_seconds=s.service.retention_seconds)
+        self.seat = Seat(self.engine)
+        self.records = Records(self.engine, retention_seconds=s.service.retention_seconds, seat=self.seat.number)
         self.metrics = ServiceMetrics()
         self.outlet = Outlet(self.engine, receivers(s, self.engine), on_result=self.metrics.delivery)
         transport = transport_config(s)
-        self.consumer = open_consumer(transport)
+        self.consumer = open_consumer(replace(transport, instance_id=member_id(s)))
         self.producer = open_producer(transport)
         self.intake = Intake(self.producer, s.ingest.topics, self._waiting, max_waiting=s.ingest.max_waiting_records)
         config = pipeline_config(s)
         journal = JournalWriter(self._journal_path) if self._journal_path else None
         self.runner = LocalRunner(
-            LocalRunnerConfig(s.ingest.max_rows, s.ingest.max_poll_ms, config.history_seconds), self.consumer,
-            lambda: Pipeline(config, on_diagnosed=self.metrics.diagnosed), self.records, self.queries, journal=journal,
-            on_step=self._stepped)
+            LocalRunnerConfig(s.ingest.max_rows, s.ingest.max_poll_ms, s.ingest.max_poll_mb << 20, config.history_seconds),
+            self.consumer, lambda: Pipeline(config, on_diagnosed=self.metrics.diagnosed), self.records, self.queries,
+            journal=journal, on_step=self._stepped)
         self.observer = LiveObserver(self.runner, self.queries)
         self.catalogue = self._catalogue()
         self.runbooks = load_runbooks(self.catalogue, s.repair.runbooks_dir)
@@ -107,12 +111,20 @@ class Service:
             lag=lambda: dict(self.consumer.lag()), incidents=lambda: self.queries.incidents(state="open", limit=1000),
             state_entries=lambda: self.runner.pipeline.detection.state_entries(),
             evictions=lambda: self.runner.pipeline.detection.evictions(), now_ns=self.observer.now_ns))
-        self.outlet.start()
+        if self._repairs:
+            self.outlet.start()
         self._thread = threading.Thread(target=self._run, name="runner", daemon=True)
         self._thread.start()
-        recovered = self.repair.recover()
-        self.healer.start()
-        log.info("service.started", transport=s.ingest.transport, mode=self.ledger.control().mode, recovered=recovered)
+        recovered = self.repair.recover() if self._repairs else 0
+        if self._repairs:
+            self.healer.start()
+        log.info("service.started", transport=s.ingest.transport, mode=self.ledger.control().mode, recovered=recovered,
+                 seat=self.seat.number)
+
+    @property
+    def _repairs(self) -> bool:
+        """Of members that share a store, the first one repairs and sends events; nobody acts twice."""
+        return self.seat.number == 0
 
     def _take_lock(self) -> None:
         self._lock = (self.settings.data_dir / "lock").open("a")
@@ -177,13 +189,15 @@ class Service:
 
     def stop(self) -> None:
         """Finish the batch at hand, then close. Runs that are under way go on at the next start."""
-        self.healer.stop()
+        if self._repairs:
+            self.healer.stop()
         self.runner.stop()
         if self._thread is not None:
             self._thread.join(10)
         self.executor.close()
         self.outlet.stop()
         self.producer.close()
+        self.seat.close()
         self.engine.dispose()
         if self._lock is not None:
             self._lock.close()

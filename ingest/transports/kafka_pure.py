@@ -58,6 +58,7 @@ class PureConsumer:
         self._order = TimeOrder(align_seconds=config.align_seconds, span_seconds=config.span_seconds)
         self._held: set[tuple[str, int]] = set()  # paused, because they are ahead of the others
         self._mean_bytes = 1000.0
+        self._leaving: set[tuple[str, int]] = set()  # given back in the rebalance that is under way
         self._is_paused = False
         self._is_joining = True  # until partitions have come; and again while a rebalance is under way
         self._consumer: Any = None
@@ -82,40 +83,47 @@ class PureConsumer:
     def assigned(self, partitions: Any) -> None:
         """Called by the client, in its own loop, when partitions come to us: it must not wait for a broker."""
         self._is_joining = False
-        stored = self._stored([(p.topic, p.partition) for p in partitions]) if self._stored is not None else None
-        for partition in partitions:
-            at = (partition.topic, partition.partition)
-            self._order.expect(at)
-            if stored is not None:
-                self._position.pop(at, None)
+        places = [(p.topic, p.partition) for p in partitions]
+        for place in self._leaving - set(places):
+            self._let_go(place)
+        self._leaving.clear()
+        stored = self._stored(places) if self._stored is not None else {}
+        for partition, at in zip(partitions, places, strict=True):
+            if at in stored:
+                self._let_go(at)
                 self._floor.pop(at, None)
-                if at in stored:
-                    self._at[at] = self._position[at] = stored[at]
-                    self._consumer.seek(partition, stored[at])
+                self._at[at] = self._position[at] = stored[at]
+                self._consumer.seek(partition, stored[at])
             elif at in self._lost:
-                # Ours before: the client itself goes on at the committed offset, for somebody else may have read
-                # on; should our last commit have been lost, `poll` leaves out what we had.
+                # Ours before: the client goes on where it was, or at the committed offset, for somebody else may have
+                # read on; should our last commit have been lost, `poll` leaves out what we had.
                 self._floor[at] = max(self._at.get(at, 0), self._position.get(at, 0))
             elif at in self._at:
                 self._consumer.seek(partition, self._at[at])
+            self._order.expect(at)
         if self._is_paused and partitions:
             self._consumer.pause(*partitions)
 
-    def revoked(self, partitions: Any) -> None:
-        """Called before they go: a rebalance begins."""
+    def revoked(self, revoked: Any) -> None:
+        """Called before they go: a rebalance begins. Most of them come back at once, and the client goes on behind
+        what it has given us: what waits here is kept until then."""
         self._is_joining = True
-        for at in [(p.topic, p.partition) for p in partitions]:
-            self._lost.add(at)
-            self._held.discard(at)
-            if (first := self._order.drop(at)) is not None:
-                self._position[at] = first
+        places = {(p.topic, p.partition) for p in revoked}
+        self._lost |= places
+        self._leaving |= places
+        self._held -= places
+
+    def _let_go(self, place: tuple[str, int]) -> None:
+        if (first := self._order.drop(place)) is not None:
+            self._position[place] = first
 
     def poll(self, max_rows: int, max_ms: int, max_bytes: int = MAX_POLL_BYTES) -> list[Record]:
         deadline = time.monotonic() + max_ms / 1000
         wait_ms = 0 if self._order.rows else max_ms  # of a backlog there may be enough
         while True:
             self._fetch(max_rows, max_bytes, wait_ms)
-            records = [] if self._is_paused else self._order.take(max_rows, max_bytes, self._behind())
+            waits = self._is_paused or self._is_joining
+            records = [] if waits else self._order.take(max_rows, max_bytes, self._behind())
             self._hold()
             left = deadline - time.monotonic()
             if records or left <= 0:

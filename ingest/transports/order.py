@@ -63,7 +63,7 @@ class TimeOrder:
 
     def expect(self, place: Place) -> None:
         """This partition is ours from now on; others wait for its first records."""
-        self._lines[place] = _Line(time.monotonic())
+        self._lines.setdefault(place, _Line(time.monotonic()))
 
     def drop(self, place: Place) -> int | None:
         """Forget what is waiting of a partition; the offset of the first record that was not given out."""

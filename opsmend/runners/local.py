@@ -1,25 +1,27 @@
-"""LocalRunner: one process; results, state and watermark in one SQLite transaction per batch."""
+"""LocalRunner: one process; results, state and watermark in one transaction per batch."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import sqlalchemy as sa
 import structlog
 
-from ingest.transport import Consumer
+from ingest.transport import MAX_POLL_BYTES, Consumer
 from ingest.types import DeadLetter, Record, Watermark
 from opsmend.journal import JournalWriter
 from opsmend.pipeline import Pipeline
 from opsmend.runners.poison import PoisonBudget, PoisonConfig
 from opsmend.store.queries import Queries
-from opsmend.store.records import Records, StepResult
+from opsmend.store.records import Fenced, Records, StepResult
 
 log = structlog.get_logger()
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class LocalRunnerConfig:
     """Records per poll."""
     max_poll_ms: int = 250
     """Longest wait for the first record of a poll."""
+    max_bytes: int = MAX_POLL_BYTES
+    """Bytes per poll."""
     history_seconds: float = 900.0
     store_retry_seconds: float = 1.0
     """Pause after the store refused a commit; the same batch is then tried again."""
@@ -46,6 +50,10 @@ class LocalRunner:
     one is *set aside*: it becomes a dead letter together with the next good result, or when there is nothing
     more to read. Too many of them raise `PoisonFlood`, and those that are set aside by then are read again at
     the next start.
+
+    Members of one group may share a store. Where a partition is read from is what the store says at the moment it
+    comes to us; a batch whose partitions went on elsewhere meanwhile (we were paused, or cut off) is refused by the
+    store (`Fenced`), dropped, and reading goes on from what is stored.
     """
 
     def __init__(self, config: LocalRunnerConfig, consumer: Consumer, make_pipeline: Callable[[], Pipeline],
@@ -64,6 +72,7 @@ class LocalRunner:
         self._uncommitted: list[Callable[[Pipeline], None]] = []
         self._budget = PoisonBudget(config.poison)
         self._aside: list[DeadLetter] = []
+        self._came: dict[tuple[str, int], int] = {}  # partitions that came to us, and where they begin
 
     def ask(self, change: Callable[[Pipeline], None]) -> None:
         """Have the pipeline's state changed between two batches, by the thread that owns it."""
@@ -73,7 +82,24 @@ class LocalRunner:
         """Restore state as of the stored watermark, and go on reading from there."""
         self._restore()
         self._budget.restore(self._records.states())
-        self._consumer.start(self._records.watermark())
+        self._consumer.start(self._records.forget(), self._stored)
+
+    def _stored(self, places: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Asked from within a poll."""
+        found = self._ask_store(lambda: self._records.stored(places))
+        self._came.update(found)
+        return found
+
+    def _ask_store(self, read: Callable[[], _T]) -> _T:
+        """Waits for a store that is away: without it nothing can be read. Raises what it said if we are stopped."""
+        while True:
+            try:
+                return read()
+            except sa.exc.OperationalError as error:
+                if self._stop.is_set():
+                    raise
+                log.warning("store.read_failed", error=str(error.orig), retry_seconds=self._config.store_retry_seconds)
+                time.sleep(self._config.store_retry_seconds)
 
     def _restore(self) -> None:
         """The stored state again, and what people asked for since it was stored."""
@@ -100,7 +126,9 @@ class LocalRunner:
         while self._asked:
             self._uncommitted.append(self._asked.popleft())
             self._uncommitted[-1](self.pipeline)
-        records = self._consumer.poll(self._config.max_rows, self._config.max_poll_ms)
+        records = self._consumer.poll(self._config.max_rows, self._config.max_poll_ms, self._config.max_bytes)
+        self._records.adopt(self._came)
+        self._came.clear()
         if not records:
             self._commit_aside()
             return 0
@@ -115,11 +143,14 @@ class LocalRunner:
             result = self._with_aside(self.pipeline.step(records))
             if not self._commit(result):
                 return False
+        except Fenced as error:
+            self._go_on_from_store(error)
+            return False
         except Exception as error:
             # A stage has a bug that some record triggers, or the store can't hold what came out. Go back to the
             # stored state and halve until the record stands alone; the service and all other records go on.
             log.error("runner.step_failed", records=len(records), error=repr(error), exc_info=len(records) == 1)
-            self._restore()
+            self._ask_store(self._restore)
             if len(records) == 1:
                 self._aside.append(self._budget.spend(records[0], error))
                 return True
@@ -144,8 +175,20 @@ class LocalRunner:
         """Nothing more to read: what was set aside is stored without waiting for a good result."""
         if self._aside:
             result = self._with_aside(StepResult(watermark=Watermark({}), states={}))
-            if self._commit(result):
-                self._committed(result)
+            try:
+                if self._commit(result):
+                    self._committed(result)
+            except Fenced as error:
+                self._go_on_from_store(error)
+
+    def _go_on_from_store(self, error: Fenced) -> None:
+        """What was read since the last commit is dropped; it is somebody else's, or stored already."""
+        log.warning("runner.fenced", error=str(error))
+        self._aside.clear()
+        self._ask_store(self._restore)
+        self._budget.restore(self._ask_store(self._records.states))
+        self._came.clear()
+        self._consumer.rewind(self._ask_store(self._records.forget))
 
     def _committed(self, result: StepResult) -> None:
         self._aside.clear()
@@ -154,10 +197,13 @@ class LocalRunner:
             self._on_step(result)
 
     def _commit(self, result: StepResult) -> bool:
-        """Store it, waiting for a store that is away; False if we are stopped meanwhile."""
+        """Store it, waiting for a store that is away; False if we are stopped meanwhile. Raises Fenced."""
+        is_waiting = False
         while True:
             try:
                 self._records.commit(result)
+                if is_waiting:
+                    self._consumer.resume()
                 return True
             except sa.exc.OperationalError as error:
                 # Reading stops meanwhile: memory stays bounded, the transport keeps the rest.
@@ -165,7 +211,20 @@ class LocalRunner:
                             retry_seconds=self._config.store_retry_seconds)
                 if self._stop.is_set():
                     return False
-                time.sleep(self._config.store_retry_seconds)
+                if not is_waiting:
+                    self._consumer.pause()
+                    is_waiting = True
+                self._wait_for_store()
+            except Fenced:
+                if is_waiting:
+                    self._consumer.resume()
+                raise
+
+    def _wait_for_store(self) -> None:
+        """The group must hear of us while we read nothing, or it gives our partitions to others."""
+        until = time.monotonic() + self._config.store_retry_seconds
+        self._consumer.poll(1, int(self._config.store_retry_seconds * 1000))
+        time.sleep(max(0.0, until - time.monotonic()))
 
     def stop(self) -> None:
         self._stop.set()

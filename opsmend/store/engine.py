@@ -79,6 +79,8 @@ def migrate(engine: sa.Engine) -> None:
         if MigrationContext.configure(connection).get_current_revision() == head:
             return
     with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":  # of members that start together, one migrates and the others wait
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x6F70736D, -1)))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.commit()

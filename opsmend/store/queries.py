@@ -67,7 +67,7 @@ class Queries:
                      keep: Callable[[SeriesKey], bool] | None = None) -> Observations:
         """Buckets with start_ns <= ts <= end_ns; only the series that `keep` accepts."""
         query = (sa.select(t.observations).where(t.observations.c.ts_ns >= start_ns, t.observations.c.ts_ns <= end_ns)
-                 .order_by(t.observations.c.ts_ns))
+                 .order_by(t.observations.c.ts_ns, t.observations.c.seat))
         with reading(self._engine) as c:
             rows = c.execute(query).all()
             self._learn_keys(c)
@@ -75,12 +75,15 @@ class Queries:
         there = {i for ids, _ in decoded for i in ids}  # `keep` is asked once per series, not once per point
         wanted = sorted(i for i in there if keep is None or keep(self._keys[i]))
         column = {series_id: at for at, series_id in enumerate(wanted)}
-        values = np.full((len(rows), len(wanted)), np.nan)
-        for at, (ids, points) in enumerate(decoded):
+        times = sorted({r.ts_ns for r in rows})  # of members that share the store, a bucket has a row each
+        row_of = {ts_ns: at for at, ts_ns in enumerate(times)}
+        values = np.full((len(times), len(wanted)), np.nan)
+        for row, (ids, points) in zip(rows, decoded, strict=True):
+            at = row_of[row.ts_ns]
             for series_id, point in zip(ids, points, strict=True):
                 if (to := column.get(series_id)) is not None:
                     values[at, to] = point
-        return Observations(np.array([r.ts_ns for r in rows], dtype=np.int64),
+        return Observations(np.array(times, dtype=np.int64),
                             tuple(self._keys[i] for i in wanted), values)
 
     def newest_observation_ns(self) -> int:

@@ -6,7 +6,7 @@ That single transaction is why nothing is lost and nothing counted twice, whatev
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,6 +14,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from detect.types import Incident, Observations
+from ingest.errors import OpsmendError
 from ingest.types import Change, DeadLetter, SeriesKey, Watermark
 from opsmend.store import tables as t
 from opsmend.store.engine import reading
@@ -22,7 +23,17 @@ from rootcause.types import Diagnosis
 
 REFUSED = "io.opsmend.records.refused"
 """The event of a step's dead letters; its body lists their (topic, partition, offset)."""
+_RACES = 3
+"""How often a commit is tried that met a row which another member had just made."""
 _NAMESPACE = uuid.UUID("6f1b7a0e-6a0c-5f6e-9b0e-0a4f0c1f4f10")
+
+
+class Fenced(OpsmendError):
+    """The stored watermark is not the one that the step began at: somebody else has read these partitions meanwhile,
+    or this very step is stored already. Nothing of it was stored now; go on from what is."""
+
+    reason = "fenced"
+    is_transient = True
 
 
 @dataclass(frozen=True)
@@ -45,33 +56,74 @@ def change_id(change: Change) -> str:
 
 
 class Records:
-    """Writes steps, and reads back what the pipeline needs to go on. One writer at a time."""
+    """Writes steps, and reads back what the pipeline needs to go on. One thread at a time.
 
-    def __init__(self, engine: sa.Engine, *, retention_seconds: int) -> None:
+    Several members may write to one store, each under its own `seat`. A watermark moves on only from where this object
+    knows it to be, in the same transaction as the results: of two members that think a partition theirs, one is told
+    `Fenced`, and no record counts twice.
+    """
+
+    def __init__(self, engine: sa.Engine, *, retention_seconds: int, seat: int = 0) -> None:
         self._engine = engine
+        self._seat = seat
+        self._prefix = f"{seat}/" if seat else ""
         self._retention_ns = retention_seconds * 1_000_000_000
         self._series_ids: dict[SeriesKey, int] = {}
         self._steps = 0
         with reading(engine) as c:
             for row in c.execute(sa.select(t.series)):
                 self._series_ids[msgspec.json.decode(row.key, type=SeriesKey)] = row.id
+        self._known = dict(self.watermark().next_offsets)
 
     def commit(self, step: StepResult) -> None:
-        """One transaction. Raises sqlalchemy errors untouched: then nothing of the step is stored."""
-        known = dict(self._series_ids)
-        try:
-            self._commit(step)
-        except BaseException:
-            self._series_ids = known  # the ids that the lost transaction gave out do not exist
-            raise
+        """One transaction. Raises Fenced if the watermark is not where it was known to be, and sqlalchemy errors
+        untouched: then nothing of the step is stored (as far as we were told)."""
+        for attempt in range(_RACES):
+            known = dict(self._series_ids)
+            try:
+                self._commit(step)
+                break
+            except BaseException as error:
+                self._series_ids = known  # the ids that the lost transaction gave out do not exist
+                if not isinstance(error, sa.exc.IntegrityError) or attempt == _RACES - 1:
+                    raise
+        self._known.update(step.watermark.next_offsets)
+
+    def adopt(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """These partitions are read from here on, as `stored` told: what is committed next begins there."""
+        self._known.update(offsets)
+
+    def forget(self) -> Watermark:
+        """Believe the store alone; returns what it says."""
+        watermark = self.watermark()
+        self._known = dict(watermark.next_offsets)
+        return watermark
+
+    def stored(self, places: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """See `ingest.transport.Stored`."""
+        found = self.watermark().next_offsets
+        return {place: found[place] for place in places if place in found}
+
+    def _advance(self, c: sa.Connection, place: tuple[str, int], offset: int) -> None:
+        table, known = t.watermarks, self._known.get(place)
+        here = [table.c.topic == place[0], table.c.partition == place[1]]
+        if known is None:
+            if c.execute(sa.select(table.c.next_offset).where(*here)).first() is None:
+                c.execute(table.insert().values(topic=place[0], partition=place[1], next_offset=offset))
+                return
+        elif offset >= known:
+            moved = table.update().where(*here, table.c.next_offset == known).values(next_offset=offset)
+            if c.execute(moved).rowcount == 1:
+                return
+        raise Fenced(f"{place[0]}/{place[1]} is not at {known} any more")
 
     def _commit(self, step: StepResult) -> None:
         with self._engine.begin() as c:
-            for (topic, partition), offset in sorted(step.watermark.next_offsets.items()):
-                _upsert(c, t.watermarks, {"topic": topic, "partition": partition}, {"next_offset": offset})
+            for place, offset in sorted(step.watermark.next_offsets.items()):
+                self._advance(c, place, offset)
             for stage, body in step.states.items():
-                _upsert(c, t.stage_state, {"stage": stage}, {"body": body})
-            for what, count in step.totals.items():
+                _upsert(c, t.stage_state, {"stage": self._prefix + stage}, {"body": body})
+            for what, count in sorted(step.totals.items()):  # in one order: members wait for each other, not crosswise
                 if count:
                     _add(c, what, count)
             for letter in step.dead_letters:
@@ -108,9 +160,10 @@ class Records:
         for row, ts_ns in enumerate(seen.ts_ns.tolist()):
             there = ~np.isnan(seen.values[row])
             body = msgspec.msgpack.encode((ids[there].tolist(), seen.values[row][there].tolist()))
-            rows.append({"ts_ns": ts_ns, "body": body})
+            rows.append({"ts_ns": ts_ns, "seat": self._seat, "body": body})
         at = t.observations.c.ts_ns
-        c.execute(t.observations.delete().where(at >= int(seen.ts_ns.min()), at <= int(seen.ts_ns.max())))
+        c.execute(t.observations.delete().where(
+            t.observations.c.seat == self._seat, at >= int(seen.ts_ns.min()), at <= int(seen.ts_ns.max())))
         c.execute(t.observations.insert(), rows)
         if self._steps % 50 == 0:
             newest = int(seen.ts_ns.max())
@@ -134,9 +187,13 @@ class Records:
             return Watermark({(r.topic, r.partition): r.next_offset for r in rows})
 
     def states(self) -> dict[str, bytes]:
-        """The stages' snapshots, as of the stored watermark."""
+        """The snapshots of our stages, as of the last commit from this seat."""
         with reading(self._engine) as c:
-            return {row.stage: row.body for row in c.execute(sa.select(t.stage_state))}
+            found = {row.stage: row.body for row in c.execute(sa.select(t.stage_state))}
+        if not self._seat:
+            return {stage: body for stage, body in found.items() if not stage.partition("/")[0].isdigit()}
+        return {stage.removeprefix(self._prefix): body for stage, body in found.items()
+                if stage.startswith(self._prefix)}
 
     def put_alone(self, incident: Incident) -> None:
         """Store one incident outside of a step (a person closed or merged it)."""

@@ -59,9 +59,10 @@ changes = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
-observations = sa.Table(  # one row per closed bucket: msgpack {series index: value}; bounded by retention
+observations = sa.Table(  # a row per closed bucket and seat: msgpack {series index: value}; bounded by retention
     "observations", metadata,
     sa.Column("ts_ns", sa.BigInteger, primary_key=True),
+    sa.Column("seat", sa.Integer, primary_key=True, server_default="0"),
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
 series = sa.Table(
