@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,24 @@ _SHOWN = {"AC@1": "AC@1", "AC@3": "AC@3", "Avg@5": "Avg@5", "MRR": "MRR", "ECE":
 
 def run_eval(what: str, data: Path, json_file: Path | None, split: str) -> int:
     """Score, draw a table, write the report. Returns 1 where cases failed or there were none."""
-    if what != "rca":
-        raise ConfigError(f"eval: unknown '{what}'; known: rca")
+    if what not in ("logs", "rca"):
+        raise ConfigError(f"eval: unknown '{what}'; known: logs, rca")
     if split not in ("", "dev", "test"):
         raise ConfigError(f"eval: unknown split '{split}'; known: dev, test")
-    from opsmend.evaluate.rca import evaluate_rca
+    if what == "logs":
+        if split:
+            raise ConfigError("eval: logs have no splits")
+        from opsmend.evaluate.logs import evaluate_logs
 
-    report = evaluate_rca(data, split=split)
+        report = evaluate_logs(data, show_progress=sys.stderr.isatty())
+    else:
+        from opsmend.evaluate.rca import evaluate_rca
+
+        report = evaluate_rca(data, split=split)
     if json_file is not None:
-        json_file.write_text(json.dumps(report, indent=2) + "\n")
-    _draw(report)
+        json_file.write_text(json.dumps(report, indent=2) + "
+")
+    (_draw_logs if what == "logs" else _draw)(report)
     for failure in report["failures"]:
         typer.echo(f"failed: {failure}", err=True)
     return 1 if report["failed"] or not report["cases"] else 0
@@ -53,3 +62,25 @@ def _draw(report: dict[str, Any]) -> None:
     console = Console()
     console.print(table)
     console.print(groups)
+
+
+_LOG_SCORES = {"GA": "GA", "FGA": "FGA", "PA": "PA", "FTA": "FTA", "GA_at_emission": "GA then", "PA_at_emission": "PA then",
+               "lines_per_s": "k/s", "lines_per_s_known": "k/s again"}
+"""Score and its column head. then: as it stood when the line came in; k/s: thousand lines
+per CPU second; again: the same lines a second time."""
+
+
+def _draw_logs(report: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    tables = [Table(title=f"logs: {report['cases']} systems, {report['failed']} failed", title_justify="left"),
+              Table(title="opsmend by system", title_justify="left")]
+    rows = [report["methods"], {system: scores["opsmend"] for system, scores in report["groups"].items()}]
+    for table, name, of in zip(tables, ("method", "system"), rows, strict=True):
+        table.add_column(name, no_wrap=True)
+        for head in _LOG_SCORES.values():
+            table.add_column(head, justify="right")
+        for label, scores in of.items():
+            table.add_row(label, *(f"{scores[s] / 1e3:,.0f}" if "lines" in s else f"{scores[s]:.3f}" for s in _LOG_SCORES))
+        Console().print(table)
