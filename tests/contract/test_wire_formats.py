@@ -87,6 +87,11 @@ def test_every_format_has_golden_files() -> None:
     assert {p.parent.name for p in GOLDEN} == set(FORMATS)
 
 
+def test_every_format_is_in_the_manual() -> None:
+    told = (Path(__file__).parents[2] / "docs" / "wire-formats.md").read_text()
+    assert set(re.findall(r"`([a-z0-9-]+)`", told.partition("## Which rows")[0])) >= set(FORMATS)
+
+
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_golden(path: Path) -> None:
     batch = batch_of(path.read_bytes())
