@@ -33,8 +33,7 @@ def run_eval(what: str, data: Path, json_file: Path | None, split: str) -> int:
 
         report = evaluate_rca(data, split=split)
     if json_file is not None:
-        json_file.write_text(json.dumps(report, indent=2) + "
-")
+        json_file.write_text(json.dumps(report, indent=2) + "\n")
     (_draw_logs if what == "logs" else _draw)(report)
     for failure in report["failures"]:
         typer.echo(f"failed: {failure}", err=True)
