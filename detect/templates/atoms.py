@@ -1,0 +1,187 @@
+"""Is a word a constant or a value? Judged by its bytes alone: no regular expressions, no dictionary.
+
+An atom is a run of bytes between white space, brackets and `= : , ; " ' |`. All functions are compiled (see
+compiled.py) and run as plain Python as well.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detect.templates.classes import (
+    CLASS,
+    COUNTRY_NUMBERS,
+    DIGIT,
+    DOMAIN_NUMBERS,
+    HEX,
+    LETTER,
+    REVERSED_NUMBERS,
+    VALUE_NUMBERS,
+)
+from ingest.compiled import compiled
+from ingest.types import Bytes
+
+CONSTANT: Final = 0
+VALUE: Final = 1
+# Else: a constant that ends at this offset, and a value from there on.
+
+_DOT, _SLASH, _BACKSLASH, _AT, _DASH, _UNDERSCORE, _PLUS, _HASH = 46, 47, 92, 64, 45, 95, 43, 35
+_ZERO, _SMALL_V, _LARGE_V, _SMALL_X, _TILDE, _PERCENT, _AMPERSAND, _DOLLAR = 48, 118, 86, 120, 126, 37, 38, 36
+
+
+@compiled()
+def number_of(buffer: Bytes, start: int, end: int) -> np.uint64:
+    """Up to eight bytes as one number, first byte lowest."""
+    number = np.uint64(0)
+    shift = np.uint64(0)
+    for i in range(start, min(end, start + 8)):
+        number |= np.uint64(buffer[i]) << shift
+        shift += np.uint64(8)
+    return number
+
+
+@compiled()
+def is_among(words: NDArray[np.uint64], number: np.uint64) -> bool:
+    """Is it one of these?"""
+    for word in words:  # noqa: SIM110 - compiled
+        if word == number:
+            return True
+    return False
+
+
+@compiled()
+def is_value_word(buffer: Bytes, start: int, end: int) -> bool:
+    """true, false, null and the like."""
+    return 4 <= end - start <= 5 and is_among(VALUE_NUMBERS, number_of(buffer, start, end))
+
+
+@compiled()
+def is_host(buffer: Bytes, start: int, end: int) -> bool:
+    """A name that ends in a top-level domain. Class names (com.example.Thing) and files (main.rs) are none."""
+    dots, last, first, is_odd = 0, start, end, False
+    for i in range(start, end):
+        c = buffer[i]
+        if c == _DOT:
+            if dots == 0:
+                first = i
+            dots += 1
+            last = i + 1
+        elif c == _DASH or CLASS[c] == DIGIT:
+            is_odd = True
+        elif c == _UNDERSCORE or not CLASS[c] & (HEX | LETTER):
+            return False
+    if dots == 0 or first == start or is_among(REVERSED_NUMBERS, number_of(buffer, start, first)):
+        return False
+    if is_among(DOMAIN_NUMBERS, number_of(buffer, last, end)):
+        return end - last <= 8
+    return end - last == 2 and (dots >= 2 or is_odd) and is_among(COUNTRY_NUMBERS, number_of(buffer, last, end))
+
+
+@compiled()
+def _judge_wordy(buffer: Bytes, start: int, end: int) -> int:
+    """An atom without digits that has dots, slashes or other marks."""
+    slashes, backslashes, dots, at, letters, dots_after_at = 0, 0, 0, -1, 0, 0
+    for i in range(start, end):
+        c = buffer[i]
+        if c == _SLASH:
+            slashes += 1
+        elif c == _BACKSLASH:
+            backslashes += 1
+        elif c == _DOT:
+            dots += 1
+            dots_after_at += at >= 0
+        elif c == _AT:
+            at = i
+        elif CLASS[c] & (HEX | LETTER):
+            letters += 1
+    if letters == 0:
+        return CONSTANT
+    if buffer[start] == _SLASH and end - start >= 3:
+        return VALUE
+    if backslashes > 0 or slashes >= 2 or (slashes == 1 and dots > 0 and buffer[end - 1] != _DOT):
+        return VALUE
+    if at > start and dots_after_at > 0:
+        return VALUE
+    return VALUE if dots > 0 and is_host(buffer, start, end) else CONSTANT
+
+
+@compiled()
+def _judge_numeric(buffer: Bytes, start: int, end: int, after_equals: bool) -> int:
+    """An atom with digits."""
+    digits, letters, other_letters, run, longest = 0, 0, 0, 0, 0
+    slashes, backslashes, at, marks = 0, 0, -1, 0
+    segment_digits, segment_letters, digit_segments, segments_with_digits, all_digit_segments = 0, 0, 0, 0, 0
+    first_digit = -1  # offset of the segment that holds the first digit
+    segment_start = start
+    for i in range(start, end + 1):
+        c = buffer[i] if i < end else _DASH
+        kind = CLASS[c]
+        if kind == DIGIT:
+            digits += 1
+            run += 1
+            longest = max(longest, run)
+            segment_digits += 1
+            if first_digit < 0:
+                first_digit = segment_start
+            continue
+        run = 0
+        if kind & (HEX | LETTER):
+            letters += 1
+            segment_letters += 1
+            other_letters += kind == LETTER
+            continue
+        if i < end:
+            slashes += c == _SLASH
+            backslashes += c == _BACKSLASH
+            marks += c in (_HASH, _AT)
+            if c == _AT:
+                at = i
+        if segment_digits > 0:
+            segments_with_digits += 1
+            if segment_letters == 0:
+                digit_segments += 1
+            elif i == end or segment_letters > 0:
+                all_digit_segments += 1  # mixed
+        segment_digits = segment_letters = 0
+        segment_start = i + 1
+    if letters == 0:
+        return VALUE
+    first = CLASS[buffer[start]]
+    if buffer[start] == _ZERO and end - start > 2 and (buffer[start + 1] | 32) == _SMALL_X and other_letters == 1:
+        return VALUE
+    before = buffer[first_digit - 1] if first_digit > start else 0
+    is_pure_tail = digit_segments > 0 and all_digit_segments == 0
+    if slashes > 0:
+        if slashes == 1 and before == _SLASH and is_pure_tail and longest < 4:
+            return first_digit - start  # PS/2
+        return VALUE
+    if backslashes > 0:
+        return VALUE
+    if at > start and first_digit > at:
+        return VALUE if is_host(buffer, at + 1, end) else at + 1 - start
+    if is_host(buffer, start, end):
+        return VALUE
+    if first == DIGIT:
+        if letters <= 4 or other_letters == 0 or longest >= 4 or segments_with_digits >= 2 or digits >= letters:
+            return VALUE
+        return VALUE if after_equals else CONSTANT
+    if (buffer[start] == _SMALL_V or buffer[start] == _LARGE_V) and first_digit == start and letters <= 3:
+        return VALUE
+    if other_letters == 0 and end - start >= 8:
+        return VALUE
+    if before in (_DOT, _HASH) and first_digit - start >= 3 and (is_pure_tail or before == _HASH):
+        return first_digit - start  # core.2275
+    if longest >= 4 or digit_segments > 0 or segments_with_digits >= 2 or digits > letters or after_equals:
+        return VALUE
+    return CONSTANT
+
+
+@compiled()
+def judge(buffer: Bytes, start: int, end: int, has_digits: bool, after_equals: bool) -> int:
+    """CONSTANT, VALUE, or the offset (from `start`, at least 2) at which a constant ends and a value begins."""
+    if has_digits:
+        return _judge_numeric(buffer, start, end, after_equals)
+    return _judge_wordy(buffer, start, end)

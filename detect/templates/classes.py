@@ -1,0 +1,48 @@
+"""What each of the 256 bytes is to the lexer, and the few words that it knows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+DIGIT, HEX, LETTER, SPACE, HARD, DOT, SLASH, MARK = 1, 2, 4, 8, 16, 32, 64, 128
+"""HEX: letters a-f (LETTER: the others, and every byte of a multi-byte character). HARD: a token by itself.
+MARK: `\\`, `@`, `#` and what else makes an atom worth a second look."""
+BREAK: Final = SPACE | HARD
+
+MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+VALUES: Final = ("true", "True", "TRUE", "false", "False", "FALSE", "null", "NULL", "root", "ROOT")
+"""Words that stand for a value wherever they are."""
+DOMAINS: Final = ("com", "net", "org", "edu", "gov", "mil", "info", "biz", "local", "lan", "internal", "cloud", "arpa")
+COUNTRIES: Final = (  # noqa: SIM905 - legible
+    "ac ae ar at au be bg br by ca ch cl cn co cz de dk ee eg es eu fi fr gr hk hr hu ie il in io ir it jp kr kz lt lu "
+    "lv ma mx my ng nl no nz om pe ph pk pt ro ru sa se sg si sk th tr tv tw ua uk us uz vn za").split()
+REVERSED: Final = ("com", "net", "org", "edu", "gov", "java", "javax", "io", "sun", "mapred", "sys", "kernel")
+"""A name that begins so is a class or a setting and no host."""
+
+
+def _classes() -> NDArray[np.uint8]:
+    table = np.full(256, LETTER, np.uint8)
+    table[:33] = SPACE
+    table[127] = SPACE
+    for characters, kind in ((b"0123456789", DIGIT), (b"abcdefABCDEF", HEX), (b"()[]{}<>=,;:\"'|", HARD), (b".", DOT),
+                             (b"/", SLASH), (b"\\@#$%&+~", MARK), (b"-_*!?^`", 0)):
+        for character in characters:
+            table[character] = kind
+    return table
+
+
+def _numbers(words: tuple[str, ...] | list[str]) -> NDArray[np.uint64]:
+    return np.array([int.from_bytes(w.encode(), "little") for w in words], np.uint64)
+
+
+CLASS: Final = _classes()
+MONTH_NUMBERS: Final = _numbers(MONTHS)
+DAY_NUMBERS: Final = _numbers(DAYS)
+VALUE_NUMBERS: Final = _numbers(VALUES)
+DOMAIN_NUMBERS: Final = _numbers(DOMAINS)
+COUNTRY_NUMBERS: Final = _numbers(COUNTRIES)
+REVERSED_NUMBERS: Final = _numbers(REVERSED)

@@ -1,0 +1,231 @@
+"""The templates of one group (service): shapes that differ in little become one template.
+
+Everything here happens once per shape, never per line. A shape is a line's tokens with its values as `<*>`. It is
+entered under every key that leaves one of its words out; where enough different words meet under such a key, the
+place becomes a value and the shapes one template (`words.needed` says how many). Two more ways to meet: the same but
+for units and lengths of lists; the same but for all words that look like identifiers. Deterministic: depends on the
+order in which shapes first occur in this group, and on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from detect.templates.lexer import wild_share
+from detect.templates.scan import MASKABLE
+from detect.templates.words import FEW, SOME, WILD, can_vary, is_odd, is_unit, needed
+
+_MODULUS = (1 << 64) - 1
+
+
+@dataclass(eq=False, slots=True)
+class Shape:
+    """One shape, or what shapes have merged into."""
+
+    tokens: tuple[str, ...]
+    """A leading blank where white space was."""
+    shares: tuple[int, ...]
+    """What each token adds to the key; () for templates that no line is looked up by."""
+    key: int
+    number: int
+    mask: int = 0
+    into: Shape | None = None
+    id: str = ""
+
+    @property
+    def text(self) -> str:
+        return "".join(self.tokens).strip()
+
+
+@dataclass(slots=True)
+class _Family:
+    """Shapes that are equal but for some places."""
+
+    members: list[Shape] = field(default_factory=list)
+    pattern: Shape | None = None
+
+
+@dataclass(slots=True)
+class Change:
+    """What the miner has to enter: keys that lead to a shape, and what has become part of it."""
+
+    shape: Shape
+    keys: list[int]
+    merged: list[Shape]
+
+
+class Group:
+    """`add(shape)`, which yields what changes, in order."""
+
+    def __init__(self) -> None:
+        self.raw: list[Shape] = []
+        self._families: dict[int, _Family] = {}
+        self._variants: dict[tuple[str, ...], _Family] = {}
+
+    def add(self, shape: Shape) -> Iterator[Change]:
+        """Enter a shape that is new. The last change's shape is the new one's template."""
+        self.raw.append(shape)
+        yield Change(shape, [shape.key], [])
+        yield from self._enter(shape)
+
+    def _enter(self, shape: Shape) -> Iterator[Change]:
+        for change in self._by_place(shape):
+            yield change
+            if shape.into is not None:
+                break
+        if shape.into is None:
+            yield from self._by_identifiers(shape)
+        if root(shape) is shape:
+            yield from self._by_variant(shape)
+
+    def _by_place(self, shape: Shape) -> Iterator[Change]:
+        if not shape.shares:
+            return
+        for position, token in enumerate(shape.tokens[:MASKABLE]):
+            if not can_vary(token) and token.strip() != WILD:
+                continue
+            key = _without(shape, (position,))
+            family = self._families.setdefault(key, _Family())
+            if family.pattern is not None:
+                if family.pattern is not shape:
+                    yield self._join(family.pattern, [shape])
+                    return
+                continue
+            family.members.append(shape)
+            members = [m for m in family.members if m.into is None]
+            if len(members) < FEW:
+                continue
+            words = [m.tokens[position].strip() for m in members]
+            before = shape.tokens[position - 1].strip() if position else ""
+            if all(w == WILD for w in words) or len(members) < needed(words, position, before):
+                continue
+            yield from self._merge(family, members, (position,), key)
+            return
+
+    def _by_identifiers(self, shape: Shape) -> Iterator[Change]:
+        if not shape.shares:
+            return
+        places = tuple(i for i, t in enumerate(shape.tokens[:MASKABLE])
+                       if t.strip() != WILD and can_vary(t) and is_odd(t.strip()))
+        if len(places) < 2 or len(places) >= sum(can_vary(t) for t in shape.tokens):
+            return
+        key = _without(shape, places)
+        family = self._families.setdefault(key, _Family())
+        if family.pattern is not None:
+            if family.pattern is not shape:
+                yield self._join(family.pattern, [shape])
+            return
+        family.members.append(shape)
+        members = [m for m in family.members if m.into is None]
+        if len(members) >= SOME:
+            yield from self._merge(family, members, places, key)
+
+    def _merge(self, family: _Family, members: list[Shape], places: tuple[int, ...], key: int) -> Iterator[Change]:
+        like = members[0]
+        tokens, shares = list(like.tokens), list(like.shares)
+        mask = 0
+        for member in members:
+            mask |= member.mask
+        for i in places:
+            spaced = tokens[i].startswith(" ")
+            tokens[i] = f" {WILD}" if spaced else WILD
+            shares[i] = int(wild_share(i, spaced))
+            mask |= 1 << i
+        pattern = Shape(tuple(tokens), tuple(shares), key, -1, mask)
+        same = next((m for m in members if m.key == key), None)
+        if same is not None:  # a line had a value there from the start
+            same.mask |= mask
+            pattern = same
+            members = [m for m in members if m is not same]
+        family.pattern = pattern
+        yield self._join(pattern, members, [key])
+        yield from self._enter(pattern)
+
+    def _by_variant(self, shape: Shape) -> Iterator[Change]:
+        key, slots = _variant(shape.tokens)
+        if not slots:
+            return
+        family = self._variants.setdefault(key, _Family())
+        if any(m is shape for m in family.members) or shape is family.pattern:
+            return
+        family.members.append(shape)
+        members = [m for m in family.members if m.into is None]
+        if family.pattern is not None:
+            members = [m for m in members if m is not family.pattern]
+            members.append(family.pattern)
+        if len(members) < FEW:
+            return
+        tokens = _common(key, [_variant(m.tokens)[1] for m in members])
+        pattern = next((m for m in members if m.tokens == tokens), None)
+        if pattern is None:
+            pattern = Shape(tokens, (), 0, -1)
+        family.pattern = pattern
+        yield self._join(pattern, [m for m in members if m is not pattern])
+
+    def _join(self, pattern: Shape, members: list[Shape], keys: list[int] | None = None) -> Change:
+        pattern = root(pattern)
+        members = [m for m in members if m is not pattern]
+        for member in members:
+            member.into = pattern
+        return Change(pattern, keys or [], members)
+
+
+def root(shape: Shape) -> Shape:
+    """What a shape has become."""
+    while shape.into is not None:
+        shape = shape.into
+    return shape
+
+
+def _without(shape: Shape, places: tuple[int, ...]) -> int:
+    key = shape.key
+    for i in places:
+        key += int(wild_share(i, shape.tokens[i].startswith(" "))) - shape.shares[i]
+    return key & _MODULUS
+
+
+def _variant(tokens: tuple[str, ...]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """(tokens without units, bracketed sizes and the tails of lists; what was left out after each value)."""
+    kept: list[str] = []
+    slots: list[tuple[str, ...]] = []
+    i = 0
+    while i < len(tokens):
+        if tokens[i].strip() == "(" and i + 1 < len(tokens) and tokens[i + 1] == ")":
+            kept += [tokens[i], WILD, ")"]
+            slots.append(("",))
+            i += 2
+            continue
+        kept.append(tokens[i])
+        is_value = tokens[i].strip() == WILD
+        i += 1
+        if not is_value:
+            continue
+        first = i
+        while i < len(tokens) and tokens[i] == f" {WILD}":
+            i += 1
+        if i < len(tokens) and tokens[i].startswith(" ") and is_unit(tokens[i].strip()):
+            i += 1
+            if (i + 3 < len(tokens) and tokens[i] == " (" and tokens[i + 1] == WILD and is_unit(tokens[i + 2].strip())
+                    and tokens[i + 3] == ")"):
+                i += 4
+        slots.append(tokens[first:i])
+    return tuple(kept), slots
+
+
+def _common(key: tuple[str, ...], slots: list[list[tuple[str, ...]]]) -> tuple[str, ...]:
+    """The tokens with what all have in common after each value."""
+    out: list[str] = []
+    at = 0
+    for token in key:
+        out.append(token)
+        if token.strip() == WILD:
+            left_out = {s[at] for s in slots}
+            if len(left_out) == 1:
+                same = next(iter(left_out))
+                if same == ("",):
+                    out.pop()
+                else:
+                    out.extend(same)
+            at += 1
+    return tuple(out)

@@ -1,0 +1,50 @@
+"""How much a word looks like a name that somebody chose, and how many of them make a value."""
+
+from __future__ import annotations
+
+from typing import Final
+
+WILD: Final = "<*>"
+_UNITS: Final = frozenset((
+    "b", "kb", "mb", "gb", "tb", "kib", "mib", "gib", "byte", "bytes", "ns", "us", "ms", "s", "sec", "secs", "second",
+    "seconds", "min", "mins", "minute", "minutes", "hour", "hours", "h", "days", "msec", "msecs", "millis", "%"))
+_NAMED_BEFORE: Final = frozenset(("user", "host", "login", "hostname", "username"))
+_MARKS: Final = frozenset("/\\_@$#-")
+_NO_DIGITS: Final = str.maketrans("", "", "0123456789")
+FEW, SOME, MANY = 2, 3, 5
+
+
+def is_unit(word: str) -> bool:
+    """Is it a unit of size or time?"""
+    return word.lower() in _UNITS
+
+
+def is_odd(word: str) -> bool:
+    """Does it look like an identifier rather than a word of a sentence?"""
+    body = word[1:-1] if len(word) > 2 else ""
+    return (not word.isascii() or any(c in _MARKS or c.isdigit() for c in word) or "." in body
+            or (any(c.isupper() for c in word[1:]) and any(c.islower() for c in word)))
+
+
+def can_vary(token: str) -> bool:
+    """Separators and runs of dots can't."""
+    return any(c.isalnum() for c in token)
+
+
+def needed(values: list[str], position: int, before: str) -> int:
+    """How many different words at one place, all else equal, make it a value.
+
+    `values`: the words so far, without white space; `before`: the token before them.
+    """
+    words = [v for v in values if v != WILD]
+    if before.endswith("=") or before.lower() in _NAMED_BEFORE:
+        return FEW
+    if len(words) > 1 and len({w.translate(_NO_DIGITS) for w in words}) == 1:
+        return FEW
+    if all(is_odd(w) for w in words):
+        return SOME
+    if position == 0:
+        return 3 * MANY
+    if all(w.upper() == w for w in words):
+        return 2 * MANY
+    return MANY
