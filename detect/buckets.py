@@ -82,8 +82,13 @@ class Buckets:
 
     def add(self, batch: Batch) -> None:
         """Move time on, and put every row into its bucket."""
-        self._advance(batch)
+        self.advance(batch)
         self.put(batch)
+
+    @property
+    def is_known(self) -> bool:
+        """Have enough rows come to believe the time?"""
+        return len(self._first) >= _ENOUGH
 
     def follow(self, newest_ns: int, touched: Iterable[int]) -> None:
         """Time comes from outside, and so do the numbers of buckets that others have rows of."""
@@ -110,7 +115,7 @@ class Buckets:
             if (bucket := self._bucket(max(alert.starts_ns, self.newest_ns), is_rare=True)) is not None:
                 bucket.alerts.append(alert)
 
-    def _advance(self, batch: Batch) -> None:
+    def advance(self, batch: Batch) -> None:
         """Move event time forward. A row far in the future (a broken clock) must not close everything: only
         rows within five minutes of the present move it, unless twenty in a row are beyond (a real gap).
         Time starts at the median of the first twenty rows, so that the very first clock may be wrong too."""

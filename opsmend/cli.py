@@ -24,11 +24,14 @@ EXIT_DEPENDENCY = 3
 @app.command()
 def run(config: Config = None,
         transport: Annotated[str, typer.Option(help="Overrides [ingest] transport.")] = "",
-        record: Annotated[Path | None, typer.Option(help="Also write a run journal for `replay`.")] = None) -> None:
+        record: Annotated[Path | None, typer.Option(help="Also write a run journal for `replay`.")] = None,
+        runner: Annotated[str, typer.Option(help="Overrides [service] runner: local, quix.")] = "",
+        role: Annotated[str, typer.Option(
+            help="Overrides [scale] role: all, worker, packer, detect, conclude.")] = "") -> None:
     """The service: ingest to repair, API, dashboard."""
     from opsmend.commands.run import run_service
 
-    run_service(config, transport, record)
+    run_service(config, transport, record, runner, role)
 
 
 @app.command()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
-import uuid
 
 import sqlalchemy as sa
 

@@ -22,6 +22,7 @@ from opsmend.config_sections import (
     LlmSection,
     OutletSection,
     RepairSection,
+    ScaleSection,
     ServiceSection,
     StoreSection,
     TopologySection,
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     store: StoreSection = StoreSection()
     webhooks: list[HookSection] = []
     outlet: OutletSection = OutletSection()
+    scale: ScaleSection = ScaleSection()
 
     @classmethod
     def settings_customise_sources(
@@ -107,7 +109,7 @@ def load(path: Path | None = None) -> Settings:
 
 
 _PATHS: frozenset[tuple[str, ...]] = frozenset({
-    ("service", "data_dir"), ("repair", "actions_dir"), ("repair", "runbooks_dir"), ("llm", "gguf"),
+    ("service", "data_dir"), ("scale", "state_dir"), ("repair", "actions_dir"), ("repair", "runbooks_dir"), ("llm", "gguf"),
     ("ingest", "kafka", "security", "ca"), ("ingest", "kafka", "security", "cert"),
     ("ingest", "kafka", "security", "key"), ("ingest", "kafka", "security", "password_file")})
 

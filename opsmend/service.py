@@ -13,11 +13,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import structlog
 
 from ingest.errors import OpsmendError, TransportError
+from ingest.transport import Consumer
+from ingest.transports.config import TransportConfig
 from ingest.transports.registry import open_consumer, open_producer
 from opsmend.compose import (
     endpoints,
@@ -25,6 +27,7 @@ from opsmend.compose import (
     member_id,
     pipeline_config,
     planner_config,
+    quix_config,
     receivers,
     transport_config,
     verify_config,
@@ -37,7 +40,7 @@ from opsmend.metrics import ServiceMetrics, StateCollector
 from opsmend.models import planner_models
 from opsmend.observer import LiveObserver
 from opsmend.outlet import Outlet
-from opsmend.pipeline import Pipeline
+from opsmend.pipeline import Pipeline, PipelineConfig
 from opsmend.runners.local import LocalRunner, LocalRunnerConfig
 from opsmend.store.engine import open_engine
 from opsmend.store.ledger import SqlLedger
@@ -53,6 +56,9 @@ from remediate.repair import Repair, RepairConfig
 from remediate.runbook import load_runbooks
 from remediate.types import Outcome
 
+if TYPE_CHECKING:
+    from opsmend.runners.quix import QuixWorkers
+
 log = structlog.get_logger()
 
 
@@ -66,6 +72,7 @@ class Service:
         self._thread: threading.Thread | None = None
         self.failed: BaseException | None = None
         self.on_failure: Callable[[], None] = lambda: None
+        self._workers: QuixWorkers | None = None
 
     def start(self) -> None:
         """Store, transport, pipeline, repairs; in an order in which a failure leaves nothing half-open."""
@@ -81,14 +88,15 @@ class Service:
         self.metrics = ServiceMetrics()
         self.outlet = Outlet(self.engine, receivers(s, self.engine), on_result=self.metrics.delivery)
         transport = transport_config(s)
-        self.consumer = open_consumer(replace(transport, instance_id=member_id(s)))
+        self.consumer = self._from_shards(transport) if s.service.runner == "quix" else open_consumer(
+            replace(transport, instance_id=member_id(s)))
         self.producer = open_producer(transport)
         self.intake = Intake(self.producer, s.ingest.topics, self._waiting, max_waiting=s.ingest.max_waiting_records)
         config = pipeline_config(s)
         journal = JournalWriter(self._journal_path) if self._journal_path else None
         self.runner = LocalRunner(
             LocalRunnerConfig(s.ingest.max_rows, s.ingest.max_poll_ms, s.ingest.max_poll_mb << 20, config.history_seconds),
-            self.consumer, lambda: Pipeline(config, on_diagnosed=self.metrics.diagnosed), self.records, self.queries,
+            self.consumer, lambda: self._pipeline(config), self.records, self.queries,
             journal=journal, on_step=self._stepped)
         self.observer = LiveObserver(self.runner, self.queries)
         self.catalogue = self._catalogue()
@@ -115,11 +123,31 @@ class Service:
             self.outlet.start()
         self._thread = threading.Thread(target=self._run, name="runner", daemon=True)
         self._thread.start()
+        if self._workers is not None:
+            self._workers.start_threads()
         recovered = self.repair.recover() if self._repairs else 0
         if self._repairs:
             self.healer.start()
         log.info("service.started", transport=s.ingest.transport, mode=self.ledger.control().mode, recovered=recovered,
                  seat=self.seat.number)
+
+    def _pipeline(self, config: PipelineConfig) -> Pipeline:
+        if self.settings.service.runner == "local":
+            return Pipeline(config, on_diagnosed=self.metrics.diagnosed)
+        from opsmend.runners.quix_conclude import TenantPipeline
+
+        return TenantPipeline(config, self.settings.scale.shards, on_diagnosed=self.metrics.diagnosed)
+
+    def _from_shards(self, transport: TransportConfig) -> Consumer:
+        """With the distributed engine records reach us as what its shards have made of them."""
+        from opsmend.runners.quix import QuixWorkers
+        from opsmend.runners.quix_settings import SIGNALS, make_topics
+
+        config, stages = quix_config(self.settings), pipeline_config(self.settings)
+        make_topics(config)
+        self._workers = QuixWorkers(config, stages.decoder, stages.detection, self.settings.scale.role,
+                                    on_failure=self._died)
+        return open_consumer(replace(transport, topics=(SIGNALS,), patterns=(), group_id=f"{transport.group_id}-conclude"))
 
     @property
     def _repairs(self) -> bool:
@@ -161,10 +189,13 @@ class Service:
         try:
             self.runner.run()
         except BaseException as error:
-            # A thread that dies silently would look like a quiet system: the whole service ends instead.
-            self.failed = error
             log.critical("runner.died", error=repr(error), exc_info=True)
-            self.on_failure()
+            self._died(error)
+
+    def _died(self, error: BaseException) -> None:
+        """A thread that dies silently would look like a quiet system: the whole service ends instead."""
+        self.failed = error
+        self.on_failure()
 
     def _stepped(self, result: StepResult) -> None:
         self.metrics.step(result)
@@ -191,6 +222,8 @@ class Service:
         """Finish the batch at hand, then close. Runs that are under way go on at the next start."""
         if self._repairs:
             self.healer.stop()
+        if self._workers is not None:
+            self._workers.stop()
         self.runner.stop()
         if self._thread is not None:
             self._thread.join(10)

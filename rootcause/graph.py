@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -57,6 +58,20 @@ class GraphBuilder:
         if self._graph is None or forgotten or before != (len(self._edges), len(self._services)):
             self._graph = self._build()
         return self._graph
+
+    def learn(self, services: Iterable[str], edges: Iterable[tuple[str, str]], seen_ns: int) -> ServiceGraph:
+        """Take in what another builder has seen by then."""
+        before = (len(self._edges), len(self._services))
+        self._now_ns = max(self._now_ns, seen_ns)
+        self._services.update((service, max(seen_ns, self._services.get(service, 0))) for service in services)
+        self._edges.update((edge, max(seen_ns, self._edges.get(edge, 0))) for edge in edges)
+        if self._forget() or self._graph is None or before != (len(self._edges), len(self._services)):
+            self._graph = self._build()
+        return self._graph
+
+    def sightings(self) -> tuple[dict[str, int], dict[tuple[str, str], int]]:
+        """Services and edges with the time they were last seen, for another builder to `learn`."""
+        return self._services, self._edges
 
     def graph(self) -> ServiceGraph:
         """As of the last step, or of the snapshot that was restored."""

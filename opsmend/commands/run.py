@@ -13,17 +13,37 @@ from typing import Any
 import structlog
 import typer
 
-from opsmend.config import Settings, load
+from opsmend.config import ConfigError, Settings, load
 
 
-def run_service(config: Path | None, transport: str, record: Path | None) -> None:
-    """Blocks until SIGTERM or Ctrl-C; exit code 0 after a clean stop."""
-    settings = load(config)
-    if transport:
-        ingest = settings.ingest.model_copy(update={"transport": transport})
-        settings = settings.model_copy(update={"ingest": ingest})
+def run_service(config: Path | None, transport: str, record: Path | None, runner: str = "", role: str = "") -> None:
+    """Blocks until SIGTERM or Ctrl-C; exit code 0 after a clean stop. Raises ConfigError."""
+    settings = overridden(load(config), transport, runner, role)
     configure_logging()
-    serve(settings, record)
+    if settings.service.runner == "quix" and settings.scale.role not in ("all", "conclude"):
+        from opsmend.commands.worker import run_worker
+
+        run_worker(settings)
+    else:
+        serve(settings, record)
+
+
+def overridden(settings: Settings, transport: str, runner: str, role: str) -> Settings:
+    """`settings` with what the command line says on top; "" changes nothing. Raises ConfigError."""
+    from pydantic import ValidationError
+
+    changes = {"ingest": {"transport": transport}, "service": {"runner": runner}, "scale": {"role": role}}
+    found: dict[str, Any] = {}
+    for section, values in changes.items():
+        given = {key: value for key, value in values.items() if value}
+        if given:
+            was = getattr(settings, section)
+            try:
+                found[section] = type(was).model_validate({**was.model_dump(by_alias=True), **given})
+            except ValidationError as error:
+                ((key, value),) = given.items()
+                raise ConfigError(f"--{key} {value}: {error.errors()[0]['msg']}") from error
+    return settings.model_copy(update=found)
 
 
 def configure_logging() -> None:

@@ -110,8 +110,13 @@ class LocalRunner:
         self.pipeline.restore(
             self._records.states(), incidents=incidents, observations=self._queries.observations(start, newest),
             changes=self._queries.changes(start, newest + 3600 * 10**9))
+        self._remember_requests()
         for change in self._uncommitted:
             change(self.pipeline)
+
+    def _remember_requests(self) -> None:
+        window = self.pipeline.retries
+        window.restore(self._records.requests(window.max_requests))
 
     def run(self) -> None:
         """Blocks until `stop`. The consumer is closed on the way out."""
@@ -127,8 +132,10 @@ class LocalRunner:
             self._uncommitted.append(self._asked.popleft())
             self._uncommitted[-1](self.pipeline)
         records = self._consumer.poll(self._config.max_rows, self._config.max_poll_ms, self._config.max_bytes)
-        self._records.adopt(self._came)
-        self._came.clear()
+        if self._came:  # whoever read these partitions before us took requests that may be sent again
+            self._records.adopt(self._came)
+            self._ask_store(self._remember_requests)
+            self._came.clear()
         if not records:
             self._commit_aside()
             return 0

@@ -1,0 +1,157 @@
+"""The packer: raw records in, envelopes out, exactly once. It keeps nothing that a restart would miss.
+
+Rows go to shards by service. One record for hundreds of rows is what makes the engine affordable: a Kafka record costs
+the stages after it some 50 us, whatever is in it.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaException, TopicPartition
+from quixstreams.kafka import Producer
+
+from ingest.decode import Decoder, DecoderConfig
+from ingest.transports.kafka_confluent import ConfluentConsumer, client_settings
+from ingest.types import Batch, Record, Watermark
+from opsmend.pipeline import totals
+from opsmend.runners.quix_clock import PackerClock
+from opsmend.runners.quix_envelope import Packed, encode
+from opsmend.runners.quix_settings import ENVELOPES, SIGNALS, QuixConfig
+from opsmend.runners.quix_sharding import Sharding
+from rootcause.graph import GraphBuilder
+
+log = structlog.get_logger()
+_TELL_AGAIN_NS = 600 * 10**9
+"""An edge is told again after this long; those who listen forget it after an hour."""
+_COMMIT_TIMEOUT = 30.0
+
+
+class PackerConsumer(ConfluentConsumer):
+    """A consumer whose position is stored with what it led to, in one transaction."""
+
+    def group_metadata(self) -> Any:
+        return self._consumer.consumer_group_metadata()
+
+    def assigned(self) -> list[tuple[str, int]]:
+        """The partitions that are ours now."""
+        return sorted(self._assigned)
+
+
+class Packer:
+    """`turn()` reads one poll, writes its envelopes and moves on, all of it in one transaction or none of it.
+
+    Raises KafkaException when the transaction can't be had (a rebalance took our partitions, the broker gave us up):
+    then nothing of it was written, and a new Packer begins where the last transaction ended.
+    """
+
+    def __init__(self, config: QuixConfig, decoder: DecoderConfig, *,
+                 on_packed: Callable[[int], None] = lambda records: None) -> None:
+        self._config = config
+        self._decoder = Decoder(decoder)
+        self._sharding = Sharding(config.tenant, config.shards, envelope_rows=config.envelope_rows,
+                                  envelope_bytes=config.envelope_bytes)
+        self._clock = PackerClock(int(config.bucket_seconds * 1e9))
+        self._graph = GraphBuilder()
+        self._told: dict[object, int] = {}
+        self._on_packed = on_packed
+        self._consumer = PackerConsumer(config.transport)
+        self._producer = Producer(
+            _address(config), extra_config={**client_settings(config.transport), **config.producer_settings(),
+                                            "transactional.id": f"{config.transport.group_id}-packer-{uuid.uuid4()}"},
+            transactional=True)
+
+    def start(self) -> None:
+        """Join the group. Raises TransportError if the broker can't be reached."""
+        self._consumer.start(Watermark())
+
+    def turn(self) -> int:
+        """One poll; gives how many records it brought."""
+        records = self._consumer.poll(self._config.max_rows, self._config.max_poll_ms)
+        if records:
+            self._transact(records)
+        elif self._clock.has_gone_idle(self._consumer.assigned()):
+            self._transact(())
+        return len(records)
+
+    def _transact(self, records: Sequence[Record]) -> None:
+        batch = self._decoder.decode(records)
+        self._clock.take(batch)
+        self._producer.begin_transaction()
+        try:
+            self._write(batch)
+            offsets = [TopicPartition(topic, partition, offset)
+                       for (topic, partition), offset in batch.watermark.next_offsets.items()]
+            if offsets:
+                self._producer.send_offsets_to_transaction(offsets, self._consumer.group_metadata(), _COMMIT_TIMEOUT)
+            self._producer.commit_transaction(_COMMIT_TIMEOUT)
+        except BaseException:
+            self._abort()
+            raise
+        self._on_packed(len(records))
+
+    def _abort(self) -> None:
+        try:
+            self._producer.abort_transaction(5.0)
+        except KafkaException as error:
+            # The broker aborts it by itself when its time is over; the one that made us abort is raised.
+            log.warning("packer.abort_failed", error=str(error))
+
+    def _write(self, batch: Batch) -> None:
+        sources = self._clock.sources(self._consumer.assigned(), is_idle=not batch.records_in)
+        envelopes = self._sharding.split(batch, self._clock.newest_ns, sources, self._clock.touched(batch))
+        for shard, envelope in envelopes:
+            self._producer.produce(ENVELOPES, encode(envelope), key=b"%d" % shard, partition=shard)
+        if batch.records_in:
+            packed = self._packed(batch)
+            self._producer.produce(SIGNALS, encode(packed), key=self._config.tenant.encode())
+
+    def _packed(self, batch: Batch) -> Packed:
+        self._graph.step(batch)
+        services, edges = self._graph.sightings()
+        return Packed(
+            totals=totals(batch), dead_letters=batch.dead_letters, changes=batch.changes,
+            services=tuple(s for s, seen in services.items() if self._is_news(s, seen)),
+            edges=tuple(e for e, seen in edges.items() if self._is_news(e, seen)), seen_ns=self._clock.newest_ns)
+
+    def _is_news(self, what: object, seen_ns: int) -> bool:
+        last = self._told.get(what)
+        if last is not None and seen_ns - last < _TELL_AGAIN_NS:
+            return False
+        if len(self._told) > 100_000:
+            self._told.clear()
+        self._told[what] = seen_ns
+        return True
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+
+def _address(config: QuixConfig) -> str:
+    return config.transport.bootstrap_servers
+
+
+def pack(config: QuixConfig, decoder: DecoderConfig, stop: threading.Event, *,
+         on_packed: Callable[[int], None] = lambda records: None) -> None:
+    """Pack until `stop`. A transaction that was lost is begun again from where the last one ended."""
+    lost = 0
+    while not stop.is_set():
+        packer = Packer(config, decoder, on_packed=on_packed)
+        try:
+            packer.start()
+            while not stop.is_set():
+                if packer.turn():
+                    lost = 0
+        except KafkaException as error:
+            lost += 1
+            if lost > 5:
+                raise
+            log.warning("packer.transaction_lost", error=str(error), in_a_row=lost)
+            stop.wait(min(5.0, 0.2 * 2**lost))
+        finally:
+            packer.close()
