@@ -30,6 +30,7 @@ class ServiceMetrics:
         self._records = Counter("opsmend_ingest_records", "Records by outcome", ["format", "outcome"], registry=r)
         self._rows = Counter("opsmend_ingest_rows", "Rows decoded by kind", ["kind"], registry=r)
         self._dead = Counter("opsmend_ingest_dead_letters", "Dead letters", ["reason"], registry=r)
+        self._duplicates = Counter("opsmend_ingest_duplicates", "Requests that were sent again", registry=r)
         self._signals = Counter("opsmend_detect_signals", "New signals", ["detector"], registry=r)
         self._cannot_tell = Counter("opsmend_rootcause_cannot_tell", "Diagnoses without an answer", registry=r)
         self._rootcause_seconds = Histogram("opsmend_rootcause_duration_seconds", "Wall time per diagnosis", registry=r)
@@ -55,6 +56,8 @@ class ServiceMetrics:
                 self._records.labels(name.removeprefix("format."), "decoded").inc(count)
         if dead := totals.get("dead", 0):
             self._records.labels("none", "dead").inc(dead)
+        if duplicates := totals.get("duplicates", 0):
+            self._duplicates.inc(duplicates)
         for kind in ("logs", "points", "spans", "alerts", "changes", "late"):
             if totals.get(kind):
                 self._rows.labels(kind).inc(totals[kind])

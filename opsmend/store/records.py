@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from detect.types import Incident, Observations
 from ingest.errors import OpsmendError
 from ingest.types import Change, DeadLetter, SeriesKey, Watermark
+from opsmend.retries import SeenRequest
 from opsmend.store import tables as t
 from opsmend.store.engine import reading
 from opsmend.store.outbox import add_event, trim_events
@@ -48,6 +49,10 @@ class StepResult:
     diagnoses: Sequence[Diagnosis] = ()
     changes: Sequence[Change] = ()
     observations: Observations | None = None
+    requests: Sequence[SeenRequest] = ()
+    """Requests over HTTP that were seen for the first time."""
+    forget_before_ms: int = 0
+    """Requests that were seen before may be forgotten."""
 
 
 def change_id(change: Change) -> str:
@@ -133,6 +138,7 @@ class Records:
             if step.dead_letters:
                 places = [(d.topic, d.partition, d.offset) for d in step.dead_letters]
                 add_event(c, REFUSED, "records", step.dead_letters[0].timestamp_ms * 1_000_000, places)
+            self._put_requests(c, step)
             for change in step.changes:
                 self._put_change(c, change)
             for incident in step.incidents:
@@ -146,6 +152,18 @@ class Records:
             self._steps += 1
             if self._steps % 500 == 0:
                 trim_events(c)
+
+    def _put_requests(self, c: sa.Connection, step: StepResult) -> None:
+        if step.requests:
+            c.execute(t.requests.insert(), [{"digest": r.digest, "seen_ms": r.seen_ms} for r in step.requests])
+        if self._steps % 50 == 0 and step.forget_before_ms > 0:
+            c.execute(t.requests.delete().where(t.requests.c.seen_ms < step.forget_before_ms))
+
+    def requests(self, limit: int) -> list[SeenRequest]:
+        """The newest, in the order in which they were seen."""
+        query = sa.select(t.requests).order_by(t.requests.c.seq.desc()).limit(limit)
+        with reading(self._engine) as c:
+            return [SeenRequest(row.digest, row.seen_ms) for row in c.execute(query)][::-1]
 
     def _put_change(self, c: sa.Connection, change: Change) -> None:
         _upsert(c, t.changes, {"id": change_id(change)}, {

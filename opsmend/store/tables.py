@@ -15,6 +15,12 @@ watermarks = sa.Table(
     sa.Column("partition", sa.Integer, primary_key=True),
     sa.Column("next_offset", sa.BigInteger, nullable=False),
 )
+requests = sa.Table(  # what came over HTTP, to know it when it is sent again; bounded by age (opsmend/retries.py)
+    "requests", metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("seen_ms", sa.BigInteger, nullable=False, index=True),
+)
 stage_state = sa.Table(
     "stage_state", metadata,
     sa.Column("stage", sa.Text, primary_key=True),
@@ -22,7 +28,7 @@ stage_state = sa.Table(
 )
 ingest_totals = sa.Table(  # written with the watermark, so they count each record once
     "ingest_totals", metadata,
-    sa.Column("what", sa.Text, primary_key=True),  # records, logs, points, spans, alerts, changes, dead, late
+    sa.Column("what", sa.Text, primary_key=True),  # records, duplicates, logs, points, spans, alerts, changes, dead, late
     sa.Column("count", sa.BigInteger, nullable=False),
 )
 dead_letters = sa.Table(

@@ -18,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 # Name -> labels, as docs promise them.
 METRICS: dict[str, set[str]] = {
     "opsmend_ingest_records": {"format", "outcome"}, "opsmend_ingest_lag_records": {"topic"},
-    "opsmend_ingest_dead_letters": {"reason"}, "opsmend_detect_signals": {"detector"},
-    "opsmend_detect_state_entries": {"kind"}, "opsmend_detect_evictions": {"kind"},
+    "opsmend_ingest_dead_letters": {"reason"}, "opsmend_ingest_duplicates": set(),
+    "opsmend_detect_signals": {"detector"}, "opsmend_detect_state_entries": {"kind"}, "opsmend_detect_evictions": {"kind"},
     "opsmend_incidents_open": {"severity"}, "opsmend_breach_eta_seconds": {"service", "series"},
     "opsmend_rootcause_duration_seconds": set(), "opsmend_rootcause_cannot_tell": set(),
     "opsmend_remediate_plans": {"source", "decision"}, "opsmend_remediate_gate_blocks": {"gate"},

@@ -15,6 +15,7 @@ from ingest.transports.registry import open_consumer, open_producer
 from ingest.types import Watermark
 from opsmend.config_sections import IngestSection, TopicSection
 from opsmend.intake import Intake, topic_for
+from opsmend.retries import HEADER, digest_of
 
 JSON = {"content-type": "application/json"}
 
@@ -34,7 +35,9 @@ def test_what_is_taken_is_there_for_whoever_reads(transport: tuple[Producer, Con
     intake = Intake(producer, IngestSection().topics, lambda: 0, max_waiting=10)
     assert intake.put("metrics", b"{}", JSON) == 1
     (record,) = consumer.poll(10, 2000)
-    assert (record.topic, record.value, record.headers) == ("metrics", b"{}", (("content-type", b"application/json"),))
+    assert (record.topic, record.value) == ("metrics", b"{}")
+    digest = digest_of("metrics", b"{}", JSON)
+    assert (record.headers, record.key) == ((("content-type", b"application/json"), (HEADER, digest)), digest)
     assert intake.put("traces", b"", {}) == 0
 
 
