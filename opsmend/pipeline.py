@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from detect.stage import Detection, DetectionConfig
+from detect.tenant import TenantDetection
 from detect.types import DetectResult, Incident, Observations
 from ingest.decode import Decoder, DecoderConfig
 from ingest.types import Batch, Change, Record, Watermark
@@ -47,13 +48,14 @@ class PipelineConfig:
 class Pipeline:
     """`step(records)` runs every stage over one poll. `snapshot`/`restore` carry all state."""
 
-    def __init__(self, config: PipelineConfig, *, on_diagnosed: Callable[[float], None] = lambda seconds: None) -> None:
+    def __init__(self, config: PipelineConfig, *, on_diagnosed: Callable[[float], None] = lambda seconds: None,
+                 detection: Detection | TenantDetection | None = None) -> None:
         self._config = config
         self._on_diagnosed = on_diagnosed  # how long each diagnosis took, for a metric alone
         self.retries = RetryWindow(config.retries)
         self._decoder = Decoder(config.decoder)
         self._graph_builder = GraphBuilder(config.graph)
-        self.detection = Detection(config.detection)
+        self.detection: Detection | TenantDetection = detection or Detection(config.detection)
         self._rootcause = RootCause(config.rootcause)
         self.history = History(config.history_seconds)
         self.graph = ServiceGraph((), frozenset())
@@ -65,22 +67,28 @@ class Pipeline:
         fresh, first = self.retries.sift(records)
         batch = self._decoder.decode(fresh)
         self.graph = self._graph_builder.step(batch)
-        result = self.detection.step(batch, calls=self.graph.edges)
-        concluded = self._conclude(batch, result)
-        if not first and fresh is records:
-            return concluded
-        repeated = len(records) - len(fresh)
-        return replace(
-            concluded, watermark=Watermark.of(records), requests=first, forget_before_ms=self.retries.horizon_ms,
-            totals={**concluded.totals, "records": len(records), "duplicates": repeated})
+        result = self._whole.step(batch, calls=self.graph.edges)
+        origin = _origin(batch, result)
+        if first or fresh is not records:
+            repeated = len(records) - len(fresh)
+            origin = replace(
+                origin, watermark=Watermark.of(records), requests=first, forget_before_ms=self.retries.horizon_ms,
+                totals={**origin.totals, "records": len(records), "duplicates": repeated})
+        return self._conclude(origin, result)
 
     def flush(self) -> StepResult:
         """Close every open bucket: the end of a replay."""
-        return self._conclude(self._decoder.decode(()), self.detection.flush(calls=self.graph.edges))
+        return self._conclude(StepResult(Watermark(), {}), self.detection.flush(calls=self.graph.edges))
 
-    def _conclude(self, batch: Batch, result: DetectResult) -> StepResult:
-        changes = (*batch.changes,)
-        self.history.add(result.observations, changes)
+    @property
+    def _whole(self) -> Detection:
+        if not isinstance(self.detection, Detection):
+            raise TypeError("rows go to the shards of a tenant, not to the tenant itself")
+        return self.detection
+
+    def _conclude(self, origin: StepResult, result: DetectResult) -> StepResult:
+        """`origin` says where the step came from and what it brought; added is what was concluded from it."""
+        self.history.add(result.observations, tuple(origin.changes))
         for incident in result.incidents:
             if incident.state == "open":
                 self.open_incidents[incident.id] = incident
@@ -88,10 +96,8 @@ class Pipeline:
                 self.open_incidents.pop(incident.id, None)
                 self._diagnosed_ns.pop(incident.id, None)
         diagnoses = self._diagnose(result.watermark_ns)
-        return StepResult(
-            watermark=batch.watermark, states=self.snapshot(), totals=_totals(batch, result),
-            dead_letters=batch.dead_letters, incidents=result.incidents, diagnoses=diagnoses,
-            changes=changes, observations=result.observations)
+        return replace(origin, states=self.snapshot(), incidents=result.incidents, diagnoses=diagnoses,
+                       observations=result.observations)
 
     def _diagnose(self, now_ns: int) -> tuple[Diagnosis, ...]:
         """Diagnose the open incidents whose turn it is, in the order of their opening."""
@@ -124,11 +130,17 @@ class Pipeline:
         self.history.add(observations, tuple(changes))
 
 
-def _totals(batch: Batch, result: DetectResult) -> dict[str, int]:
+def _origin(batch: Batch, result: DetectResult) -> StepResult:
+    return StepResult(watermark=batch.watermark, states={}, totals=totals(batch) | {"late": result.late_rows},
+                      dead_letters=batch.dead_letters, changes=batch.changes)
+
+
+def totals(batch: Batch) -> dict[str, int]:
+    """What a batch counts as in the store's totals, but for the rows that came too late."""
     points = int(np.count_nonzero(~np.isnan(batch.metrics.value))) if len(batch.metrics) else 0
     return {"records": batch.records_in, "bytes": batch.bytes_in, "logs": len(batch.logs), "points": points,
             "spans": len(batch.traces), "alerts": len(batch.alerts), "changes": len(batch.changes),
-            "dead": len(batch.dead_letters), "late": result.late_rows,
+            "dead": len(batch.dead_letters),
             **{f"format.{name}": count for name, count in batch.formats.items()}}
 
 
