@@ -14,10 +14,10 @@ def explicit_quantile(q: float, bounds: Sequence[float], counts: Sequence[int]) 
     """The q-quantile (0..1) by linear interpolation within the bucket, as Prometheus' histogram_quantile.
 
     `counts` has one entry more than `bounds`; what lies in the last, open bucket is given as its lower bound.
-    NaN for an empty histogram.
+    NaN for an empty histogram and for one without bounds.
     """
     total = sum(counts)
-    if total == 0 or len(counts) != len(bounds) + 1:
+    if total == 0 or not bounds or len(counts) != len(bounds) + 1:
         return _NAN
     rank, below = q * total, 0
     for i, count in enumerate(counts):
