@@ -12,7 +12,6 @@ its length, so the two streams are told apart in every report.
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 import random
 import re
@@ -132,8 +131,13 @@ def _real_events(data: Path) -> list[tuple[str, list[str]]]:
             constants = template.split("<*>")
             fits = re.fullmatch("(.*?)".join(map(re.escape, constants)), content, re.DOTALL)
             if fits is not None:
-                parts = itertools.chain.from_iterable(itertools.zip_longest(constants, fits.groups(), fillvalue=""))
-                found.append((file.parent.name, list(parts)))
+                parts = [constants[0]]
+                for value, constant in zip(fits.groups(), constants[1:], strict=True):
+                    for changes, piece in _pieces(value):
+                        parts += [piece, ""] if changes else []
+                        parts[-1] += "" if changes else piece
+                    parts[-1] += constant
+                found.append((file.parent.name, parts))
     if not found:
         raise SystemExit(f"{data}: no <System>/<System>_2k.log_structured_corrected.csv")
     return found
@@ -146,15 +150,21 @@ def _real_lines(count: int, dice: random.Random, start: int, events: list[tuple[
         if n % 1000 == 0 or not tables:
             tables = [_substitution(dice, letters=letters) for _ in range(200)]
         system, parts = dice.choice(events)
-        message = "".join([part.translate(tables[int(dice.random() * 200)]) if odd % 2 and _is_identifier(part) else part
+        message = "".join([part.translate(tables[int(dice.random() * 200)]) if odd % 2 else part
                            for odd, part in enumerate(parts)])
         yield _START_SECONDS + n / 20_000, system, LEVELS[int(dice.random() * 7)], message
 
 
-@functools.lru_cache(100_000)
-def _is_identifier(part: str) -> bool:
-    """Words that are a value (true, root) stay as they are."""
-    return any(c.isdigit() or c in "/._-@" for c in part)
+def _pieces(value: str) -> Iterator[tuple[bool, str]]:
+    """What of a value may change (True) and what stays: all digits change; letters do where they stand with digits, and
+    in the first longer word of a name; so a host keeps its domain and a file its extension. Words that are a value
+    (true, root) stay."""
+    for word in re.split(r"(\s+)", value):
+        is_identifier, has_changed = any(c.isdigit() or c in "/._-@" for c in word), False
+        for piece in re.split(r"([./@:_\-]+)", word):
+            is_name = is_identifier and not has_changed and len(piece) > 3 and piece.isalnum()
+            has_changed |= is_name
+            yield is_name or any(c.isdigit() for c in piece), piece
 
 
 def _substitution(dice: random.Random, *, letters: bool) -> dict[int, int]:
