@@ -1,13 +1,15 @@
 """Beats, Elastic Agent and ECS loggers: Filebeat 6 to 9, Metricbeat, Heartbeat, Winlogbeat, `ecs-logging`.
 
-Names are those of the Elastic Common Schema, nested or with dots. A document of a metric set (or without a message)
-is a point per number below its module's object, named by the path.
+Names are those of the Elastic Common Schema, nested or with dots. A document of Metricbeat or Heartbeat is a point per
+number below its module's object, named by the path; any other without a message is a line that shows it whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from ingest.wire import kube
 from ingest.wire.documents import decoder, dig, first_text, recogniser
@@ -44,18 +46,23 @@ def put(entry: Mapping[str, Any], context: DecodeContext, rows: Rows) -> None:
     outer = Line("", first_time(entry), _service(entry, pod, context), first_text(entry, _INSTANCES),
                  level_in(entry, _LEVELS), trace_in(entry))
     message = message_in(entry)
-    if "metricset" in entry or message is None:
+    if _is_measurement(entry):
         numbers = {name: inner for name, inner in entry.items() if name not in _ABOUT and not name.startswith(
             ("@", "host.", "agent.", "event.", "kubernetes.", "container.", "cloud."))}
         if put_numbers(numbers, context, rows, ts_ns=outer.ts_ns, service=outer.service, instance=outer.instance):
             return
-    if message is None:
-        fallback = first_text(entry, ("error.message", "event.original", "event.reason"))
-        if not fallback:
-            put_unclaimed(entry, context, rows, within=outer)
-            return
-        message = fallback
-    put_line(Line(message.rstrip("\r\n")).within(outer), context, rows)
+    if message is None and isinstance(parsed := entry.get("json"), dict):  # Filebeat's json and ndjson parsers
+        put_unclaimed(parsed, context, rows, within=outer)
+        return
+    if message is None and entry.get("message") != "":
+        message = first_text(entry, ("error.message", "event.original", "event.reason")) or msgspec.json.encode(entry).decode()
+    put_line(Line((message or "").rstrip("\r\n")).within(outer), context, rows)
+
+
+def _is_measurement(entry: Mapping[str, Any]) -> bool:
+    """Metricbeat's and Heartbeat's documents, and what an agent sends to a data stream of metrics."""
+    return "metricset" in entry or "monitor" in entry or dig(entry, "data_stream.type") == "metrics" or dig(
+        entry, "event.kind") == "metric"
 
 
 def _service(entry: Mapping[str, Any], pod: Mapping[str, Any], context: DecodeContext) -> str:

@@ -42,11 +42,12 @@ def put(entry: Mapping[str, Any], context: DecodeContext, rows: Rows) -> None:
     outer = Line("", next((ts for k in ("time", "@timestamp", "date", "timestamp") if (ts := time_in(entry.get(k)))), 0),
                  service_in(entry, context, ()) or kube.service_of_pod(pod) or _program(entry),
                  kube.pod_of(pod) or instance_in(entry), _level(entry), trace_in(entry))
-    text = first_text(entry, ("log", "message", "MESSAGE", "msg", "exec"))
-    if not text and not pod and message_in(entry) is None:
-        put_unclaimed({k: v for k, v in entry.items() if k not in ("@timestamp", "date")}, context, rows, within=outer)
+    message = message_in(entry)
+    if message is None and not any(entry.get(name) == "" for name in _LINES):  # an empty line is a line
+        about = ("@timestamp", "date", "kubernetes")
+        put_unclaimed({k: v for k, v in entry.items() if k not in about}, context, rows, within=outer)
         return
-    text = text or message_in(entry) or ""
+    text = first_text(entry, ("log", "message", "MESSAGE", "msg", "exec")) or message or ""
     put_line(Line(text.rstrip("\r\n")).within(outer), context, rows)
 
 

@@ -47,10 +47,10 @@ def put(entry: Mapping[str, Any], context: DecodeContext, rows: Rows) -> None:
                  service_in(event, context, ()) or kube.service_of_pod(pod) or first_text(event, _SERVICES).removeprefix("/"),
                  kube.pod_of(pod) or first_text(event, ("host", "hostname")), _level(event), trace_in(event))
     message = message_in(event)
-    if message is None:
-        put_unclaimed({k: v for k, v in event.items() if k != "source_type"}, context, rows, within=outer)
+    if message is None and event.get("message") != "":  # an empty line is a line
+        put_unclaimed({k: v for k, v in event.items() if k not in ("source_type", "kubernetes")}, context, rows, within=outer)
     else:
-        put_line(Line(message.rstrip("\r\n")).within(outer), context, rows)
+        put_line(Line((message or "").rstrip("\r\n")).within(outer), context, rows)
 
 
 def _level(event: Mapping[str, Any]) -> Any:
