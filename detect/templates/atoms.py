@@ -19,6 +19,7 @@ from detect.templates.classes import (
     HEX,
     LETTER,
     REVERSED_NUMBERS,
+    SOURCE_NUMBERS,
     VALUE_NUMBERS,
 )
 from ingest.compiled import compiled
@@ -78,6 +79,23 @@ def is_host(buffer: Bytes, start: int, end: int) -> bool:
     if is_among(DOMAIN_NUMBERS, number_of(buffer, last, end)):
         return end - last <= 8
     return end - last == 2 and (dots >= 2 or is_odd) and is_among(COUNTRY_NUMBERS, number_of(buffer, last, end))
+
+
+@compiled()
+def is_address(buffer: Bytes, start: int, colon: int, end: int) -> bool:
+    """A dotted name with a port behind a colon, and no line of a source file."""
+    last = colon
+    while last > start and buffer[last - 1] != _DOT:
+        last -= 1
+    if colon - last < 2 or is_among(SOURCE_NUMBERS, number_of(buffer, last, colon)):
+        return False
+    for i in range(start, colon):
+        if not CLASS[buffer[i]] & (HEX | LETTER | DIGIT) and buffer[i] != _DOT and buffer[i] != _DASH:
+            return False
+    i = colon + 1
+    while i < end and CLASS[buffer[i]] == DIGIT:
+        i += 1
+    return 2 <= i - colon - 1 <= 5 and (i == end or not CLASS[buffer[i]] & (HEX | LETTER))
 
 
 @compiled()

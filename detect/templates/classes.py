@@ -20,6 +20,9 @@ DOMAINS: Final = ("com", "net", "org", "edu", "gov", "mil", "info", "biz", "loca
 COUNTRIES: Final = (  # noqa: SIM905 - legible
     "ac ae ar at au be bg br by ca ch cl cn co cz de dk ee eg es eu fi fr gr hk hr hu ie il in io ir it jp kr kz lt lu "
     "lv ma mx my ng nl no nz om pe ph pk pt ro ru sa se sg si sk th tr tv tw ua uk us uz vn za").split()
+SOURCES: Final = ("cc", "cpp", "cxx", "hpp", "go", "py", "js", "ts", "java", "rs", "rb", "sh", "php", "cs", "pl", "kt",
+                  "scala", "swift", "mm", "sql", "log", "conf", "xml", "json", "yaml", "yml")
+"""Behind the last dot of a file in which a line is named, `main.go:88`: no host with a port."""
 REVERSED: Final = ("com", "net", "org", "edu", "gov", "java", "javax", "io", "sun", "mapred", "sys", "kernel")
 """A name that begins so is a class or a setting and no host."""
 
@@ -45,4 +48,5 @@ DAY_NUMBERS: Final = _numbers(DAYS)
 VALUE_NUMBERS: Final = _numbers(VALUES)
 DOMAIN_NUMBERS: Final = _numbers(DOMAINS)
 COUNTRY_NUMBERS: Final = _numbers(COUNTRIES)
+SOURCE_NUMBERS: Final = _numbers(SOURCES)
 REVERSED_NUMBERS: Final = _numbers(REVERSED)

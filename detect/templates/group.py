@@ -60,7 +60,8 @@ class Group:
 
     def __init__(self) -> None:
         self.raw: list[Shape] = []
-        self._families: dict[int, _Family] = {}
+        self._families: dict[tuple[int, bool], _Family] = {}
+        self._patterns: dict[int, Shape] = {}
         self._variants: dict[tuple[str, ...], _Family] = {}
 
     def add(self, shape: Shape) -> Iterator[Change]:
@@ -86,12 +87,13 @@ class Group:
             if not can_vary(token) and token.strip() != WILD:
                 continue
             key = _without(shape, (position,))
-            family = self._families.setdefault(key, _Family())
-            if family.pattern is not None:
-                if family.pattern is not shape:
-                    yield self._join(family.pattern, [shape])
+            pattern = self._patterns.get(key)
+            if pattern is not None:
+                if pattern is not shape:
+                    yield self._join(pattern, [shape])
                     return
                 continue
+            family = self._families.setdefault((key, True), _Family())
             family.members.append(shape)
             members = [m for m in family.members if m.into is None]
             if len(members) < FEW:
@@ -100,7 +102,7 @@ class Group:
             before = shape.tokens[position - 1].strip() if position else ""
             if all(w == WILD for w in words) or len(members) < needed(words, position, before):
                 continue
-            yield from self._merge(family, members, (position,), key)
+            yield from self._merge(members, (position,), key)
             return
 
     def _by_identifiers(self, shape: Shape) -> Iterator[Change]:
@@ -111,17 +113,18 @@ class Group:
         if len(places) < 2 or len(places) >= sum(can_vary(t) for t in shape.tokens):
             return
         key = _without(shape, places)
-        family = self._families.setdefault(key, _Family())
-        if family.pattern is not None:
-            if family.pattern is not shape:
-                yield self._join(family.pattern, [shape])
+        pattern = self._patterns.get(key)
+        if pattern is not None:
+            if pattern is not shape:
+                yield self._join(pattern, [shape])
             return
+        family = self._families.setdefault((key, False), _Family())
         family.members.append(shape)
         members = [m for m in family.members if m.into is None]
         if len(members) >= SOME:
-            yield from self._merge(family, members, places, key)
+            yield from self._merge(members, places, key)
 
-    def _merge(self, family: _Family, members: list[Shape], places: tuple[int, ...], key: int) -> Iterator[Change]:
+    def _merge(self, members: list[Shape], places: tuple[int, ...], key: int) -> Iterator[Change]:
         like = members[0]
         tokens, shares = list(like.tokens), list(like.shares)
         mask = 0
@@ -138,7 +141,7 @@ class Group:
             same.mask |= mask
             pattern = same
             members = [m for m in members if m is not same]
-        family.pattern = pattern
+        self._patterns[key] = pattern
         yield self._join(pattern, members, [key])
         yield from self._enter(pattern)
 

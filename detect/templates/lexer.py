@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.templates.atoms import CONSTANT, VALUE, is_among, is_value_word, judge, number_of
+from detect.templates.atoms import CONSTANT, VALUE, is_address, is_among, is_value_word, judge, number_of
 from detect.templates.classes import (
     BREAK,
     CLASS,
@@ -37,6 +37,8 @@ _MIX2 = np.uint64(0xD6E8FEB86659FD93)
 _HALF = np.uint64(32)
 _WILD = np.uint64(0x5DEECE66D1234567)
 _WORDY = HEX | LETTER
+_USER = np.uint64(int.from_bytes(b"user", "little"))
+_FOR = np.uint64(int.from_bytes(b"for", "little"))
 
 
 @compiled()
@@ -146,6 +148,14 @@ def _date_end(buffer: Bytes, i: int, end: int) -> int:
 
 
 @compiled()
+def _is_named(buffer: Bytes, n: int, tokens: NDArray[np.int32]) -> bool:
+    """Behind "for user"."""
+    return (tokens[n - 1, 1] - tokens[n - 1, 0] == 4 and tokens[n - 2, 1] - tokens[n - 2, 0] == 3
+            and number_of(buffer, tokens[n - 1, 0], tokens[n - 1, 1]) == _USER
+            and number_of(buffer, tokens[n - 2, 0], tokens[n - 2, 1]) == _FOR)
+
+
+@compiled()
 def _wild(n: int, start: int, end: int, spaced: bool, tokens: NDArray[np.int32], shares: NDArray[np.uint64]) -> int:
     """Add a value; one that touches the value before it, or is parted from it by a colon, is the same value."""
     if not spaced and n >= 1:
@@ -179,13 +189,15 @@ def lex(buffer: Bytes, start: int, end: int, tokens: NDArray[np.int32], shares: 
         first = i
         if kind & HARD:
             i += 1
+            if (c == 60 or c == 62) and spaced and i < end and CLASS[buffer[i]] == DIGIT:  # noqa: PLR1714
+                continue  # less than one second: part of the number
             tokens[n, 0], tokens[n, 1] = first, i
             tokens[n, 2] = (2 if spaced else 0) | (4 if c == _COLON and not spaced else 0)
             shares[n] = share(np.uint64(c), n, spaced)
             n += 1
             spaced = False
             continue
-        flags, value = 0, _SEED
+        flags, value, letter = 0, _SEED, kind
         if c == _DOT and i + 1 < end and buffer[i + 1] == _DOT:
             while i < end and buffer[i] == _DOT:
                 value = (value ^ np.uint64(_DOT)) * _PRIME
@@ -220,8 +232,12 @@ def lex(buffer: Bytes, start: int, end: int, tokens: NDArray[np.int32], shares: 
                                         or buffer[last - 1] == _QUESTION):
                 last -= 1
             after_equals = n > 0 and tokens[n - 1, 1] == first and buffer[first - 1] == _EQUALS
-            verdict = judge(buffer, first, last, flags & DIGIT != 0, after_equals)
-            if verdict != CONSTANT:
+            is_key = last < end and buffer[last] == _EQUALS and letter & _WORDY and not flags & (SLASH | MARK)
+            verdict = CONSTANT if is_key else judge(buffer, first, last, flags & DIGIT != 0, after_equals)
+            if verdict == CONSTANT and flags & DOT and last < end and buffer[last] == _COLON:
+                if is_address(buffer, first, last, end):
+                    verdict = VALUE
+            if verdict != CONSTANT and buffer[first] != _SLASH:  # a path takes the full stop with it
                 i = last
         elif verdict == CONSTANT:
             if i - first == 3 and 65 <= buffer[first] <= 90 and is_among(MONTH_NUMBERS, number_of(buffer, first, i)):
@@ -234,7 +250,7 @@ def lex(buffer: Bytes, start: int, end: int, tokens: NDArray[np.int32], shares: 
                         n -= 1
                         first = tokens[n, 0]
                         spaced = tokens[n, 2] & 2 != 0
-            elif is_value_word(buffer, first, i):
+            elif is_value_word(buffer, first, i) or (n >= 2 and spaced and _is_named(buffer, n, tokens)):
                 verdict = VALUE
         if verdict == VALUE:
             n = _wild(n, first, i, spaced, tokens, shares)

@@ -9,6 +9,9 @@ line with a name that never occurred finds its template here as well. `places` i
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -45,33 +48,45 @@ def masked_key(key: np.uint64, shares: NDArray[np.uint64], tokens: NDArray[np.in
     return key
 
 
-@compiled("int64(uint8[::1], int64[::1], int32[::1], uint64[::1], int64, uint64[::1], int32[::1], "
-          "uint64[::1], uint64[:,::1], int64[::1], int32[:,::1], uint64[::1], uint64[::1], int32[::1])")
-def scan(buffer: Bytes, offsets: NDArray[np.int64], groups: NDArray[np.int32], seeds: NDArray[np.uint64], line: int,
-         keys: NDArray[np.uint64], numbers: NDArray[np.int32], places: NDArray[np.uint64],
-         masks: NDArray[np.uint64], mask_counts: NDArray[np.int64],
-         tokens: NDArray[np.int32], shares: NDArray[np.uint64], found: NDArray[np.uint64],
-         out: NDArray[np.int32]) -> int:
-    """Fill `out` from `line` on; the first line that is not known, or the number of lines.
+def _fingerprint() -> int:
+    """Of the sources that are compiled into `scan`: numba's cache looks at this file alone."""
+    folder = Path(__file__).parent
+    return zlib.crc32(b"".join((folder / f"{name}.py").read_bytes() for name in ("classes", "atoms", "lexer")))
 
-    `found` [2]: that line's key and its number of tokens; its tokens are in `tokens` and `shares`.
-    """
-    count = len(out)
-    while line < count:
-        n = lex(buffer, offsets[line], offsets[line + 1], tokens, shares)
-        key = seeds[groups[line]]
-        for i in range(n):
-            key += shares[i]
-        slot = slot_of(keys, key)
-        if keys[slot] == 0:
-            for m in range(mask_counts[n]):
-                other = slot_of(keys, masked_key(key, shares, tokens, masks[n, m]))
-                if keys[other] != 0 and places[other] == masks[n, m]:
-                    slot = other
-                    break
+
+def _compile(fingerprint: int) -> Callable[..., int]:
+    @compiled("int64(uint8[::1], int64[::1], int32[::1], uint64[::1], int64, uint64[::1], int32[::1], "
+              "uint64[::1], uint64[:,::1], int64[::1], int32[:,::1], uint64[::1], uint64[::1], int32[::1])")
+    def scan(buffer: Bytes, offsets: NDArray[np.int64], groups: NDArray[np.int32], seeds: NDArray[np.uint64], line: int,
+             keys: NDArray[np.uint64], numbers: NDArray[np.int32], places: NDArray[np.uint64],
+             masks: NDArray[np.uint64], mask_counts: NDArray[np.int64],
+             tokens: NDArray[np.int32], shares: NDArray[np.uint64], found: NDArray[np.uint64],
+             out: NDArray[np.int32]) -> int:
+        """Fill `out` from `line` on; the first line that is not known, or the number of lines.
+
+        `found` [2]: that line's key and its number of tokens; its tokens are in `tokens` and `shares`.
+        """
+        count = len(out) + 0 * fingerprint  # a free variable is part of the cache's key
+        while line < count:
+            n = lex(buffer, offsets[line], offsets[line + 1], tokens, shares)
+            key = seeds[groups[line]]
+            for i in range(n):
+                key += shares[i]
+            slot = slot_of(keys, key)
             if keys[slot] == 0:
-                found[0], found[1] = key, np.uint64(n)
-                return line
-        out[line] = numbers[slot]
-        line += 1
-    return count
+                for m in range(mask_counts[n]):
+                    other = slot_of(keys, masked_key(key, shares, tokens, masks[n, m]))
+                    if keys[other] != 0 and places[other] == masks[n, m]:
+                        slot = other
+                        break
+                if keys[slot] == 0:
+                    found[0], found[1] = key, np.uint64(n)
+                    return line
+            out[line] = numbers[slot]
+            line += 1
+        return count
+
+    return scan
+
+
+scan = _compile(_fingerprint())
