@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from detect.templates.lexer import wild_share
 from detect.templates.scan import MASKABLE
-from detect.templates.words import FEW, SOME, WILD, can_vary, is_odd, is_unit, needed
+from detect.templates.words import FEW, SOME, WILD, can_vary, is_odd, needed, unit_of
 
 _MODULUS = (1 << 64) - 1
 
@@ -207,24 +207,30 @@ def _variant(tokens: tuple[str, ...]) -> tuple[tuple[str, ...], list[tuple[str, 
         first = i
         while i < len(tokens) and tokens[i] == f" {WILD}":
             i += 1
-        if i < len(tokens) and tokens[i].startswith(" ") and is_unit(tokens[i].strip()):
+        if i < len(tokens) and tokens[i].startswith(" ") and unit_of(tokens[i].strip()):
             i += 1
-            if (i + 3 < len(tokens) and tokens[i] == " (" and tokens[i + 1] == WILD and is_unit(tokens[i + 2].strip())
+            if (i + 3 < len(tokens) and tokens[i] == " (" and tokens[i + 1] == WILD and unit_of(tokens[i + 2].strip())
                     and tokens[i + 3] == ")"):
                 i += 4
         slots.append(tokens[first:i])
     return tuple(kept), slots
 
 
+def _unit(left_out: tuple[str, ...]) -> str:
+    return next(filter(None, (unit_of(token.strip()) for token in left_out)), "")
+
+
 def _common(key: tuple[str, ...], slots: list[list[tuple[str, ...]]]) -> tuple[str, ...]:
-    """The tokens with what all have in common after each value."""
+    """The tokens with what all have in common after each value. A size that is told in several units is told so
+    everywhere in its line."""
     out: list[str] = []
     at = 0
+    vary = {_unit(one) for each in zip(*slots, strict=True) if len(set(each)) > 1 for one in each} - {""}
     for token in key:
         out.append(token)
         if token.strip() == WILD:
             left_out = {s[at] for s in slots}
-            if len(left_out) == 1:
+            if len(left_out) == 1 and not vary & {_unit(one) for one in left_out}:
                 same = next(iter(left_out))
                 if same == ("",):
                     out.pop()

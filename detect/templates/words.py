@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Final
 
 WILD: Final = "<*>"
-_UNITS: Final = frozenset((
-    "b", "kb", "mb", "gb", "tb", "kib", "mib", "gib", "byte", "bytes", "ns", "us", "ms", "s", "sec", "secs", "second",
-    "seconds", "min", "mins", "minute", "minutes", "hour", "hours", "h", "days", "msec", "msecs", "millis", "%"))
+_SIZES: Final = frozenset(("b", "kb", "mb", "gb", "tb", "kib", "mib", "gib", "tib", "byte", "bytes"))
+_TIMES: Final = frozenset((
+    "ns", "us", "ms", "s", "sec", "secs", "second", "seconds", "min", "mins", "minute", "minutes", "h", "hour", "hours",
+    "d", "day", "days", "msec", "msecs", "millis", "milliseconds", "microseconds"))
 _NAMED_BEFORE: Final = frozenset(("user", "host", "login", "hostname", "username"))
 _MARKS: Final = frozenset("/\\_@$#-")
 _NO_DIGITS: Final = str.maketrans("", "", "0123456789")
 FEW, SOME, MANY = 2, 3, 5
 
 
-def is_unit(word: str) -> bool:
-    """Is it a unit of size or time?"""
-    return word.lower() in _UNITS
+def unit_of(word: str) -> str:
+    """What a word is a unit of: "size", "time" or ""."""
+    lower = word.lower()
+    return "size" if lower in _SIZES else "time" if lower in _TIMES else ""
 
 
 def is_odd(word: str) -> bool:
@@ -42,7 +44,7 @@ def needed(values: list[str], position: int, before: str) -> int:
     if len(words) > 1 and len({w.translate(_NO_DIGITS) for w in words}) == 1:
         return FEW
     if all(is_odd(w) for w in words):
-        return SOME
+        return SOME if len(words) == len(values) else FEW
     if position == 0:
         return 3 * MANY
     if all(w.upper() == w for w in words):
