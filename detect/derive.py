@@ -1,4 +1,5 @@
-"""From a closed bucket to one row of values: newest gauges, counters as rates, what logs and spans tell."""
+"""From a closed bucket to one row of values: newest gauges, counters as rates, histograms as quantiles, what logs and
+spans tell."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.buckets import Bucket, SeriesTable
+from detect.histograms import Histograms
 from ingest.types import SeriesKey
 
 
@@ -15,6 +17,7 @@ class Derivation:
     def __init__(self, table: SeriesTable, bucket_seconds: float) -> None:
         self._table = table
         self._seconds = bucket_seconds
+        self._histograms = Histograms(table)
         self.counters: dict[int, tuple[int, float]] = {}
         self._log_services: set[str] = set()
 
@@ -31,6 +34,7 @@ class Derivation:
                 # A counter that fell was reset: what it shows now is what it grew by.
                 grown = value - last[1] if value >= last[1] else value
                 found[at] = grown / ((ts_ns - last[0]) / 1e9)
+        self._histograms.settle(found)
         self._spans(bucket, found)
         self._logs(bucket, found)
         row = np.full(len(self._table.keys), np.nan)

@@ -11,7 +11,8 @@
 
 Quantiles of an interval of a *cumulative* histogram need the difference to the interval before: that is state, which
 a decoder has none of, or a replay after a restart would give other rows. The buckets are handed on instead, as
-Prometheus does it. An exponential histogram changes its buckets as it grows; a cumulative one gives count and sum.
+Prometheus does it, and `detect.histograms` makes quantiles of them. An exponential histogram changes its buckets as it
+grows; a cumulative one gives count and sum.
 
 A point flagged "no recorded value" is NaN: the series ended. Exemplars are ignored.
 """
@@ -107,6 +108,8 @@ class _Metric:
         elif self.which == "histogram" and len(point.explicit_bounds or ()) <= _MAX_BUCKETS:
             for bound, below in zip(point.explicit_bounds or (), cumulated(point.bucket_counts or ()), strict=False):
                 put(".bucket", "1", "counter", float(below), f"{bound:.12g}")
+            if point.explicit_bounds:
+                put(".bucket", "1", "counter", float(point.count or 0), "+Inf")
 
 
 def _quantiles(which: str, point: Any) -> list[tuple[str, float]]:

@@ -223,7 +223,8 @@ def test_a_cumulative_histogram_keeps_its_buckets_as_counters() -> None:
         time_unix_nano=T, count=20, sum=9.0, bucket_counts=[10, 8, 2], explicit_bounds=[0.1, 1.0])])))
     assert batch.points_in == 1
     assert points(batch) == {("x.count", "counter", ""): 20, ("x.sum", "counter", ""): 9,
-                             ("x.bucket", "counter", "0.1"): 10, ("x.bucket", "counter", "1"): 18}
+                             ("x.bucket", "counter", "0.1"): 10, ("x.bucket", "counter", "1"): 18,
+                             ("x.bucket", "counter", "+Inf"): 20}
 
 
 def test_a_delta_histogram_gives_the_quantiles_of_its_interval() -> None:
