@@ -121,7 +121,7 @@ class Group:
         family = self._families.setdefault((key, False), _Family())
         family.members.append(shape)
         members = [m for m in family.members if m.into is None]
-        if len(members) >= SOME:
+        if len(members) >= 2 * SOME:
             yield from self._merge(members, places, key)
 
     def _merge(self, members: list[Shape], places: tuple[int, ...], key: int) -> Iterator[Change]:

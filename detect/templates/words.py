@@ -39,12 +39,14 @@ def needed(values: list[str], position: int, before: str) -> int:
     `values`: the words so far, without white space; `before`: the token before them.
     """
     words = [v for v in values if v != WILD]
+    if len(words) < len(values):
+        return FEW
     if before.endswith("=") or before.lower() in _NAMED_BEFORE:
         return FEW
     if len(words) > 1 and len({w.translate(_NO_DIGITS) for w in words}) == 1:
         return FEW
     if all(is_odd(w) for w in words):
-        return SOME if len(words) == len(values) else FEW
+        return SOME
     if position == 0:
         return 3 * MANY
     if all(w.upper() == w for w in words):
