@@ -82,6 +82,11 @@ class TenantDetection:
         until = min((s.closed_until for s in self._shards.values()), default=0)
         return self._converge(until, calls, late)
 
+    @property
+    def closed_until(self) -> int:
+        """Number of the first bucket that some shard has not closed."""
+        return self._closed_until
+
     def flush(self, calls: frozenset[tuple[str, str]]) -> DetectResult:
         """Converge what is waiting, whether or not all shards have closed it."""
         return self._converge(max(self._waiting, default=-1) + 1, calls, 0)

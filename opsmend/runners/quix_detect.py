@@ -20,6 +20,8 @@ from opsmend.runners.quix_shard import Shard
 from opsmend.runners.quix_state import LiveShards
 
 log = structlog.get_logger()
+_MAX_REFUSED = 20
+"""Envelopes that a process sets aside before it takes the fault to be ours and ends."""
 
 
 class Detector(Application):
@@ -91,8 +93,8 @@ def application(config: QuixConfig, judge: Judge) -> Detector:
 
 def detect(config: QuixConfig, detection: DetectionConfig, stop: threading.Event, *,
            on_envelope: Callable[[int], None] = lambda lines: None) -> None:
-    """Run until `stop`. An envelope that makes a stage fail is set aside and told as a dead letter; a second failure
-    within a minute with no progress between is raised."""
+    """Run until `stop`. An envelope that makes a stage fail is set aside and told as a dead letter; too many of
+    them raise EnvelopeFailed."""
     refused: dict[tuple[int, int], str] = {}
     while not stop.is_set():
         app = application(config, Judge(config, detection, refused, on_envelope))
@@ -102,7 +104,7 @@ def detect(config: QuixConfig, detection: DetectionConfig, stop: threading.Event
         try:
             app.run()
         except EnvelopeFailed as error:
-            if len(refused) >= 100:
+            if len(refused) >= _MAX_REFUSED:
                 raise
             log.error("detect.envelope_set_aside", shard=error.place[0], offset=error.place[1], error=str(error),
                       exc_info=True)
