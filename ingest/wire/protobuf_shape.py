@@ -30,6 +30,8 @@ _EXEMPLAR: Final = {1: LENGTH, 2: FIXED64, 3: VARINT}
 _FIRST: Final = frozenset(number << 3 | LENGTH for number in (1, 3, 4, 5))
 _FIRST_NEW: Final = 17
 """Field numbers from here on may be of a later version."""
+_IN_DOUBT: Final[tuple[Shape, ...]] = ("logs", "metrics", "traces")
+"""A span without times is not met; a metric of 16 letters whose points happen to be text might be taken for one."""
 _LOOKED_AT: Final = 64
 """Records and groups looked at before bytes without anything telling count as logs."""
 _SERIES_LOOKED_AT: Final = 4
@@ -164,10 +166,10 @@ def _signal(value: bytes, top: list[Field]) -> Shape:
                 kinds &= _kinds_of(value, record)
                 looked += 1
                 if len(kinds) == 1 or looked == _LOOKED_AT:
-                    return next((kind for kind in ("logs", "traces", "metrics") if kind in kinds), "")
+                    return next((kind for kind in _IN_DOUBT if kind in kinds), "")
                 if not kinds:
                     return ""
-    return next((kind for kind in ("logs", "traces", "metrics") if kind in kinds), "")
+    return next((kind for kind in _IN_DOUBT if kind in kinds), "")
 
 
 def _is_resource(value: bytes, field: Field) -> bool:

@@ -159,6 +159,14 @@ def test_any_request_is_read_as_what_it_is(kind: str, data: st.DataObject) -> No
             assert counted == {**dict.fromkeys(counted, 0), kind: wanted}
 
 
+def test_a_metric_that_could_be_a_span_is_a_metric() -> None:
+    request = ExportMetricsServiceRequest()
+    request.resource_metrics.add().scope_metrics.add().metrics.add(
+        name="sixteen.letters.", description="eight ok", gauge=m.Gauge(data_points=[m.NumberDataPoint(
+            time_unix_nano=int.from_bytes(b"ABCDEFGH", "little"), as_int=1)]))
+    assert shape_of(request.SerializeToString()) == "metrics"
+
+
 @FUZZ
 @given(data=st.data())
 def test_mixtures_of_requests_and_of_their_fragments(data: st.DataObject) -> None:
