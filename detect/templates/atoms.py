@@ -26,7 +26,7 @@ from ingest.compiled import compiled
 from ingest.types import Bytes
 
 CONSTANT: Final = 0
-VALUE: Final = 1
+VALUE: Final = -1
 # Else: a constant that ends at this offset, and a value from there on.
 
 _DOT, _SLASH, _BACKSLASH, _AT, _DASH, _UNDERSCORE, _PLUS, _HASH = 46, 47, 92, 64, 45, 95, 43, 35
@@ -101,7 +101,7 @@ def is_address(buffer: Bytes, start: int, colon: int, end: int) -> bool:
 @compiled()
 def _judge_wordy(buffer: Bytes, start: int, end: int) -> int:
     """An atom without digits that has dots, slashes or other marks."""
-    slashes, backslashes, dots, at, letters, dots_after_at = 0, 0, 0, -1, 0, 0
+    slashes, backslashes, dots, at, letters = 0, 0, 0, -1, 0
     for i in range(start, end):
         c = buffer[i]
         if c == _SLASH:
@@ -110,7 +110,6 @@ def _judge_wordy(buffer: Bytes, start: int, end: int) -> int:
             backslashes += 1
         elif c == _DOT:
             dots += 1
-            dots_after_at += at >= 0
         elif c == _AT:
             at = i
         elif CLASS[c] & (HEX | LETTER):
@@ -121,9 +120,18 @@ def _judge_wordy(buffer: Bytes, start: int, end: int) -> int:
         return VALUE
     if backslashes > 0 or slashes >= 2 or (slashes == 1 and dots > 0 and buffer[end - 1] != _DOT):
         return VALUE
-    if at > start and dots_after_at > 0:
+    if start < at < end - 1:
         return VALUE
     return VALUE if dots > 0 and is_host(buffer, start, end) else CONSTANT
+
+
+@compiled()
+def _is_version(buffer: Bytes, start: int, end: int) -> bool:
+    """Digits and dots alone: a version."""
+    for i in range(start, end):  # noqa: SIM110 - compiled
+        if buffer[i] != _DOT and CLASS[buffer[i]] != DIGIT:
+            return False
+    return True
 
 
 @compiled()
@@ -178,6 +186,8 @@ def _judge_numeric(buffer: Bytes, start: int, end: int, after_equals: bool) -> i
         return VALUE
     if backslashes > 0:
         return VALUE
+    if at == start and end - start > 1:
+        return 1  # @0x7f2e
     if at > start and first_digit > at:
         return VALUE if is_host(buffer, at + 1, end) else at + 1 - start
     if is_host(buffer, start, end):
@@ -190,6 +200,9 @@ def _judge_numeric(buffer: Bytes, start: int, end: int, after_equals: bool) -> i
         return VALUE
     if other_letters == 0 and end - start >= 8:
         return VALUE
+    if before == _DASH and is_pure_tail and digit_segments >= 2 and first_digit - start >= 3 and _is_version(
+            buffer, first_digit, end):
+        return first_digit - start  # jetty-6.1.26
     if before in (_DOT, _HASH) and first_digit - start >= 3 and (is_pure_tail or before == _HASH):
         return first_digit - start  # core.2275
     if longest >= 4 or digit_segments > 0 or segments_with_digits >= 2 or digits > letters or after_equals:
@@ -199,7 +212,7 @@ def _judge_numeric(buffer: Bytes, start: int, end: int, after_equals: bool) -> i
 
 @compiled()
 def judge(buffer: Bytes, start: int, end: int, has_digits: bool, after_equals: bool) -> int:
-    """CONSTANT, VALUE, or the offset (from `start`, at least 2) at which a constant ends and a value begins."""
+    """CONSTANT, VALUE, or the offset (from `start`) at which a constant ends and a value begins."""
     if has_digits:
         return _judge_numeric(buffer, start, end, after_equals)
     return _judge_wordy(buffer, start, end)

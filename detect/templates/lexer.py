@@ -29,7 +29,7 @@ MAX_TOKENS: Final = 128
 MAX_BYTES: Final = 4096
 """A longer line is cut."""
 
-_COLON, _SLASH, _BACKSLASH, _DOT, _EQUALS, _BANG, _QUESTION, _STAR = 58, 47, 92, 46, 61, 33, 63, 42
+_COLON, _SLASH, _BACKSLASH, _DOT, _EQUALS, _BANG, _QUESTION, _HASH = 58, 47, 92, 46, 61, 33, 63, 35
 _SEED = np.uint64(0xCBF29CE484222325)
 _PRIME = np.uint64(0x100000001B3)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -38,6 +38,8 @@ _HALF = np.uint64(32)
 _WILD = np.uint64(0x5DEECE66D1234567)
 _WORDY = HEX | LETTER
 _USER = np.uint64(int.from_bytes(b"user", "little"))
+_HTTP = np.uint64(int.from_bytes(b"HTTP/", "little"))
+_INVALID = np.uint64(int.from_bytes(b"invalid", "little"))
 _FOR = np.uint64(int.from_bytes(b"for", "little"))
 
 
@@ -149,10 +151,11 @@ def _date_end(buffer: Bytes, i: int, end: int) -> int:
 
 @compiled()
 def _is_named(buffer: Bytes, n: int, tokens: NDArray[np.int32]) -> bool:
-    """Behind "for user"."""
-    return (tokens[n - 1, 1] - tokens[n - 1, 0] == 4 and tokens[n - 2, 1] - tokens[n - 2, 0] == 3
-            and number_of(buffer, tokens[n - 1, 0], tokens[n - 1, 1]) == _USER
-            and number_of(buffer, tokens[n - 2, 0], tokens[n - 2, 1]) == _FOR)
+    """Behind "for user" or "invalid user"."""
+    if tokens[n - 1, 1] - tokens[n - 1, 0] != 4 or number_of(buffer, tokens[n - 1, 0], tokens[n - 1, 1]) != _USER:
+        return False
+    word = number_of(buffer, tokens[n - 2, 0], tokens[n - 2, 1])
+    return word in (_FOR, _INVALID)
 
 
 @compiled()
@@ -189,7 +192,7 @@ def lex(buffer: Bytes, start: int, end: int, tokens: NDArray[np.int32], shares: 
         first = i
         if kind & HARD:
             i += 1
-            if (c == 60 or c == 62) and spaced and i < end and CLASS[buffer[i]] == DIGIT:  # noqa: PLR1714
+            if (c == 60 or c == 62) and spaced and i < end and CLASS[buffer[i]] == DIGIT:
                 continue  # less than one second: part of the number
             tokens[n, 0], tokens[n, 1] = first, i
             tokens[n, 2] = (2 if spaced else 0) | (4 if c == _COLON and not spaced else 0)
@@ -198,9 +201,9 @@ def lex(buffer: Bytes, start: int, end: int, tokens: NDArray[np.int32], shares: 
             spaced = False
             continue
         flags, value, letter = 0, _SEED, kind
-        if c == _DOT and i + 1 < end and buffer[i + 1] == _DOT:
-            while i < end and buffer[i] == _DOT:
-                value = (value ^ np.uint64(_DOT)) * _PRIME
+        if c in (_DOT, _HASH) and i + 1 < end and buffer[i + 1] == c:
+            while i < end and buffer[i] == c:
+                value = (value ^ np.uint64(c)) * _PRIME
                 i += 1
         else:
             while i < end:
@@ -208,7 +211,7 @@ def lex(buffer: Bytes, start: int, end: int, tokens: NDArray[np.int32], shares: 
                 kind = CLASS[c]
                 if kind & BREAK:
                     break
-                if c == _DOT and i + 1 < end and buffer[i + 1] == _DOT:
+                if c in (_DOT, _HASH) and i + 1 < end and buffer[i + 1] == c:
                     break
                 flags |= kind
                 value = (value ^ np.uint64(c)) * _PRIME
@@ -234,9 +237,11 @@ def lex(buffer: Bytes, start: int, end: int, tokens: NDArray[np.int32], shares: 
             after_equals = n > 0 and tokens[n - 1, 1] == first and buffer[first - 1] == _EQUALS
             is_key = last < end and buffer[last] == _EQUALS and letter & _WORDY and not flags & (SLASH | MARK)
             verdict = CONSTANT if is_key else judge(buffer, first, last, flags & DIGIT != 0, after_equals)
-            if verdict == CONSTANT and flags & DOT and last < end and buffer[last] == _COLON:
-                if is_address(buffer, first, last, end):
-                    verdict = VALUE
+            if (verdict == CONSTANT and flags & DOT and last < end and buffer[last] == _COLON
+                    and is_address(buffer, first, last, end)):
+                verdict = VALUE
+            if verdict == VALUE and letter == SLASH and i < end and buffer[i] == _EQUALS:
+                i = last = _path_end(buffer, i, end)  # a query
             if verdict != CONSTANT and buffer[first] != _SLASH:  # a path takes the full stop with it
                 i = last
         elif verdict == CONSTANT:
@@ -250,8 +255,15 @@ def lex(buffer: Bytes, start: int, end: int, tokens: NDArray[np.int32], shares: 
                         n -= 1
                         first = tokens[n, 0]
                         spaced = tokens[n, 2] & 2 != 0
+            elif flags == HEX and i - first >= 8:
+                verdict = VALUE  # ffffffff
             elif is_value_word(buffer, first, i) or (n >= 2 and spaced and _is_named(buffer, n, tokens)):
                 verdict = VALUE
+        if (verdict > 0 and spaced and verdict == 5 and tokens[n - 1, 2] & 1
+                and number_of(buffer, first, first + 5) == _HTTP):
+            tokens[n - 1, 1] = i  # the rest of a request line
+            spaced = False
+            continue
         if verdict == VALUE:
             n = _wild(n, first, i, spaced, tokens, shares)
             spaced = False

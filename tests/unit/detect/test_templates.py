@@ -164,6 +164,10 @@ def test_a_line_of_ten_megabytes_is_cut() -> None:
     ("port 55904. done", "port <*>. done"),
     ("uid=0 tty=ssh2 x=ab1 v1.2.3 #7", "uid=<*> tty=<*> x=<*> <*> <*>"),
     ("using ssh2 and L3", "using ssh2 and L3"),
+    ("GET /a/b?x=1&y=two HTTP/1.1 status", "GET <*> status"),
+    ("session opened for user bob by root@localhost mask=ffffffff", "session opened for user <*> by <*> mask=<*>"),
+    ("lifetime <1 sec of csdnimg.cn:80 in main.go:88", "lifetime <*> sec of <*> in main.go:<*>"),
+    ("1514038440000##6993##5483 handle @0x7f2e jetty-6.1.26 r24=7", "<*>##<*>##<*> handle @<*> jetty-<*> r24=<*>"),
     ("", ""),
     ("a\x00b \u00fcber \ud800", "a b \u00fcber ?"),
 ])
