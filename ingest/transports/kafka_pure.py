@@ -12,6 +12,7 @@ from kafka.errors import (
     FencedInstanceIdError,
     GroupAuthorizationFailedError,
     KafkaError,
+    RetriableError,
     SaslAuthenticationFailedError,
     TopicAuthorizationFailedError,
     UnsupportedCodecError,
@@ -150,6 +151,9 @@ class PureConsumer:
                                  reason="missing_package", is_transient=False) from error
         except _REFUSALS as error:
             raise refused(self._config, f"{type(error).__name__}: {error}") from error
+        except RetriableError:  # a broker went away: the client goes on by itself
+            time.sleep(min(0.2, wait_ms / 1000))
+            return
         except KafkaError as error:
             raise TransportError(f"Kafka: {type(error).__name__}: {error}") from error
         for partition in sorted(found, key=lambda p: (p.topic, p.partition)):
