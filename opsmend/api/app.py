@@ -15,6 +15,7 @@ from opsmend.api import events, intake, problems, reads, writes
 from opsmend.api.port import ServicePort
 from opsmend.api.schemas import components
 from opsmend.api.security import ApiConfig, Guard
+from opsmend.api.uploads import Uploads
 
 
 def create_app(port: ServicePort, registry: CollectorRegistry | None = None,
@@ -29,6 +30,8 @@ def create_app(port: ServicePort, registry: CollectorRegistry | None = None,
     shown = registry or CollectorRegistry()
     app = FastAPI(title="opsmend", version="1", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
     app.state.port, app.state.config = port, config
+    app.state.uploads = Uploads(max_body_bytes=config.max_body_bytes, max_bytes=config.max_upload_bytes,
+                                read_seconds=config.upload_seconds)
     problems.install(app)
     for router in (intake.router, reads.router, writes.router):
         app.include_router(router)

@@ -25,6 +25,15 @@ def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, 
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
+def answer_of(error: OpsmendError) -> tuple[int, dict[str, str]]:
+    """The HTTP status of an error of ours, and the headers that belong to it."""
+    status = _STATUS.get(error.reason, 500)
+    if status != 503:
+        return status, {}
+    seconds = error.retry_after_seconds if isinstance(error, Backpressure) else _COME_BACK_SECONDS
+    return status, {"retry-after": str(max(1, math.ceil(seconds)))}
+
+
 def install(app: FastAPI) -> None:
     """Every error of the app leaves as a problem document."""
 
@@ -44,9 +53,5 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(OpsmendError)
     async def of_ours(_request: Request, error: OpsmendError) -> Response:
-        status = _STATUS.get(error.reason, 500)
-        headers = {}
-        if status == 503:
-            seconds = error.retry_after_seconds if isinstance(error, Backpressure) else _COME_BACK_SECONDS
-            headers["retry-after"] = str(max(1, math.ceil(seconds)))
+        status, headers = answer_of(error)
         return problem(status, str(error), headers=headers, reason=error.reason)

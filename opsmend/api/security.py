@@ -35,6 +35,10 @@ class ApiConfig:
     """Names under which the service may be reached, without port; "*" allows any."""
     max_body_bytes: int = 16 * 2**20
     """Largest body after decompression, bytes, 1 KiB .. 1 GiB."""
+    max_upload_bytes: int = 128 * 2**20
+    """What the bodies of all requests that are being received hold together, bytes; beyond it 503."""
+    upload_seconds: float = 30.0
+    """Within this a body must have come, seconds; else 408."""
     event_poll_seconds: float = 0.1
     """How often a listener of /events looks for news, seconds, 0.01 .. 5."""
     heartbeat_seconds: float = 10.0

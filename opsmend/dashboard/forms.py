@@ -17,9 +17,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ingest.errors import OpsmendError
-from opsmend.api.intake import read_body
 from opsmend.api.port import Conflict, Decision, NotFound, ServicePort
 from opsmend.api.security import NAME_COOKIE, TOKEN_COOKIE, operator_of
+from opsmend.api.uploads import Uploads
 from remediate.types import Mode
 
 THEME_COOKIE = "opsmend_theme"
@@ -29,8 +29,9 @@ Pairs = list[tuple[str, str]]
 
 async def fields(request: Request) -> Pairs:
     """The fields of a urlencoded form of at most 64 KiB, in order."""
-    body = await read_body(request, 64 * 1024)
-    return parse_qsl(body.decode(errors="replace"), max_num_fields=500, keep_blank_values=True)
+    uploads: Uploads = request.app.state.uploads
+    async with uploads.received(request, 64 * 1024) as body:
+        return parse_qsl(body.decode(errors="replace"), max_num_fields=500, keep_blank_values=True)
 
 
 def install(app: FastAPI, refuse: Refuse) -> None:

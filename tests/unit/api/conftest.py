@@ -125,6 +125,12 @@ def served(service: Service) -> Iterator[str]:
     thread.join(20)
 
 
+@pytest.fixture
+def serve() -> Callable[[Service], contextlib.AbstractContextManager[str]]:
+    """Puts a service that has started behind a real HTTP server; gives its address."""
+    return served
+
+
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     directory: Path = tmp_path_factory.mktemp("service")

@@ -74,9 +74,10 @@ async def test_strangers_change_nothing(client, port):
 async def test_etag_and_backpressure(client, port):
     tag = (await client.get("/api/v1/incidents")).headers["etag"]
     assert (await client.get("/api/v1/incidents", headers={"if-none-match": tag})).status_code == 304
-    assert (await client.post("/v1/logs", json={})).status_code == 200
+    logs = {"resourceLogs": []}
+    assert (await client.post("/v1/logs", json=logs)).status_code == 200
     port.is_full = True
-    refused = await client.post("/v1/logs", json={})
+    refused = await client.post("/v1/logs", json=logs)
     assert refused.status_code == 503 and refused.headers["retry-after"] == "2"
 
 
