@@ -16,9 +16,12 @@ from detect.templates.classes import (
     COUNTRY_NUMBERS,
     DIGIT,
     DOMAIN_NUMBERS,
+    DOT,
     HEX,
     LETTER,
+    MARK,
     REVERSED_NUMBERS,
+    SLASH,
     SOURCE_NUMBERS,
     VALUE_NUMBERS,
 )
@@ -211,8 +214,67 @@ def _judge_numeric(buffer: Bytes, start: int, end: int, after_equals: bool) -> i
 
 
 @compiled()
-def judge(buffer: Bytes, start: int, end: int, has_digits: bool, after_equals: bool) -> int:
-    """CONSTANT, VALUE, or the offset (from `start`) at which a constant ends and a value begins."""
-    if has_digits:
+def _judge_plain(buffer: Bytes, start: int, end: int) -> int:
+    """What `_judge_numeric` says of an atom without dots, slashes or other marks; leaves as soon as that is certain."""
+    digits, letters, other_letters, run, segment_letters = 0, 0, 0, 0, 0
+    segments, digit_segments, first_digit, segment_start, is_open = 0, 0, -1, start, False
+    for i in range(start, end):
+        kind = CLASS[buffer[i]]
+        if kind == DIGIT:
+            digits += 1
+            run += 1
+            if not is_open:
+                is_open = True
+                segments += 1
+                if first_digit < 0:
+                    first_digit = segment_start
+            if run >= 4 or segments >= 2:
+                return VALUE
+            continue
+        run = 0
+        if kind & (HEX | LETTER):
+            letters += 1
+            segment_letters += 1
+            other_letters += kind == LETTER
+            continue
+        digit_segments += is_open and segment_letters == 0
+        segment_letters, is_open, segment_start = 0, False, i + 1
+    digit_segments += is_open and segment_letters == 0
+    if CLASS[buffer[start]] == DIGIT:
+        is_value = letters <= 4 or other_letters == 0 or digits >= letters
+        return VALUE if is_value or (other_letters == 1 and buffer[start] == _ZERO
+                                     and (buffer[start + 1] | 32) == _SMALL_X) else CONSTANT
+    if (buffer[start] == _SMALL_V or buffer[start] == _LARGE_V) and first_digit == start and letters <= 3:
+        return VALUE
+    return VALUE if (other_letters == 0 and end - start >= 8) or digit_segments > 0 or digits > letters else CONSTANT
+
+
+@compiled()
+def _has_two_slashes(buffer: Bytes, start: int, end: int) -> bool:
+    slashes = 0
+    for i in range(start, end):
+        slashes += buffer[i] == _SLASH
+        if slashes == 2:
+            return True
+    return False
+
+
+@compiled()
+def judge(buffer: Bytes, start: int, end: int, flags: int, after_equals: bool) -> int:
+    """CONSTANT, VALUE, or the offset (from `start`, at least 2) at which a constant ends and a value begins.
+
+    `flags`: the classes of all bytes. Most atoms are decided by these or by a few bytes; the rest is looked at whole.
+    """
+    if flags & DIGIT:
+        if not flags & (HEX | LETTER):
+            return VALUE
+        if not flags & (DOT | SLASH | MARK):
+            return VALUE if after_equals else _judge_plain(buffer, start, end)
+        if flags & SLASH and _has_two_slashes(buffer, start, end):
+            return VALUE
         return _judge_numeric(buffer, start, end, after_equals)
+    if not flags & (SLASH | MARK):
+        return VALUE if is_host(buffer, start, end) else CONSTANT
+    if buffer[start] == _SLASH and end - start >= 3 and flags & (HEX | LETTER):
+        return VALUE
     return _judge_wordy(buffer, start, end)

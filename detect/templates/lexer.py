@@ -236,7 +236,7 @@ def lex(buffer: Bytes, start: int, end: int, tokens: NDArray[np.int32], shares: 
                 last -= 1
             after_equals = n > 0 and tokens[n - 1, 1] == first and buffer[first - 1] == _EQUALS
             is_key = last < end and buffer[last] == _EQUALS and letter & _WORDY and not flags & (SLASH | MARK)
-            verdict = CONSTANT if is_key else judge(buffer, first, last, flags & DIGIT != 0, after_equals)
+            verdict = CONSTANT if is_key else judge(buffer, first, last, flags, after_equals)
             if (verdict == CONSTANT and flags & DOT and last < end and buffer[last] == _COLON
                     and is_address(buffer, first, last, end)):
                 verdict = VALUE
