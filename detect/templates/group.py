@@ -62,6 +62,8 @@ class Group:
         self.raw: list[Shape] = []
         self._families: dict[tuple[int, bool], _Family] = {}
         self._patterns: dict[int, Shape] = {}
+        self._by_tokens: dict[tuple[str, ...], Shape] = {}
+        self._ports: dict[tuple[str, ...], list[Shape]] = {}
         self._variants: dict[tuple[str, ...], _Family] = {}
 
     def add(self, shape: Shape) -> Iterator[Change]:
@@ -77,8 +79,9 @@ class Group:
                 break
         if shape.into is None:
             yield from self._by_identifiers(shape)
-        if root(shape) is shape:
+        if shape.into is None:
             yield from self._by_variant(shape)
+        yield from self._by_port(shape)
 
     def _by_place(self, shape: Shape) -> Iterator[Change]:
         if not shape.shares:
@@ -123,6 +126,21 @@ class Group:
         members = [m for m in family.members if m.into is None]
         if len(members) >= 2 * SOME:
             yield from self._merge(members, places, key)
+
+    def _by_port(self, shape: Shape) -> Iterator[Change]:
+        """A plain name with a port is an address where an address was seen in the same place."""
+        self._by_tokens.setdefault(shape.tokens, shape)
+        waiting = [m for m in self._ports.pop(shape.tokens, []) if root(m) is not root(shape)]
+        if waiting:
+            yield self._join(shape, [root(m) for m in waiting])
+        address = _address(shape.tokens)
+        if address is None:
+            return
+        like = self._by_tokens.get(address)
+        if like is None:
+            self._ports.setdefault(address, []).append(shape)
+        elif root(like) is not root(shape):
+            yield self._join(like, [root(shape)])
 
     def _merge(self, members: list[Shape], places: tuple[int, ...], key: int) -> Iterator[Change]:
         like = members[0]
@@ -214,6 +232,15 @@ def _variant(tokens: tuple[str, ...]) -> tuple[tuple[str, ...], list[tuple[str, 
                 i += 4
         slots.append(tokens[first:i])
     return tuple(kept), slots
+
+
+def _address(tokens: tuple[str, ...]) -> tuple[str, ...] | None:
+    """With the first "name:<*>" between blanks as one value; None without any."""
+    for i in range(len(tokens) - 2):
+        if (tokens[i + 1] == ":" and tokens[i + 2] == WILD and can_vary(tokens[i]) and (i == 0 or tokens[i][0] == " ")
+                and (i + 3 == len(tokens) or tokens[i + 3][0] == " ")):
+            return (*tokens[:i], f" {WILD}" if tokens[i][0] == " " else WILD, *tokens[i + 3:])
+    return None
 
 
 def _unit(left_out: tuple[str, ...]) -> str:

@@ -8,8 +8,9 @@ the order of lines within a group alone, never on how they were cut into batches
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -24,6 +25,9 @@ from ingest.types import Int32
 
 VERSION = "1"
 """Part of every id: another lexer, other ids."""
+_ADMITTED: Final = 16
+"""Of the new shapes of a group that was full once, one in so many is mined. The others are `<*>`: a service that
+logs what people write must not slow the others down."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +45,33 @@ class _Stored(msgspec.Struct, array_like=True):
     shares: bytes
 
 
+class _StoredGroup(msgspec.Struct, array_like=True):
+    misses: int
+    is_full: bool
+    shapes: list[_Stored]
+
+
 class _Group:
     """A group's miner, and its snapshot as it grows."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.seed = int.from_bytes(hashlib.blake2b(name.encode(errors="replace"), digest_size=8).digest(), "little")
+        self.misses = 0  # since the group was full for the first time
+        self.is_full = False
         self.clear()
 
     def clear(self) -> None:
         self.group = Group()
+        self.rest: Shape | None = None
         self.shapes: list[Shape] = []
         self.keys: dict[int, dict[int, int]] = {}  # number -> keys that lead to it, with their masks
         self.stored = bytearray()
 
-    def dump(self) -> msgspec.Raw:
-        """All shapes as one msgpack array."""
-        return msgspec.Raw(b"\xdd" + len(self.group.raw).to_bytes(4, "big") + bytes(self.stored))
+    def dump(self) -> list[object]:
+        """A `_StoredGroup`, its shapes as one msgpack array."""
+        shapes = msgspec.Raw(b"\xdd" + len(self.group.raw).to_bytes(4, "big") + bytes(self.stored))
+        return [self.misses, self.is_full, shapes]
 
 
 class TemplateMiner:
@@ -176,6 +190,10 @@ class TemplateMiner:
     def _learn(self, group: _Group, buffer: NDArray[np.uint8]) -> int:
         """Take in the line at which the scan stopped; its template's number."""
         count = int(self._found[1])
+        group.misses += group.is_full
+        if group.is_full and group.misses % _ADMITTED:
+            self._dumped = None
+            return self._rest(group)
         if len(group.group.raw) >= self._c.max_group_templates:
             self._evict(group)
         if self._raw >= self._c.max_templates:
@@ -185,6 +203,13 @@ class TemplateMiner:
             text = WILD if flags & 1 else buffer[start:end].tobytes().decode(errors="replace")
             tokens.append(f" {text}" if flags & 2 else text)
         return self._add(group, tuple(tokens), self._shares[:count].copy())
+
+    def _rest(self, group: _Group) -> int:
+        """The number of what a full group has no room for."""
+        if group.rest is None:
+            group.rest = Shape((WILD,), (), 0, -1)
+            self._apply(group, Change(group.rest, [], []))
+        return group.rest.number
 
     def _add(self, group: _Group, tokens: tuple[str, ...], shares: NDArray[np.uint64]) -> int:
         values = tuple(shares.tolist())
@@ -227,6 +252,7 @@ class TemplateMiner:
         alone = [s for s in raw if s.into is None]
         doomed = {id(s) for s in (alone + [s for s in raw if s.into is not None])[:drop]}
         survivors = [s for s in raw if id(s) not in doomed]
+        group.is_full = True
         self.evicted += drop
         self._raw -= len(raw)
         self._gone += [s.number for s in group.shapes]
@@ -263,14 +289,13 @@ class TemplateMiner:
         if loaded.version != VERSION:
             return
         for name, stored in loaded.groups.items():
-            self._restore(self._group(name), stored)
-
-    def _restore(self, group: _Group, stored: Iterable[_Stored]) -> None:
-        for shape in stored:
-            self._add(group, shape.tokens, np.frombuffer(shape.shares, np.uint64))
+            group = self._group(name)
+            group.misses, group.is_full = stored.misses, stored.is_full
+            for shape in stored.shapes:
+                self._add(group, shape.tokens, np.frombuffer(shape.shares, np.uint64))
 
 
 class _State(msgspec.Struct):
     version: str
     evicted: int
-    groups: dict[str, list[_Stored]]
+    groups: dict[str, _StoredGroup]

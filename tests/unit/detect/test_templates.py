@@ -116,7 +116,8 @@ def test_bounds_hold_and_evictions_are_counted() -> None:
         assert all(miner.text_at(int(n)) for n in found)
         assert len(miner._shapes) < 600
     assert sum(len(g.group.raw) for g in miner._groups.values()) <= 50
-    assert miner.evicted > 500
+    assert miner.evicted > 100
+    assert "<*>" in {miner.text_at(int(n)) for n in found}  # a full group mines one new shape in sixteen
 
 
 @settings(max_examples=100, deadline=None)
