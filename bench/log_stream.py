@@ -70,6 +70,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
         "TCP: request_sock_TCP: Possible SYN flooding on port {port}. Sending cookies."),
 }
 LEVELS = ("INFO", "INFO", "INFO", "INFO", "DEBUG", "WARN", "ERROR")
+_CONSTANTS = frozenset({"true", "false", "null", "none", "root", "bytes", "fatal", "http", "https", "socks", "internal"})
 _START_SECONDS = 1_790_000_000
 _SYLLABLES = ("ka", "ro", "mi", "tel", "an", "vor", "su", "lin", "ed", "bra", "ost", "wy", "ner", "ul", "gan", "pha")
 
@@ -156,14 +157,14 @@ def _real_lines(count: int, dice: random.Random, start: int, events: list[tuple[
 
 
 def _pieces(value: str) -> Iterator[tuple[bool, str]]:
-    """What of a value may change (True) and what stays: all digits change; letters do where they stand with digits, and
-    in the first longer word of a name; so a host keeps its domain and a file its extension. Words that are a value
-    (true, root) stay."""
+    """What of a value may change (True) and what stays. All digits change, and letters wherever they stand with digits
+    or make a word of four or more: names of users, hosts, files, tasks. What says what kind of thing it is stays: the
+    ending of a host or file, units and other short words, months, constants like true and null."""
     for word in re.split(r"(\s+)", value):
-        is_identifier, has_changed = any(c.isdigit() or c in "/._-@" for c in word), False
-        for piece in re.split(r"([./@:_\-]+)", word):
-            is_name = is_identifier and not has_changed and len(piece) > 3 and piece.isalnum()
-            has_changed |= is_name
+        pieces = re.split(r"([./@:_\-]+)", word)
+        for at, piece in enumerate(pieces):
+            is_ending = at == len(pieces) - 1 and at > 1 and pieces[at - 1] == "." and len(piece) <= 4
+            is_name = len(piece) > 3 and piece.isalnum() and not is_ending and piece.lower() not in _CONSTANTS
             yield is_name or any(c.isdigit() for c in piece), piece
 
 
