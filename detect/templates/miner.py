@@ -21,7 +21,7 @@ from detect.templates.lexer import MAX_BYTES, MAX_TOKENS
 from detect.templates.scan import scan
 from detect.templates.table import Table
 from detect.templates.words import WILD
-from ingest.types import Int32
+from ingest.types import Bytes, Int32, Int64, Texts
 
 VERSION = "1"
 """Part of every id: another lexer, other ids."""
@@ -38,6 +38,10 @@ class MinerConfig:
     """Distinct shapes of lines over all groups."""
     max_group_templates: int = 5_000
     """The same in one group."""
+
+
+_AT_ONCE: Final = 4096
+"""Lines that become bytes together: few enough to stay in the processor's cache."""
 
 
 class _Stored(msgspec.Struct, array_like=True):
@@ -97,43 +101,51 @@ class TemplateMiner:
         self.evicted = 0
 
     def __len__(self) -> int:
-        return sum(shape.into is None for group in self._groups.values() for shape in group.shapes)
+        return sum(s.into is None and s is not group.rest for group in self._groups.values() for s in group.shapes)
 
     def numbers(self, lines: Sequence[str], groups: Int32, group_names: Sequence[str]) -> Int32:
         """[n] each line's template as it stands when the line is reached. A group of -1 is the group ""."""
-        if len(lines) == 0:
-            return np.zeros(0, np.int32)
-        joined = "".join(lines)
-        lengths = np.fromiter(map(len, lines), np.int64, len(lines))
-        if not joined.isascii() or lengths.max() > MAX_BYTES:
-            cut = [line[:MAX_BYTES].encode(errors="replace") for line in lines]
-            data = b"".join(cut)
-            lengths = np.fromiter(map(len, cut), np.int64, len(cut))
-        else:
-            data = joined.encode()
-        offsets = np.zeros(len(lines) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        return self.numbers_of_buffer(np.frombuffer(data, np.uint8), offsets, groups, group_names)
+        if isinstance(lines, Texts):
+            return self.numbers_of_buffer(lines.buffer, lines.offsets, groups, group_names)
+        of = self._begin(group_names)
+        out = np.zeros(len(lines), np.int32)
+        groups = np.ascontiguousarray(groups, np.int32)
+        for start in range(0, len(lines), _AT_ONCE):
+            end = start + _AT_ONCE
+            self._scan(*_encoded(lines[start:end]), groups[start:end], of, out[start:end])
+        return out
 
-    def numbers_of_buffer(self, buffer: NDArray[np.uint8], offsets: NDArray[np.int64], groups: Int32,
-                          group_names: Sequence[str]) -> Int32:
+    def numbers_of_buffer(self, buffer: Bytes, offsets: Int64, groups: Int32, group_names: Sequence[str]) -> Int32:
         """The same for lines as bytes: line i is `buffer[offsets[i]:offsets[i + 1]]`."""
-        self._release()
+        of = self._begin(group_names)
+        out = np.zeros(len(offsets) - 1, np.int32)
         if not buffer.flags.writeable:  # compiled for arrays that may be written
             buffer = buffer.copy()
-        names = [*group_names, ""]
-        of = [self._group(name) for name in names]
+        offsets, groups = np.ascontiguousarray(offsets, np.int64), np.ascontiguousarray(groups, np.int32)
+        self._scan(np.ascontiguousarray(buffer), offsets, groups, of, out)
+        return out
+
+    def _begin(self, group_names: Sequence[str]) -> list[_Group]:
+        """Free what the last call left behind. The last group is that of lines without one: index -1."""
+        for number in self._gone:
+            shape = self._shapes[number]
+            if shape is not None and self._by_id.get(shape.id) is shape:
+                del self._by_id[shape.id]
+            self._shapes[number] = None
+        self._free += self._gone
+        self._gone.clear()
+        if len(self._groups) > 2 * self._c.max_templates:
+            self._groups = {name: group for name, group in self._groups.items() if group.group.raw or group.is_full}
+        return [self._group(name) for name in (*group_names, "")]
+
+    def _scan(self, buffer: Bytes, offsets: Int64, groups: Int32, of: list[_Group], out: Int32) -> None:
         seeds = np.array([g.seed for g in of], np.uint64)
-        out = np.zeros(len(offsets) - 1, np.int32)
-        groups = np.ascontiguousarray(groups, np.int32)
-        line = 0
-        while True:
-            line = scan(buffer, offsets, groups, seeds, line, self._table.keys, self._table.numbers, self._table.places,
-                        self._table.masks, self._table.mask_counts, self._tokens, self._shares, self._found, out)
-            if line == len(out):
-                return out
-            out[line] = self._learn(of[int(groups[line])], buffer)
-            line += 1
+        table, line = self._table, 0
+        with np.errstate(over="ignore"):  # hashes wrap around, also where nothing is compiled
+            while (line := scan(buffer, offsets, groups, seeds, line, table.keys, table.numbers, table.places,
+                                table.masks, table.mask_counts, self._tokens, self._shares, self._found, out)) < len(out):
+                out[line] = self._learn(of[int(groups[line])], buffer)
+                line += 1
 
     def template_id(self, line: str, group: str = "") -> str:
         """The id of one line's template. For tools and tests: a batch is a hundred times cheaper per line."""
@@ -187,7 +199,7 @@ class TemplateMiner:
             group = self._groups[name] = _Group(name)
         return group
 
-    def _learn(self, group: _Group, buffer: NDArray[np.uint8]) -> int:
+    def _learn(self, group: _Group, buffer: Bytes) -> int:
         """Take in the line at which the scan stopped; its template's number."""
         count = int(self._found[1])
         group.misses += group.is_full
@@ -261,15 +273,6 @@ class TemplateMiner:
         for shape in survivors:
             self._add(group, shape.tokens, np.array(shape.shares, np.uint64))
 
-    def _release(self) -> None:
-        for number in self._gone:
-            shape = self._shapes[number]
-            if shape is not None and self._by_id.get(shape.id) is shape:
-                del self._by_id[shape.id]
-            self._shapes[number] = None
-        self._free += self._gone
-        self._gone.clear()
-
     def dump(self) -> bytes:
         """The complete state. Cost: nothing while no new shape came; else a copy of what is encoded already."""
         if self._dumped is None:
@@ -299,3 +302,18 @@ class _State(msgspec.Struct):
     version: str
     evicted: int
     groups: dict[str, _StoredGroup]
+
+
+def _encoded(lines: Sequence[str]) -> tuple[Bytes, Int64]:
+    """(all bytes, offsets)."""
+    joined = "".join(lines)
+    lengths = np.fromiter(map(len, lines), np.int64, len(lines))
+    if joined.isascii() and lengths.max(initial=0) <= MAX_BYTES:
+        data = bytearray(joined, "ascii")
+    else:
+        cut = [line[:MAX_BYTES].encode(errors="replace") for line in lines]
+        data = bytearray(b"".join(cut))
+        lengths = np.fromiter(map(len, cut), np.int64, len(cut))
+    offsets = np.zeros(len(lines) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return np.frombuffer(data, np.uint8), offsets

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detect.templates.miner import MinerConfig, TemplateMiner
+from ingest.types import Texts
 
 _WORDS = ("alpha beta gamma delta eps zeta eta theta iota user= host for from 12 7ms 10.0.0.1 /var/x/y aB3 ssh2 ( ) [x] "  # noqa: SIM905
           "root 0xff web-1 bytes KB a.b.example.com : =").split()
@@ -175,3 +176,12 @@ def test_a_line_of_ten_megabytes_is_cut() -> None:
 def test_tokens(line: str, template: str) -> None:
     miner = TemplateMiner()
     assert miner.text(miner.template_id(line)) == template
+
+
+def test_lines_as_one_buffer_are_the_same_lines() -> None:
+    lines = [*_lines(3, 5000), "", "\u00fcber \ud800", "x" * 5000]
+    groups = np.arange(len(lines), dtype=np.int32) % 3 - 1
+    one, other = TemplateMiner(), TemplateMiner()
+    found = one.numbers(lines, groups, ["a", "b"])
+    assert (other.numbers(Texts.of(lines), groups, ["a", "b"]) == found).all()
+    assert one.dump() == other.dump()
