@@ -3,6 +3,9 @@
 Identifiers change in letters as well as in digits (hex, hosts, paths, users, pods), or with `letters=False` in digits
 alone, which is kind to every cache that deletes digits. Seeded: the same arguments give the same bytes.
 
+With `whole`, every letter of such values changes: hosts lose their domains, files their endings, paths their folders,
+so that no form gives them away and a miner has to learn from the lines what varies.
+
 With `data`, a directory of loghub samples (`<System>/<System>_2k.log_structured_corrected.csv`), the lines are real
 ones of these systems, some hundred templates, in which what the templates call variable is made up anew for each
 line. Without it they are 40 events written here; that is kind to a miner that compares a line with all templates of
@@ -102,12 +105,12 @@ def _slots(dice: random.Random, *, letters: bool) -> dict[str, list[str]]:
     return {slot: [make() for _ in range(400)] for slot, make in makers.items()}
 
 
-def lines(count: int, *, letters: bool = True, seed: int = 0, start: int = 0,
-          data: Path | None = None) -> Iterator[tuple[float, str, str, str]]:
+def lines(count: int, *, letters: bool = True, seed: int = 0, start: int = 0, data: Path | None = None,
+          whole: bool = False) -> Iterator[tuple[float, str, str, str]]:
     """(seconds, service, level, message) of `count` lines from number `start` on; 20,000 lines a second of event time."""
     dice = random.Random(f"{seed} {start} {letters}")
     if data is not None:
-        yield from _real_lines(count, dice, start, _real_events(data), letters=letters)
+        yield from _real_lines(count, dice, start, _real_events(data, whole=whole), letters=letters)
         return
     events = [(service, text.replace("{", "\0").replace("}", "\0").split("\0"))
               for service, texts in EVENTS.items() for text in texts]
@@ -121,7 +124,7 @@ def lines(count: int, *, letters: bool = True, seed: int = 0, start: int = 0,
 
 
 @functools.cache
-def _real_events(data: Path) -> list[tuple[str, list[str]]]:
+def _real_events(data: Path, *, whole: bool) -> list[tuple[str, list[str]]]:
     """(system, text parts, constant and variable ones in turn) of every line whose template fits it."""
     import pandas as pd
 
@@ -134,7 +137,7 @@ def _real_events(data: Path) -> list[tuple[str, list[str]]]:
             if fits is not None:
                 parts = [constants[0]]
                 for value, constant in zip(fits.groups(), constants[1:], strict=True):
-                    for changes, piece in _pieces(value):
+                    for changes, piece in ([(True, value)] if whole and _is_identifier(value) else _pieces(value)):
                         parts += [piece, ""] if changes else []
                         parts[-1] += "" if changes else piece
                     parts[-1] += constant
@@ -154,6 +157,10 @@ def _real_lines(count: int, dice: random.Random, start: int, events: list[tuple[
         message = "".join([part.translate(tables[int(dice.random() * 200)]) if odd % 2 else part
                            for odd, part in enumerate(parts)])
         yield _START_SECONDS + n / 20_000, system, LEVELS[int(dice.random() * 7)], message
+
+
+def _is_identifier(value: str) -> bool:
+    return any(c.isdigit() or c in "/._-@" for c in value)
 
 
 def _pieces(value: str) -> Iterator[tuple[bool, str]]:
@@ -179,8 +186,9 @@ def _substitution(dice: random.Random, *, letters: bool) -> dict[int, int]:
     return table
 
 
-def json_lines(count: int, *, letters: bool = True, seed: int = 0, start: int = 0, data: Path | None = None) -> Iterator[bytes]:
+def json_lines(count: int, *, letters: bool = True, seed: int = 0, start: int = 0, data: Path | None = None,
+               whole: bool = False) -> Iterator[bytes]:
     """The same as an application writes them."""
-    for seconds, service, level, message in lines(count, letters=letters, seed=seed, start=start, data=data):
+    for seconds, service, level, message in lines(count, letters=letters, seed=seed, start=start, data=data, whole=whole):
         stamp = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         yield json.dumps({"timestamp": stamp, "level": level, "service": service, "message": message}).encode()

@@ -65,7 +65,7 @@ def _mine(systems: Lines) -> dict[str, Answer]:
     return out
 
 
-_GENERIC: Final = (
+GENERIC_MASKS: Final = (
     r"https?://\S+", r"(?<!\w)(?:/[\w.+-]+){2,}/?", r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
     r"(?<!\w)(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}(?!\w)", r"/?(?<!\w)\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?(?!\w)",
     r"(?<!\w)0x[0-9a-fA-F]+(?!\w)", r"(?<!\w)[-+]?\d+(?:\.\d+)?(?!\w)")
@@ -79,7 +79,8 @@ def _drain(masks: Sequence[str]) -> Callable[[Lines], dict[str, Answer]]:
     return run
 
 
-def _drained(lines: list[str], masks: Sequence[str]) -> Answer:
+def drain3_miner(masks: Sequence[str] = ()) -> Any:
+    """drain3 with its defaults and these masks."""
     from drain3 import TemplateMiner
     from drain3.masking import MaskingInstruction
     from drain3.template_miner_config import TemplateMinerConfig
@@ -87,7 +88,11 @@ def _drained(lines: list[str], masks: Sequence[str]) -> Answer:
     logging.getLogger("drain3").setLevel(logging.ERROR)
     config = TemplateMinerConfig()
     config.masking_instructions = [MaskingInstruction(mask, "*") for mask in masks]
-    miner = TemplateMiner(config=config)
+    return TemplateMiner(config=config)
+
+
+def _drained(lines: list[str], masks: Sequence[str]) -> Answer:
+    miner = drain3_miner(masks)
     began = time.process_time()
     found: list[Any] = [miner.add_log_message(line) for line in lines]
     first = time.process_time() - began
@@ -117,7 +122,7 @@ METHODS: Final[dict[str, Callable[[Lines], dict[str, Answer]]]] = {
     "opsmend": _ours,
     "opsmend, all in one": _ours_together,
     "drain3": _drain(()),
-    "drain3-masks": _drain(_GENERIC),
+    "drain3-masks": _drain(GENERIC_MASKS),
     "digits masked": _trivial(lambda line: re.sub(r"\d+", "<*>", line)),
     "line as it is": _trivial(lambda line: line),
 }
