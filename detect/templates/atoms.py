@@ -23,7 +23,6 @@ from detect.templates.classes import (
     REVERSED_NUMBERS,
     SLASH,
     SOURCE_NUMBERS,
-    VALUE_NUMBERS,
 )
 from ingest.compiled import compiled
 from ingest.types import Bytes
@@ -54,12 +53,6 @@ def is_among(words: NDArray[np.uint64], number: np.uint64) -> bool:
         if word == number:
             return True
     return False
-
-
-@compiled()
-def is_value_word(buffer: Bytes, start: int, end: int) -> bool:
-    """true, false, null and the like."""
-    return 4 <= end - start <= 5 and is_among(VALUE_NUMBERS, number_of(buffer, start, end))
 
 
 @compiled()

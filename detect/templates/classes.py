@@ -27,8 +27,8 @@ REVERSED: Final = ("com", "net", "org", "edu", "gov", "java", "javax", "io", "su
 """A name that begins so is a class or a setting and no host."""
 
 
-def _classes() -> NDArray[np.uint8]:
-    table = np.full(256, LETTER, np.uint8)
+def _classes() -> NDArray[np.int64]:
+    table = np.full(256, LETTER, np.int64)
     table[:33] = SPACE
     table[127] = SPACE
     for characters, kind in ((b"0123456789", DIGIT), (b"abcdefABCDEF", HEX), (b"()[]{}<>=,;:\"'|", HARD), (b".", DOT),
@@ -43,10 +43,31 @@ def _numbers(words: tuple[str, ...] | list[str]) -> NDArray[np.uint64]:
 
 
 CLASS: Final = _classes()
-MONTH_NUMBERS: Final = _numbers(MONTHS)
-DAY_NUMBERS: Final = _numbers(DAYS)
-VALUE_NUMBERS: Final = _numbers(VALUES)
 DOMAIN_NUMBERS: Final = _numbers(DOMAINS)
 COUNTRY_NUMBERS: Final = _numbers(COUNTRIES)
 SOURCE_NUMBERS: Final = _numbers(SOURCES)
 REVERSED_NUMBERS: Final = _numbers(REVERSED)
+
+
+def fnv(word: bytes) -> int:
+    """The hash that the lexer has of a word when it has read it (FNV-1a)."""
+    value = 0xCBF29CE484222325
+    for byte in word:
+        value = (value ^ byte) * 0x100000001B3 & (1 << 64) - 1
+    return value
+
+
+def _hashed(words: tuple[str, ...]) -> NDArray[np.uint64]:
+    """[512] each word's hash where nine of its bits point; so one look tells whether a word is one of these."""
+    table = np.zeros(512, np.uint64)
+    for word in words:
+        at = fnv(word.encode()) >> 8 & 511
+        if table[at]:
+            raise ValueError(f"{word} meets another word")
+        table[at] = fnv(word.encode())
+    return table
+
+
+VALUE_HASHES: Final = _hashed(VALUES)
+MONTH_HASHES: Final = _hashed(MONTHS)
+DAY_HASHES: Final = _hashed(DAYS)

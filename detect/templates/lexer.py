@@ -7,20 +7,22 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.templates.atoms import CONSTANT, VALUE, is_address, is_among, is_value_word, judge, number_of
+from detect.templates.atoms import CONSTANT, VALUE, is_address, judge, number_of
 from detect.templates.classes import (
     BREAK,
     CLASS,
-    DAY_NUMBERS,
+    DAY_HASHES,
     DIGIT,
     DOT,
     HARD,
     HEX,
     LETTER,
     MARK,
-    MONTH_NUMBERS,
+    MONTH_HASHES,
     SLASH,
     SPACE,
+    VALUE_HASHES,
+    fnv,
 )
 from ingest.compiled import compiled
 from ingest.types import Bytes
@@ -30,17 +32,19 @@ MAX_BYTES: Final = 4096
 """A longer line is cut."""
 
 _COLON, _SLASH, _BACKSLASH, _DOT, _EQUALS, _BANG, _QUESTION, _HASH = 58, 47, 92, 46, 61, 33, 63, 35
-_SEED = np.uint64(0xCBF29CE484222325)
+_SEED = np.uint64(fnv(b""))
 _PRIME = np.uint64(0x100000001B3)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _MIX2 = np.uint64(0xD6E8FEB86659FD93)
 _HALF = np.uint64(32)
 _WILD = np.uint64(0x5DEECE66D1234567)
 _WORDY = HEX | LETTER
-_USER = np.uint64(int.from_bytes(b"user", "little"))
+_EIGHT, _SLOTS = np.uint64(8), np.uint64(511)
+_NONE = np.uint64(0)
+_USER = np.uint64(fnv(b"user"))
 _HTTP = np.uint64(int.from_bytes(b"HTTP/", "little"))
-_INVALID = np.uint64(int.from_bytes(b"invalid", "little"))
-_FOR = np.uint64(int.from_bytes(b"for", "little"))
+_INVALID = np.uint64(fnv(b"invalid"))
+_FOR = np.uint64(fnv(b"for"))
 
 
 @compiled()
@@ -150,15 +154,6 @@ def _date_end(buffer: Bytes, i: int, end: int) -> int:
 
 
 @compiled()
-def _is_named(buffer: Bytes, n: int, tokens: NDArray[np.int32]) -> bool:
-    """Behind "for user" or "invalid user"."""
-    if tokens[n - 1, 1] - tokens[n - 1, 0] != 4 or number_of(buffer, tokens[n - 1, 0], tokens[n - 1, 1]) != _USER:
-        return False
-    word = number_of(buffer, tokens[n - 2, 0], tokens[n - 2, 1])
-    return word in (_FOR, _INVALID)
-
-
-@compiled()
 def _wild(n: int, start: int, end: int, spaced: bool, tokens: NDArray[np.int32], shares: NDArray[np.uint64]) -> int:
     """Add a value; one that touches the value before it, or is parted from it by a colon, is the same value."""
     if not spaced and n >= 1:
@@ -181,6 +176,7 @@ def lex(buffer: Bytes, start: int, end: int, tokens: NDArray[np.int32], shares: 
     what is before it. `shares` [MAX_TOKENS]: what each adds to the line's hash.
     """
     n, i, spaced = 0, start, False
+    last_word = word_before = _NONE  # hashes of the two tokens before, 0 for values
     end = min(end, start + MAX_BYTES)
     while i < end and n < MAX_TOKENS:
         c = buffer[i]
@@ -199,6 +195,7 @@ def lex(buffer: Bytes, start: int, end: int, tokens: NDArray[np.int32], shares: 
             shares[n] = share(np.uint64(c), n, spaced)
             n += 1
             spaced = False
+            word_before, last_word = last_word, np.uint64(c)
             continue
         flags, value, letter = 0, _SEED, kind
         if c in (_DOT, _HASH) and i + 1 < end and buffer[i + 1] == c:
@@ -209,9 +206,8 @@ def lex(buffer: Bytes, start: int, end: int, tokens: NDArray[np.int32], shares: 
             while i < end:
                 c = buffer[i]
                 kind = CLASS[c]
-                if kind & BREAK:
-                    break
-                if c in (_DOT, _HASH) and i + 1 < end and buffer[i + 1] == c:
+                if kind & (BREAK | DOT | MARK) and (
+                        kind & BREAK or (c in (_DOT, _HASH) and i + 1 < end and buffer[i + 1] == c)):
                     break
                 flags |= kind
                 value = (value ^ np.uint64(c)) * _PRIME
@@ -245,19 +241,19 @@ def lex(buffer: Bytes, start: int, end: int, tokens: NDArray[np.int32], shares: 
             if verdict != CONSTANT and buffer[first] != _SLASH:  # a path takes the full stop with it
                 i = last
         elif verdict == CONSTANT:
-            if i - first == 3 and 65 <= buffer[first] <= 90 and is_among(MONTH_NUMBERS, number_of(buffer, first, i)):
+            if MONTH_HASHES[(value >> _EIGHT) & _SLOTS] == value:
                 j = _date_end(buffer, i, end)
                 if j > 0:
                     i = j
                     verdict = VALUE
-                    if (n > 0 and tokens[n - 1, 1] - tokens[n - 1, 0] == 3
-                            and is_among(DAY_NUMBERS, number_of(buffer, tokens[n - 1, 0], tokens[n - 1, 1]))):
+                    if last_word != 0 and DAY_HASHES[(last_word >> _EIGHT) & _SLOTS] == last_word:
                         n -= 1
                         first = tokens[n, 0]
                         spaced = tokens[n, 2] & 2 != 0
             elif flags == HEX and i - first >= 8:
                 verdict = VALUE  # ffffffff
-            elif is_value_word(buffer, first, i) or (n >= 2 and spaced and _is_named(buffer, n, tokens)):
+            elif VALUE_HASHES[(value >> _EIGHT) & _SLOTS] == value or (
+                    last_word == _USER and spaced and word_before in (_FOR, _INVALID)):
                 verdict = VALUE
         if (verdict > 0 and spaced and verdict == 5 and tokens[n - 1, 2] & 1
                 and number_of(buffer, first, first + 5) == _HTTP):
@@ -267,6 +263,7 @@ def lex(buffer: Bytes, start: int, end: int, tokens: NDArray[np.int32], shares: 
         if verdict == VALUE:
             n = _wild(n, first, i, spaced, tokens, shares)
             spaced = False
+            word_before, last_word = last_word, _NONE
             continue
         split = i
         if verdict != CONSTANT:
@@ -278,6 +275,8 @@ def lex(buffer: Bytes, start: int, end: int, tokens: NDArray[np.int32], shares: 
         shares[n] = share(value, n, spaced)
         n += 1
         spaced = False
+        word_before, last_word = last_word, value
         if split < i and n < MAX_TOKENS:
             n = _wild(n, split, i, False, tokens, shares)
+            word_before, last_word = last_word, _NONE
     return n
