@@ -22,6 +22,8 @@ class TransportConfig:
     bootstrap_servers: str = ""
     """kafka: host:port, comma-separated."""
     group_id: str = "opsmend"
+    client_id: str = ""
+    """kafka: the name under which brokers list us."""
     instance_id: str = ""
     """kafka: static membership. Who comes back under the same id within the session time-out has its partitions at
     once; in turn they wait for it that long, also after a clean stop. Empty: a new member at every start."""

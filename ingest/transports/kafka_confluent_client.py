@@ -23,6 +23,8 @@ def client_settings(config: TransportConfig) -> dict[str, Any]:
     require_settings(config)
     settings: dict[str, Any] = {"bootstrap.servers": config.bootstrap_servers, "security.protocol": config.protocol,
                                 "socket.connection.setup.timeout.ms": 5000, "log_level": 2}
+    if config.client_id:
+        settings["client.id"] = config.client_id
     if config.mechanism:
         settings |= {"sasl.mechanism": config.mechanism, "sasl.username": config.username,
                      "sasl.password": config.password}

@@ -18,6 +18,7 @@ import structlog
 from detect.config import DetectionConfig
 from ingest.decode import DecoderConfig
 from opsmend.runners.quix_detect import detect
+from opsmend.runners.quix_fence import Fence
 from opsmend.runners.quix_packer import pack
 from opsmend.runners.quix_settings import QuixConfig, make_topics
 
@@ -39,10 +40,15 @@ class QuixWorkers:
         runs: dict[str, Callable[[], None]] = {
             "packer": lambda: pack(config, decoder, self._stop, on_packed=self._count_packed),
             "detect": lambda: detect(config, detection, self._stop, on_envelope=self._count_judged)}
+        groups = {"packer": config.transport.group_id, "detect": config.detect_group}
         wanted = {"all": list(runs), "worker": list(runs), "conclude": []}.get(role, [role])
         self._config = config
         self._threads = [threading.Thread(target=self._run, args=(name, runs[name]), name=name, daemon=True)
                          for name in wanted]
+        if wanted:
+            watch = Fence(config, [groups[name] for name in wanted])
+            self._threads.append(threading.Thread(target=self._run, args=("fence", lambda: watch.run(self._stop)),
+                                                  name="fence", daemon=True))
 
     def start(self) -> None:
         """Raises TransportError if the broker can't be reached, OpsmendError if its topics do not fit."""

@@ -15,6 +15,7 @@ from detect.config import DetectionConfig
 from ingest.transports.kafka_confluent import client_settings
 from ingest.types import DeadLetter
 from opsmend.runners.quix_envelope import EnvelopeError, Judgement, encode, open_envelope
+from opsmend.runners.quix_fence import new_name
 from opsmend.runners.quix_settings import ENVELOPES, SIGNALS, QuixConfig
 from opsmend.runners.quix_shard import Shard
 from opsmend.runners.quix_state import LiveShards
@@ -72,15 +73,16 @@ class Judge:
 
 def application(config: QuixConfig, judge: Judge) -> Detector:
     """The application. Nothing is connected before it runs."""
+    name = new_name(config.detect_group)
     app = Detector(
         ConnectionConfig.from_librdkafka_dict(client_settings(config.transport), ignore_extras=True),
-        consumer_group=config.changelog_group, auto_offset_reset="earliest", state_dir=config.state_dir,
+        consumer_group=config.detect_group, auto_offset_reset="earliest", state_dir=config.state_dir,
         processing_guarantee="exactly-once", commit_interval=config.commit_seconds, consumer_poll_timeout=0.1,
         loglevel="WARNING", auto_create_topics=True,
-        consumer_extra_config={"session.timeout.ms": int(config.session_timeout_seconds * 1000),
+        consumer_extra_config={"client.id": name, "session.timeout.ms": int(config.session_timeout_seconds * 1000),
                                "heartbeat.interval.ms": int(config.session_timeout_seconds * 250),
                                "fetch.wait.max.ms": 100, "queued.max.messages.kbytes": 65536},
-        producer_extra_config=config.producer_settings())
+        producer_extra_config={**config.producer_settings(), "transactional.id": name})
     envelopes = app.topic(ENVELOPES, key_deserializer="bytes", value_deserializer="bytes")
     signals = app.topic(SIGNALS, key_serializer="bytes", value_serializer="bytes")
     frame = app.dataframe(envelopes)

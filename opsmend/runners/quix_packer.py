@@ -7,8 +7,8 @@ the stages after it some 50 us, whatever is in it.
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -21,6 +21,7 @@ from ingest.types import Batch, Record, Watermark
 from opsmend.pipeline import totals
 from opsmend.runners.quix_clock import PackerClock
 from opsmend.runners.quix_envelope import Packed, encode
+from opsmend.runners.quix_fence import new_name
 from opsmend.runners.quix_settings import ENVELOPES, SIGNALS, QuixConfig
 from opsmend.runners.quix_sharding import Sharding
 from rootcause.graph import GraphBuilder
@@ -59,10 +60,11 @@ class Packer:
         self._graph = GraphBuilder()
         self._told: dict[object, int] = {}
         self._on_packed = on_packed
-        self._consumer = PackerConsumer(config.transport)
+        name = new_name(config.transport.group_id)
+        self._consumer = PackerConsumer(replace(config.transport, client_id=name))
         self._producer = Producer(
             _address(config), extra_config={**client_settings(config.transport), **config.producer_settings(),
-                                            "transactional.id": f"{config.transport.group_id}-packer-{uuid.uuid4()}"},
+                                            "transactional.id": name},
             transactional=True)
 
     def start(self) -> None:

@@ -46,7 +46,8 @@ class QuixConfig:
     max_poll_ms: int = 250
 
     @property
-    def changelog_group(self) -> str:
+    def detect_group(self) -> str:
+        """The consumer group of the shards; the engine names their changelog after it."""
         return f"{self.transport.group_id}-detect"
 
     def producer_settings(self) -> dict[str, Any]:

@@ -43,6 +43,8 @@ class Scene:
     """A broker, two workers, a producer that never stops, and the tenant stage in this process."""
 
     def __init__(self, directory: Path, bootstrap_servers: str) -> None:
+        from confluent_kafka.admin import AdminClient
+
         from opsmend.runners.quix_conclude import TenantPipeline
         from opsmend.runners.quix_settings import SIGNALS
 
@@ -52,6 +54,7 @@ class Scene:
             f'[service]\nrunner = "quix"\ndata_dir = "{directory}"\n[ingest]\ntransport = "kafka"\n'
             f'topics = [{{ name = "logs" }}]\n[ingest.kafka]\nbootstrap_servers = "{bootstrap_servers}"\n'
             f"[detect]\nbucket_seconds = 1.0\nallowed_lateness_seconds = 2.0\n[scale]\nshards = {SHARDS}\n")
+        self.admin = AdminClient({"bootstrap.servers": bootstrap_servers})
         self.workers: list[subprocess.Popen[bytes]] = []
         self.states: dict[int, Path] = {}
         self.sent = 0
@@ -86,10 +89,8 @@ class Scene:
     def produce(self) -> None:
         producer = open_producer(self.transport)
         while not self.stop.is_set():
-            rows = []
-            for i in range(LINES):
-                rows.append(json.dumps({"type": "log", "ts": time.time(), "service": f"s{(self.sent + i) % SERVICES}",
-                                        "level": "info", "message": f"request {self.sent} took {i} ms"}))
+            rows = [json.dumps({"type": "log", "ts": time.time(), "service": f"s{(self.sent + i) % SERVICES}",
+                                "level": "info", "message": f"request {self.sent} took {i} ms"}) for i in range(LINES)]
             producer.send("logs", "\n".join(rows).encode(), key=b"%d" % (self.sent % 16))
             self.sent += 1
             if self.sent % 20 == 0:
@@ -145,7 +146,8 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 def make_topic(bootstrap_servers: str, name: str, partitions: int) -> None:
     from confluent_kafka.admin import AdminClient, NewTopic
 
-    AdminClient({"bootstrap.servers": bootstrap_servers}).create_topics([NewTopic(name, partitions)])[name].result(20)
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    admin.create_topics([NewTopic(name, partitions)])[name].result(20)
 
 
 def test_a_killed_worker_is_replaced_and_every_line_counts_once(scene: Scene) -> None:
@@ -153,12 +155,13 @@ def test_a_killed_worker_is_replaced_and_every_line_counts_once(scene: Scene) ->
     scene.start_worker()
     from opsmend.runners.quix_settings import QuixConfig, make_topics
 
+    # The shards are made before the tenant stage asks for them.
     make_topics(QuixConfig(scene.transport, "default", 1.0, 2.0, scene.directory, shards=SHARDS))
     for thread in scene.threads:
         thread.start()
     took = []
     for _ in range(KILLS):
-        scene.wait(lambda: time.time() - scene.closed_until() < 8, 60)
+        scene.wait(lambda: time.time() - scene.closed_until() < 8, 120)
         scene.wait(lambda: len(owners(scene)) == 2, 60)  # both have shards
         time.sleep(2)
         killed_at = time.time()
@@ -190,10 +193,7 @@ def test_a_killed_worker_is_replaced_and_every_line_counts_once(scene: Scene) ->
 
 def owners(scene: Scene) -> set[str]:
     """The members of the detecting group that have shards."""
-    from confluent_kafka.admin import AdminClient
-
-    admin = AdminClient({"bootstrap.servers": scene.transport.bootstrap_servers})
-    found = admin.describe_consumer_groups(["opsmend-detect"])["opsmend-detect"].result(10)
+    found = scene.admin.describe_consumer_groups(["opsmend-detect"])["opsmend-detect"].result(10)
     return {m.member_id for m in found.members if any(
         p.topic == "opsmend.envelopes" for p in m.assignment.topic_partitions)}
 
