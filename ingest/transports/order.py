@@ -20,6 +20,7 @@ Place = tuple[str, int]
 RECORD_BYTES = 200
 """What a record weighs beside its value."""
 _NEVER = 1 << 62
+_STUCK = 20
 _stamp = attrgetter("timestamp_ms")
 
 
@@ -45,8 +46,8 @@ class TimeOrder:
 
     A partition that is behind and brings nothing for `patience_seconds` (its broker is away) is no longer waited
     for, and neither is one that is `span_ms` or more behind what was given out: its rows are late in any case.
-    Timestamps in the future count as now, and such that are not there (<= 0) as any time. Cost: some 0.1 us per
-    record.
+    Timestamps in the future count as now, and such that are not there (<= 0) as any time. Where a live partition has
+    its clock far behind from the start, the others wait for some twenty polls. Cost: some 0.1 us per record.
     """
 
     def __init__(self, *, align_seconds: float, span_seconds: float, patience_seconds: float = 3.0,
@@ -56,6 +57,8 @@ class TimeOrder:
         self._clock = clock
         self._lines: dict[Place, _Line] = {}
         self._given_ms = 0  # the latest timestamp given out
+        self._limit_ms = 0  # of the last `take` that waited for no partition
+        self._stuck = 0  # how often in a row it did not move, though all below it was given out
         self.rows = 0
         self.bytes = 0
         self.ahead: set[Place] = set()
@@ -117,7 +120,9 @@ class TimeOrder:
                 taken = taken + found if taken else found
                 size += weighed
                 self._given_ms = max(self._given_ms, min(found[-1].timestamp_ms, now_ms))
-        if wall < _NEVER:
+        if wall == _NEVER:
+            self._look_for_stuck(full, limit)
+        else:
             self.ahead.update(place for place, line in self._lines.items()
                               if line.records and line.records[0].timestamp_ms > wall)
         self.rows -= len(taken)
@@ -129,12 +134,21 @@ class TimeOrder:
         heads = [line.records[0].timestamp_ms for line in full]
         first = min((at for at in heads if 0 < at < now_ms), default=now_ms)
         limit = max(first, self._given_ms) + self._span_ms
+        if self._stuck > _STUCK:
+            limit = _NEVER
         wall = _NEVER
         if len(self._lines) > 1:
             slowest = min((self._reached(place) for place in behind if place in self._lines), default=_NEVER)
             wall = max(slowest + self._align_ms, self._given_ms)
         # What claims to come from the future waits for nothing but the present.
         return _open(min(limit, wall), now_ms), _open(wall, now_ms)
+
+    def _look_for_stuck(self, full: list[_Line], limit: int) -> None:
+        """A clock that is far behind, and live, would hold up all others: time goes on, but never as far as theirs."""
+        left = [line.records[0].timestamp_ms for line in full if line.records]
+        moves = limit - self._limit_ms >= self._span_ms // 2
+        self._stuck = 0 if moves or not left or min(left) <= limit else self._stuck + 1
+        self._limit_ms = limit
 
     def _reached(self, place: Place) -> int:
         """How far in time a partition that is behind has come; never if it is not to be waited for."""

@@ -33,6 +33,8 @@ def open_engine(url: str) -> sa.Engine:
             Path(parsed.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
             parsed = parsed.set(database=str(Path(parsed.database).expanduser()))
         engine = sa.create_engine(parsed)
+        if engine.dialect.name == "postgresql":
+            event.listen(engine, "connect", _postgres_limits)
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _sqlite_pragmas)
             event.listen(engine, "begin", _begin_immediate)
@@ -41,6 +43,14 @@ def open_engine(url: str) -> sa.Engine:
         raise StoreError(f"[store] url {sa.make_url(url).render_as_string(hide_password=True)}: {error}. "
                          "Check that it exists and that this user may write there.") from error
     return engine
+
+
+def _postgres_limits(connection: Any, _record: Any) -> None:
+    # A member that is frozen in the middle of a transaction must not hold its locks against the others for ever:
+    # the server ends it, and the member, should it come back, tries again and finds itself fenced.
+    with connection.cursor() as cursor:
+        cursor.execute("SET idle_in_transaction_session_timeout = '10s'")
+    connection.commit()
 
 
 def _sqlite_pragmas(connection: Any, _record: Any) -> None:
