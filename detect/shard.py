@@ -6,6 +6,7 @@ single process that sees everything would.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -73,11 +74,14 @@ class ShardDetection:
 
     def _window(self, ts_ns: int, bucket: Bucket) -> BucketWindow:
         values = self._derivation.row(bucket)
-        counts = {(s, t): n for s, templates in bucket.logs.items() for t, n in templates.items()}
-        bad = frozenset((s, t) for s, templates in bucket.bad_logs.items() for t in templates)
+        counts: Counter[tuple[str, str]] = Counter()
+        for service, templates in bucket.logs.items():
+            for template_id, lines in templates.items():
+                counts[service, self.miner.resolve(template_id)] += lines
+        bad = frozenset((s, self.miner.resolve(t)) for s, templates in bucket.bad_logs.items() for t in templates)
         return BucketWindow(
             ts_ns=ts_ns, bucket_ns=self.bucket_ns, series=tuple(self.table.keys), values=values, log_counts=counts,
-            error_templates=bad, templates={},
+            error_templates=bad, templates={}, merged=tuple(self.miner.take_merged()),
             changes=tuple(sorted(bucket.changes, key=lambda c: (c.ts_ns, c.service))), alerts=tuple(bucket.alerts))
 
     def state_entries(self) -> dict[str, int]:

@@ -28,6 +28,7 @@ class BucketWindow:
     templates: Mapping[str, str] = field(default_factory=dict)  # template id -> text, of log_counts
     changes: tuple[Change, ...] = ()
     alerts: tuple[ExternalAlert, ...] = ()
+    merged: tuple[tuple[str, str, str], ...] = ()  # (service, old, new id) of templates that are part of others now
 
 
 class Detector(Protocol):

@@ -70,6 +70,9 @@ class Logs:
 
     def _templates(self, window: BucketWindow) -> dict[str, Candidate]:
         found = {}
+        for service, old, new in window.merged:  # what was known by another name is not new
+            if (service, old) in self._known and self._known.get((service, new)) != -1:
+                self._known[service, new] = self._known[service, old]
         for (service, template_id), count in sorted(window.log_counts.items()):
             at = (service, template_id)
             seen = self._known.get(at)

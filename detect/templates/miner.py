@@ -8,6 +8,7 @@ the order of lines within a group alone, never on how they were cut into batches
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -94,6 +95,7 @@ class TemplateMiner:
         self._gone: list[int] = []  # numbers to be freed when the next call begins
         self._by_id: dict[str, Shape] = {}
         self._raw = 0
+        self._merged: deque[tuple[str, Shape]] = deque(maxlen=self._c.max_templates)
         self._tokens = np.zeros((MAX_TOKENS + 1, 3), np.int32)
         self._shares = np.zeros(MAX_TOKENS + 1, np.uint64)
         self._found = np.zeros(2, np.uint64)
@@ -169,9 +171,16 @@ class TemplateMiner:
         shape = self._find(template_id)
         return self._identify(root(shape)) if shape else template_id
 
+    def take_merged(self) -> list[tuple[str, str, str]]:
+        """(group, old id, new id) of the templates that have become part of others since the last call; after `load`
+        of all there ever were."""
+        merged = [(name, self._identify(shape), self._identify(root(shape))) for name, shape in self._merged]
+        self._merged.clear()
+        return [(name, old, new) for name, old, new in merged if old != new]
+
     def _find(self, template_id: str) -> Shape | None:
         shape = self._by_id.get(template_id)
-        if shape is None or shape.into is not None:  # ids are found out when somebody asks
+        if shape is None:  # ids are found out when somebody asks
             for other in self._shapes:
                 if other is not None:
                     self._identify(other)
@@ -244,6 +253,7 @@ class TemplateMiner:
         fresh = dict.fromkeys(change.keys, shape.mask)
         for member in change.merged:
             fresh |= group.keys.pop(member.number, {})
+            self._merged.append((group.name, member))
         group.keys.setdefault(shape.number, {}).update(fresh)
         for key, mask in fresh.items():
             self._table.put(key, shape.number, mask)

@@ -181,3 +181,25 @@ def test_every_registered_detector_survives_a_snapshot() -> None:
         (one,), (other,) = make_detectors([name], "t", ()), make_detectors([name], "t", ())
         other.restore(one.snapshot())
         assert other.snapshot() == one.snapshot()
+
+
+def test_a_template_that_merges_is_no_new_template() -> None:
+    """Errors with a name in them: known since the warm-up, whatever id they get when the name turns into a value."""
+    from detect.detectors.base import BucketWindow
+    from detect.detectors.logs import Logs, LogsConfig
+    from detect.templates.miner import TemplateMiner
+
+    def window(n: int, names: list[str]) -> BucketWindow:
+        lines = [f"connection to {name} refused after timeout" for name in names]
+        ids = [miner.resolve(miner.template_id(line, "web")) for line in lines]
+        counts = {("web", i): 10 for i in ids}
+        return BucketWindow(n * 10**10, 10**10, (), np.zeros(0), counts, frozenset(counts), merged=tuple(miner.take_merged()))
+
+    miner, detector = TemplateMiner(), Logs(LogsConfig(warm_up=3))
+    for n in range(6):
+        assert detector.step(window(n, ["alpha", "beta"])) == []
+    assert detector.step(window(6, ["gamma"])) != []  # an error that nobody saw before
+    later = [s for n, name in enumerate(["delta", "epsilon", "zeta", "eta"]) for s in detector.step(window(7 + n, [name]))]
+    last = miner.template_id("connection to theta refused after timeout", "web")
+    assert miner.text(last) == "connection to <*> refused after timeout"
+    assert not [s for s in later if s.template_id == last]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -185,3 +188,25 @@ def test_lines_as_one_buffer_are_the_same_lines() -> None:
     found = one.numbers(lines, groups, ["a", "b"])
     assert (other.numbers(Texts.of(lines), groups, ["a", "b"]) == found).all()
     assert one.dump() == other.dump()
+
+
+_SCRIPT = """
+import hashlib, os, pathlib, random
+import numpy as np
+from detect.templates.miner import TemplateMiner
+dice = random.Random(3)
+lines = ["".join(dice.choices("ab01./:-=<>()[]# @\\\\,uXF\\u00fc", k=dice.randrange(60))) for _ in range(1500)]
+data = os.environ.get("OPSMEND_TEST_DATA")
+for file in sorted(pathlib.Path(data, "logs").glob("*/*_2k.log")) if data else []:
+    lines += file.read_text(errors="replace").splitlines()[:300]
+miner = TemplateMiner()
+found = miner.numbers(lines, np.zeros(len(lines), np.int32), ["a"])
+print(hashlib.sha256("\\n".join(miner.text_at(int(n)) for n in found).encode()).hexdigest())
+"""
+
+
+def test_without_the_compiler_the_templates_are_the_same() -> None:
+    told = {subprocess.run([sys.executable, "-W", "error", "-c", _SCRIPT], check=True, capture_output=True, text=True,
+                           env=os.environ | {"NUMBA_DISABLE_JIT": flag}).stdout for flag in ("0", "1")}
+    assert len(told) == 1
+    assert len(told.pop().strip()) == 64
