@@ -1,6 +1,6 @@
 """Programs that speak OpenTelemetry by its own SDK.
 
-    sdk_sender.py lines URL COUNT PER_SECOND       one service writes numbered log lines
+    sdk_sender.py lines URL UNTIL PER_SECOND       one service writes numbered log lines until the file UNTIL is there
     sdk_sender.py shop URL CALM_SECONDS BAD_SECONDS   three services with logs, spans, metrics; `cart` fails at the end
 
 Prints as JSON what was sent.
@@ -13,6 +13,7 @@ import logging
 import sys
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 warnings.simplefilter("ignore")  # the SDK calls its own logging API deprecated
@@ -60,12 +61,14 @@ class Program:
             provider.shutdown()
 
 
-def lines(url: str, count: int, per_second: float) -> dict[str, Any]:
+def lines(url: str, until: Path, per_second: float) -> dict[str, Any]:
     program = Program("numbers", url)
-    for n in range(count):
-        program.log.info("line number %d", n)
+    count = 0
+    while not until.exists():
+        program.log.info("line number %d", count)
+        count += 1
         time.sleep(1 / per_second)
-        if n % 500 == 499:
+        if count % 500 == 0:
             program.flush()
     program.end()
     return {"logs": count}
@@ -107,4 +110,4 @@ def shop(url: str, calm_seconds: float, bad_seconds: float) -> dict[str, Any]:
 
 if __name__ == "__main__":
     what, url, first, second = sys.argv[1:]
-    print(json.dumps(lines(url, int(first), float(second)) if what == "lines" else shop(url, float(first), float(second))))
+    print(json.dumps(lines(url, Path(first), float(second)) if what == "lines" else shop(url, float(first), float(second))))
