@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 
 from detect.templates.classes import (
     CLASS,
-    COUNTRY_NUMBERS,
     DIGIT,
-    DOMAIN_NUMBERS,
+    DOMAIN_HASHES,
     DOT,
     HEX,
+    IS_COUNTRY,
     LETTER,
     MARK,
     REVERSED_NUMBERS,
     SLASH,
     SOURCE_NUMBERS,
+    fnv,
 )
 from ingest.compiled import compiled
 from ingest.types import Bytes
@@ -31,6 +32,8 @@ CONSTANT: Final = 0
 VALUE: Final = -1
 # Else: a constant that ends at this offset, and a value from there on.
 
+SEED, PRIME = np.uint64(fnv(b"")), np.uint64(0x100000001B3)
+_EIGHT, _SLOTS = np.uint64(8), np.uint64(511)
 _DOT, _SLASH, _BACKSLASH, _AT, _DASH, _UNDERSCORE, _PLUS, _HASH = 46, 47, 92, 64, 45, 95, 43, 35
 _ZERO, _SMALL_V, _LARGE_V, _SMALL_X, _TILDE, _PERCENT, _AMPERSAND, _DOLLAR = 48, 118, 86, 120, 126, 37, 38, 36
 
@@ -58,23 +61,33 @@ def is_among(words: NDArray[np.uint64], number: np.uint64) -> bool:
 @compiled()
 def is_host(buffer: Bytes, start: int, end: int) -> bool:
     """A name that ends in a top-level domain. Class names (com.example.Thing) and files (main.rs) are none."""
-    dots, last, first, is_odd = 0, start, end, False
+    last = end
+    while last > start and buffer[last - 1] != _DOT:
+        last -= 1
+    if last == start or end - last > 8:
+        return False
+    value = SEED
+    for i in range(last, end):
+        value = (value ^ np.uint64(buffer[i])) * PRIME
+    slot = (value >> _EIGHT) & _SLOTS
+    is_country = end - last == 2 and IS_COUNTRY[int(buffer[last]) * 256 + int(buffer[last + 1])]
+    if not (is_country or DOMAIN_HASHES[slot] == value):
+        return False
+    first = start
+    while buffer[first] != _DOT:
+        first += 1
+    dots, odd, others = 0, 0, 0
     for i in range(start, end):
         c = buffer[i]
-        if c == _DOT:
-            if dots == 0:
-                first = i
-            dots += 1
-            last = i + 1
-        elif c == _DASH or CLASS[c] == DIGIT:
-            is_odd = True
-        elif c == _UNDERSCORE or not CLASS[c] & (HEX | LETTER):
-            return False
-    if dots == 0 or first == start or is_among(REVERSED_NUMBERS, number_of(buffer, start, first)):
+        kind = CLASS[c]
+        dots += c == _DOT
+        odd += (c == _DASH) | (kind == DIGIT)
+        others += (c != _DASH) & ((kind & (DIGIT | HEX | LETTER | DOT)) == 0)
+    if others:
         return False
-    if is_among(DOMAIN_NUMBERS, number_of(buffer, last, end)):
-        return end - last <= 8
-    return end - last == 2 and (dots >= 2 or is_odd) and is_among(COUNTRY_NUMBERS, number_of(buffer, last, end))
+    if first == start or is_among(REVERSED_NUMBERS, number_of(buffer, start, first)):
+        return False
+    return not is_country or dots >= 2 or odd > 0
 
 
 @compiled()
@@ -208,31 +221,27 @@ def _judge_numeric(buffer: Bytes, start: int, end: int, after_equals: bool) -> i
 
 @compiled()
 def _judge_plain(buffer: Bytes, start: int, end: int) -> int:
-    """What `_judge_numeric` says of an atom without dots, slashes or other marks; leaves as soon as that is certain."""
-    digits, letters, other_letters, run, segment_letters = 0, 0, 0, 0, 0
-    segments, digit_segments, first_digit, segment_start, is_open = 0, 0, -1, start, False
-    for i in range(start, end):
-        kind = CLASS[buffer[i]]
-        if kind == DIGIT:
-            digits += 1
-            run += 1
-            if not is_open:
-                is_open = True
+    """What `_judge_numeric` says of an atom without dots, slashes or other marks; counts without
+    branches, which random digits would make a processor guess wrong."""
+    digits, letters, other_letters, run, longest = 0, 0, 0, 0, 0
+    segments, digit_segments, first_digit, segment_start, digits_before, letters_before = 0, 0, -1, start, 0, 0
+    for i in range(start, end + 1):
+        kind = CLASS[buffer[i]] if i < end else 0
+        is_digit = kind & DIGIT
+        digits += is_digit
+        run = (run + 1) * is_digit
+        longest = max(longest, run)
+        letters += (kind & (HEX | LETTER)) != 0
+        other_letters += kind == LETTER
+        if not kind & (DIGIT | HEX | LETTER):
+            if digits > digits_before:
                 segments += 1
+                digit_segments += letters == letters_before
                 if first_digit < 0:
                     first_digit = segment_start
-            if run >= 4 or segments >= 2:
-                return VALUE
-            continue
-        run = 0
-        if kind & (HEX | LETTER):
-            letters += 1
-            segment_letters += 1
-            other_letters += kind == LETTER
-            continue
-        digit_segments += is_open and segment_letters == 0
-        segment_letters, is_open, segment_start = 0, False, i + 1
-    digit_segments += is_open and segment_letters == 0
+            segment_start, digits_before, letters_before = i + 1, digits, letters
+    if longest >= 4 or segments >= 2:
+        return VALUE
     if CLASS[buffer[start]] == DIGIT:
         is_value = letters <= 4 or other_letters == 0 or digits >= letters
         return VALUE if is_value or (other_letters == 1 and buffer[start] == _ZERO
@@ -262,8 +271,12 @@ def judge(buffer: Bytes, start: int, end: int, flags: int, after_equals: bool) -
         if not flags & (HEX | LETTER):
             return VALUE
         if not flags & (DOT | SLASH | MARK):
-            return VALUE if after_equals else _judge_plain(buffer, start, end)
+            if after_equals or (not flags & LETTER and end - start >= 8):
+                return VALUE
+            return _judge_plain(buffer, start, end)
         if flags & SLASH and _has_two_slashes(buffer, start, end):
+            return VALUE
+        if not flags & (SLASH | MARK) and is_host(buffer, start, end):
             return VALUE
         return _judge_numeric(buffer, start, end, after_equals)
     if not flags & (SLASH | MARK):

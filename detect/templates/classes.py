@@ -43,8 +43,6 @@ def _numbers(words: tuple[str, ...] | list[str]) -> NDArray[np.uint64]:
 
 
 CLASS: Final = _classes()
-DOMAIN_NUMBERS: Final = _numbers(DOMAINS)
-COUNTRY_NUMBERS: Final = _numbers(COUNTRIES)
 SOURCE_NUMBERS: Final = _numbers(SOURCES)
 REVERSED_NUMBERS: Final = _numbers(REVERSED)
 
@@ -57,7 +55,7 @@ def fnv(word: bytes) -> int:
     return value
 
 
-def _hashed(words: tuple[str, ...]) -> NDArray[np.uint64]:
+def _hashed(words: tuple[str, ...] | list[str]) -> NDArray[np.uint64]:
     """[512] each word's hash where nine of its bits point; so one look tells whether a word is one of these."""
     table = np.zeros(512, np.uint64)
     for word in words:
@@ -68,6 +66,16 @@ def _hashed(words: tuple[str, ...]) -> NDArray[np.uint64]:
     return table
 
 
+def _pairs(words: list[str]) -> NDArray[np.bool_]:
+    """[65536] whether two bytes, the first one counting for more, are one of these words."""
+    table = np.zeros(65536, np.bool_)
+    for word in words:
+        table[int.from_bytes(word.encode(), "big")] = True
+    return table
+
+
 VALUE_HASHES: Final = _hashed(VALUES)
 MONTH_HASHES: Final = _hashed(MONTHS)
 DAY_HASHES: Final = _hashed(DAYS)
+DOMAIN_HASHES: Final = _hashed(DOMAINS)
+IS_COUNTRY: Final = _pairs(COUNTRIES)
