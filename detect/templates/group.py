@@ -87,8 +87,8 @@ class Group:
         if not shape.shares:
             return
         for position, token in enumerate(shape.tokens[:MASKABLE]):
-            if not can_vary(token) and token.strip() != WILD:
-                continue
+            if (not can_vary(token) and token.strip() != WILD) or shape.tokens[position + 1: position + 2] == ("=",):
+                continue  # separators and keys
             key = _without(shape, (position,))
             pattern = self._patterns.get(key)
             if pattern is not None:

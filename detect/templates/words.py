@@ -45,6 +45,8 @@ def needed(values: list[str], position: int, before: str) -> int:
         return FEW
     if len(words) > 1 and len({w.translate(_NO_DIGITS) for w in words}) == 1:
         return FEW
+    if position == 0 and not any(c in _MARKS or c.isdigit() for w in words for c in w):
+        return 3 * MANY if any(w.isalpha() and w[1:].islower() for w in words) else 2 * MANY
     if all(is_odd(w) for w in words):
         return SOME
     if position == 0:
