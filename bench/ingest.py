@@ -25,13 +25,13 @@ import psutil
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # or this file would be taken for the package of its name
 
-from bench.log_stream import json_lines, lines
+from bench.log_stream import endless_blocks, json_lines, lines
 from detect.buckets import Buckets, SeriesTable
 from detect.templates.miner import MinerConfig, TemplateMiner
 from ingest.decode import Decoder
 from ingest.transports.config import TransportConfig
 from ingest.transports.registry import open_consumer, open_producer
-from ingest.types import Batch, Watermark
+from ingest.types import Batch, Record, Watermark
 from opsmend.evaluate.logs_methods import GENERIC_MASKS, drain3_miner
 
 BUCKET_NS, LATENESS_NS = 10 * 10**9, 5 * 10**9
@@ -195,20 +195,24 @@ def digit_cache_misses(count: int, **how: Any) -> float:
     return round(misses / (count - count // 2), 3)
 
 
-def soak(count: int, data: Path | None, *, step: int = 200_000) -> list[dict[str, float]]:
+def soak(count: int, data: Path | None) -> list[dict[str, float]]:
     """Resident memory while `count` lines with fresh identifiers go through decoder, miner and vectors."""
-    from ingest.types import Record
-
-    ours, decoder, process = Ours(), Decoder(), psutil.Process()
+    ours, decoder, process, times = Ours(), Decoder(), psutil.Process(), Times()
     samples: list[dict[str, float]] = []
-    for start in range(0, count, step):
-        values = blocks(json_lines(step, start=start, data=data), 500)
-        for n, value in enumerate(values):
-            ours(decoder.decode([Record("logs", 0, start + n, 0, value)]), Times())
-        if start // step % 5 == 4:
-            samples.append({"lines": start + step, "resident_mb": round(process.memory_info().rss / 1e6, 1),
-                            "templates": len(ours.miner), "evicted": ours.miner.evicted})
-            print(f"{samples[-1]}", flush=True)
+    began = time.process_time()
+    done, shown = 0, 0
+    stream = endless_blocks(500, data=data)
+    for n in itertools.count():
+        ours(decoder.decode([Record("logs", 0, n, 0, block) for block in itertools.islice(stream, POLL_ROWS_BLOCKS)]), times)
+        done += 500 * POLL_ROWS_BLOCKS
+        if done >= shown:
+            shown = done + count // 50
+            samples.append({"lines": done, "resident_mb": round(process.memory_info().rss / 1e6, 1),
+                            "templates": len(ours.miner), "evicted": ours.miner.evicted,
+                            "us_per_line": round(1e6 * (time.process_time() - began) / done, 3)})
+            print(json.dumps(samples[-1]), flush=True)
+        if done >= count:
+            return samples
     return samples
 
 

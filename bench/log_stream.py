@@ -192,3 +192,40 @@ def json_lines(count: int, *, letters: bool = True, seed: int = 0, start: int = 
     for seconds, service, level, message in lines(count, letters=letters, seed=seed, start=start, data=data, whole=whole):
         stamp = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         yield json.dumps({"timestamp": stamp, "level": level, "service": service, "message": message}).encode()
+
+
+_CLASSES = ("0123456789", "abcdef", "ABCDEF", "ghijklmnopqrstuvwyz", "GHIJKLMNOPQRSTUVWYZ")
+
+_STAMP = b"2000-00-00T00:00:00"
+
+
+def endless_blocks(lines_per_block: int, *, seed: int = 0, data: Path | None = None) -> Iterator[bytes]:
+    """Blocks of JSON lines without end, at a cost of some nanoseconds a line: 100,000 lines over and over, each time
+    with other identifiers. Their characters stand as bytes beyond ASCII, which every round maps anew."""
+    dice = random.Random(f"{seed} endless")
+    letters = "".join(_CLASSES)
+    hide = {ord(c): 0x80 + i for i, c in enumerate(letters)}
+    rows = [line for _, line in zip(range(100_000), _hidden_lines(hide, seed, data), strict=False)]
+    blocks = [b"\n".join(rows[i:i + lines_per_block]) for i in range(0, len(rows), lines_per_block)]
+    seconds = float(_START_SECONDS)
+    while True:
+        shown = b"".join(dice.choice(of).encode() for of in _CLASSES for _ in of)
+        table = bytes(range(0x80)) + shown + bytes(range(0x80 + len(shown), 0x100))
+        for block in blocks:
+            seconds += lines_per_block / 20_000
+            yield block.translate(table).replace(_STAMP, datetime.fromtimestamp(seconds, UTC).isoformat()[:19].encode())
+
+
+def _hidden_lines(hide: dict[int, int], seed: int, data: Path | None) -> Iterator[bytes]:
+    dice = random.Random(f"{seed} hidden")
+    if data is not None:
+        events = _real_events(data, whole=False)
+    else:
+        slots = _slots(dice, letters=True)
+        events = [(service, [slots[part][0] if odd % 2 else part for odd, part in enumerate(re.split(r"[{}]", text))])
+                  for service, texts in EVENTS.items() for text in texts]
+    while True:
+        service, parts = dice.choice(events)
+        message = "".join([part.translate(hide) if odd % 2 else part for odd, part in enumerate(parts)])
+        yield json.dumps({"timestamp": f"{_STAMP.decode()}.{dice.randrange(1000):03d}Z", "level": dice.choice(LEVELS), "service": service, "message": message},
+                         ensure_ascii=False).encode("latin-1")
