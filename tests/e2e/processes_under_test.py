@@ -107,6 +107,12 @@ class Opsmend:
         assert self.process is not None
         self.process.kill()
 
+    def start_again(self) -> None:
+        """kill -9, and back."""
+        self.kill()
+        self.start()
+        self.wait_ready()
+
     def log(self) -> str:
         return (self.directory / "opsmend.log").read_text(errors="replace")[-3000:]
 
