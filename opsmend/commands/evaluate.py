@@ -63,23 +63,25 @@ def _draw(report: dict[str, Any]) -> None:
     console.print(groups)
 
 
-_LOG_SCORES = {"GA": "GA", "FGA": "FGA", "PA": "PA", "FTA": "FTA", "GA_at_emission": "GA then", "PA_at_emission": "PA then",
-               "lines_per_s": "k/s", "lines_per_s_known": "k/s again"}
-"""Score and its column head. then: as it stood when the line came in; k/s: thousand lines
-per CPU second; again: the same lines a second time."""
+_LOG_SCORES = {"GA": "GA", "FGA": "FGA", "PA": "PA", "FTA": "FTA", "GA_at_emission": "GA*", "PA_at_emission": "PA*",
+               "lines_per_s": "k/s", "lines_per_s_known": "k/s+"}
+"""Score and its column head. *: as it stood when the line came in; k/s: thousand lines
+per CPU second; +: the same lines a second time."""
 
 
 def _draw_logs(report: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    tables = [Table(title=f"logs: {report['cases']} systems, {report['failed']} failed", title_justify="left"),
-              Table(title="opsmend by system", title_justify="left")]
+    style: dict[str, Any] = {"title_justify": "left", "box": SIMPLE_HEAD, "padding": (0, 0, 0, 1)}
+    tables = [Table(title=f"logs: {report['cases']} systems, {report['failed']} failed", **style),
+              Table(title="opsmend by system", **style)]
     rows = [report["methods"], {system: scores["opsmend"] for system, scores in report["groups"].items()}]
     for table, name, of in zip(tables, ("method", "system"), rows, strict=True):
         table.add_column(name, no_wrap=True)
         for head in _LOG_SCORES.values():
-            table.add_column(head, justify="right")
+            table.add_column(head, justify="right", no_wrap=True)
         for label, scores in of.items():
             table.add_row(label, *(f"{scores[s] / 1e3:,.0f}" if "lines" in s else f"{scores[s]:.3f}" for s in _LOG_SCORES))
         Console().print(table)

@@ -120,7 +120,7 @@ def _trivial(rewrite: Callable[[str], str]) -> Callable[[Lines], dict[str, Answe
 
 METHODS: Final[dict[str, Callable[[Lines], dict[str, Answer]]]] = {
     "opsmend": _ours,
-    "opsmend, all in one": _ours_together,
+    "opsmend, one miner": _ours_together,
     "drain3": _drain(()),
     "drain3-masks": _drain(GENERIC_MASKS),
     "digits masked": _trivial(lambda line: re.sub(r"\d+", "<*>", line)),

@@ -100,5 +100,5 @@ def test_on_labelled_systems_one_configuration_does_it() -> None:
     assert ours["FGA"] >= 0.97 > peer["FGA"]
     assert ours["PA"] >= 0.95 > peer["PA"]
     assert ours["FTA"] >= 0.88 > peer["FTA"]
-    together = report["methods"]["opsmend, all in one"]
+    together = report["methods"]["opsmend, one miner"]
     assert all(abs(together[s] - ours[s]) < 0.01 for s in ("FGA", "PA", "FTA"))
