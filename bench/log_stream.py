@@ -227,5 +227,6 @@ def _hidden_lines(hide: dict[int, int], seed: int, data: Path | None) -> Iterato
     while True:
         service, parts = dice.choice(events)
         message = "".join([part.translate(hide) if odd % 2 else part for odd, part in enumerate(parts)])
-        yield json.dumps({"timestamp": f"{_STAMP.decode()}.{dice.randrange(1000):03d}Z", "level": dice.choice(LEVELS), "service": service, "message": message},
+        stamp = f"{_STAMP.decode()}.{dice.randrange(1000):03d}Z"
+        yield json.dumps({"timestamp": stamp, "level": dice.choice(LEVELS), "service": service, "message": message},
                          ensure_ascii=False).encode("latin-1")
