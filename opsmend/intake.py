@@ -97,7 +97,10 @@ class Intake:
             if self._is_unsettled:
                 self._producer.flush()
                 self._is_unsettled = False
-        except (Backpressure, TransportError):
+        except (TransportError, OSError) as error:
+            self._withdraw(mine)
+            raise _try_again(error) from error
+        except Backpressure:
             self._withdraw(mine)
             raise
         batch = []
@@ -110,8 +113,8 @@ class Intake:
                 self._send(one)
             self._producer.flush()
             self._is_unsettled, outcome = False, None
-        except TransportError as error:
-            outcome = error
+        except (TransportError, OSError) as error:
+            outcome = _try_again(error)
         finally:
             for one in batch:
                 one.problem, one.is_done = one.problem or outcome, True
@@ -119,8 +122,12 @@ class Intake:
     def _send(self, one: _Waiting) -> None:
         try:
             self._producer.send(one.topic, one.body, key=one.key, headers=one.headers)
-        except TransportError as error:
-            one.problem = error  # too large for the broker, say; the others are not to blame
+        except (TransportError, OSError) as error:
+            # Too large for the broker, say; the others are not to blame.
+            if isinstance(error, TransportError) and error.reason == "too_large":
+                one.problem = error
+            else:
+                one.problem = _try_again(error)
 
     def _refuse_when_full(self) -> None:
         now = time.monotonic()
@@ -128,6 +135,12 @@ class Intake:
             self._looked, self._seen = now, self._waiting()
         if self._seen > self._max_waiting:
             raise Backpressure(f"{self._seen} records wait to be read", retry_after_seconds=2.0)
+
+
+def _try_again(error: Exception) -> TransportError:
+    """Whatever keeps the transport from taking it (a right that is missing, a full disk) can be mended, and the sender
+    shall come back then: senders take other reasons for a final no."""
+    return TransportError(str(error), reason="transport")
 
 
 def topic_for(kind: AcceptKind, topics: Sequence[TopicSection]) -> str:

@@ -292,7 +292,7 @@ class Away:
         self.flushes += 1
         time.sleep(0.05)
         if self.is_away:
-            raise TransportError("away")
+            raise OSError("disk full") if self.flushes == 2 else TransportError("no right", reason="configuration")
         self.kept += self.sent
         self.sent = []
 
@@ -307,14 +307,16 @@ def test_nobody_hears_yes_for_what_was_not_made_durable() -> None:
     away = Away()
     intake = intake_on(away)
     for n in range(5):
-        with pytest.raises(TransportError):
+        with pytest.raises(TransportError) as caught:
             intake.put("logs", b"%d" % n, {})
+        assert caught.value.reason == "transport"  # 503: come back when it is mended
     assert len(away.sent) == 1  # while it is away nothing more is handed to it
     away.is_away = False
     assert intake.put("logs", b"9", {}) == 1
     assert away.kept == [b"0", b"9"]
-    with pytest.raises(TransportError, match="larger"):
+    with pytest.raises(TransportError, match="larger") as final:
         intake.put("logs", b"huge", {})
+    assert final.value.reason == "too_large"  # 413
     assert intake.put("logs", b"10", {}) == 1
 
 
