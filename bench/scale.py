@@ -9,6 +9,7 @@ and with each other, lines per second say little: CPU time per line is what size
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import os
@@ -40,6 +41,7 @@ from opsmend.store.queries import Queries
 from opsmend.store.records import Records, StepResult
 
 LINES_PER_RECORD, PARTITIONS, SHARDS = 100, 8, 8
+GROUP = TransportConfig.group_id
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,9 @@ def records(count: int) -> list[bytes]:
 
 def fill(bootstrap: str, values: list[bytes]) -> None:
     """Put them on the topic; every partition has its share at any time."""
-    from confluent_kafka.admin import AdminClient, NewTopic
+    from confluent_kafka.admin import NewTopic
 
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.create_topics([NewTopic("logs", PARTITIONS)])["logs"].result(30)
+    admin_of(bootstrap).create_topics([NewTopic("logs", PARTITIONS)])["logs"].result(30)
     producer = open_producer(TransportConfig(kind="kafka", bootstrap_servers=bootstrap))
     for n, value in enumerate(values):
         producer.send("logs", value, key=b"%d" % (n % (8 * PARTITIONS)))
@@ -82,7 +83,7 @@ def fill(bootstrap: str, values: list[bytes]) -> None:
 
 def child(plan: dict[str, Any]) -> None:
     """One process that works until it is killed, and tells how far it has come and what that took."""
-    lines_done = [0]
+    lines_done, go = [0], threading.Event()
     directory = Path(plan["directory"])
     transport = TransportConfig(kind="kafka", topics=("logs",), bootstrap_servers=plan["bootstrap"])
     if plan["role"] == "local":
@@ -94,8 +95,9 @@ def child(plan: dict[str, Any]) -> None:
         never = threading.Event()
         run = {"packer": lambda: pack(config, DecoderConfig(), never, on_packed=count(lines_done, LINES_PER_RECORD)),
                "detect": lambda: detect(config, DetectionConfig(), never, on_envelope=count(lines_done, 1)),
-               }.get(plan["role"]) or worker(config, lines_done)
+               }.get(plan["role"]) or worker(config, lines_done, go)
     threading.Thread(target=run, daemon=True).start()
+    threading.Thread(target=lambda: sys.stdin.readline() and go.set(), daemon=True).start()
     while True:
         print(json.dumps([lines_done[0], time.monotonic(), time.process_time()]), flush=True)
         time.sleep(0.1)
@@ -108,10 +110,14 @@ def count(done: list[int], each: int) -> Callable[[int], None]:
     return add
 
 
-def worker(config: QuixConfig, done: list[int]) -> Callable[[], None]:
-    """Both roles; what counts is what was judged."""
+def worker(config: QuixConfig, done: list[int], go: threading.Event) -> Callable[[], None]:
+    """Both roles, the packer from `go` on; what counts is what was judged."""
+    def packs() -> None:
+        go.wait()
+        pack(config, DecoderConfig(), threading.Event())
+
     def run() -> None:
-        threading.Thread(target=pack, args=(config, DecoderConfig(), threading.Event()), daemon=True).start()
+        threading.Thread(target=packs, daemon=True).start()
         detect(config, DetectionConfig(), threading.Event(), on_envelope=count(done, 1))
 
     return run
@@ -134,7 +140,7 @@ class Child:
 
     def __init__(self, plan: dict[str, Any]) -> None:
         self.process = subprocess.Popen([sys.executable, __file__, "--child", json.dumps(plan)], stdout=subprocess.PIPE,
-                                        text=True)
+                                        stdin=subprocess.PIPE, text=True)
         self.words: list[tuple[int, float, float]] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -148,15 +154,33 @@ class Child:
     def done(self) -> int:
         return self.words[-1][0] if self.words else 0
 
+    def go(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
     def end(self) -> None:
         self.process.kill()
         self.process.wait()
         self._reader.join()
 
 
+def owners(bootstrap: str, group: str) -> set[str]:
+    """The members of a group that have partitions."""
+    found = admin_of(bootstrap).describe_consumer_groups([group])[group].result(20)
+    return {m.member_id for m in found.members if m.assignment.topic_partitions}
+
+
+@functools.cache
+def admin_of(bootstrap: str) -> Any:
+    from confluent_kafka.admin import AdminClient
+
+    return AdminClient({"bootstrap.servers": bootstrap})
+
+
 def measure(bootstrap: str, directory: Path, roles: list[str], rows: int, wanted: int) -> Run:
-    """Children with these roles until all of `wanted` is done; from when each of them has begun. What is before that
-    is start-up and the rebalance, and does not count."""
+    """Children with these roles until all of `wanted` is done. Start-up and the first rebalance do not count: workers
+    are measured from when all of them have shards and partitions, single roles from the end of their first poll."""
     children = []
     for n, role in enumerate(roles):
         own = directory / f"{role}-{n}"
@@ -168,7 +192,13 @@ def measure(bootstrap: str, directory: Path, roles: list[str], rows: int, wanted
         while sum(c.done for c in children) < wanted:
             if any(c.process.poll() is not None for c in children) or time.monotonic() > deadline:
                 raise SystemExit(f"{roles}: {[c.done for c in children]} of {wanted} lines: a child ended or stands still")
-            if not begun and sum(c.done > 0 for c in children) == len(children):
+            if not begun and roles[0] == "worker" and len(owners(bootstrap, f"{GROUP}-detect")) == len(roles):
+                for c in children:
+                    c.go()
+                while len(owners(bootstrap, GROUP)) < len(roles):
+                    time.sleep(0.1)
+                begun = [c.words[-1] for c in children]
+            elif not begun and roles[0] != "worker" and sum(c.done > 0 for c in children) == len(children):
                 begun = [c.words[-1] for c in children]
             time.sleep(0.02)
         if not begun:
@@ -190,6 +220,7 @@ def on_a_broker(values: list[bytes], steps: list[tuple[str, list[str]]], rows: i
         for label, roles in steps:
             found[label] = measure(broker.bootstrap_servers, Path(name), roles, rows, len(values) * LINES_PER_RECORD)
             print(label, rows, found[label].told(), file=sys.stderr)
+        admin_of.cache_clear()  # or it would look for this broker for ever
         return found
 
 

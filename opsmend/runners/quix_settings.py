@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from ingest.errors import OpsmendError, TransportError
 from ingest.transports.config import TransportConfig
-from ingest.transports.kafka_confluent import client_settings
+from ingest.transports.kafka_confluent_client import Errors, client_settings, enter
 
 log = structlog.get_logger()
 ENVELOPES: Final = "opsmend.envelopes"
@@ -62,7 +62,9 @@ def make_topics(config: QuixConfig) -> None:
     there are shards: services would move to other shards, whose state knows nothing of them."""
     wanted = {ENVELOPES: config.shards, SIGNALS: 1}
     settings = {"max.message.bytes": str(MAX_MESSAGE_BYTES), "retention.ms": str(6 * 3600 * 1000)}
-    admin = AdminClient(client_settings(config.transport))
+    errors = Errors()
+    admin = AdminClient({**client_settings(config.transport), "error_cb": errors})
+    enter(admin, config.transport, errors)
     topics = [NewTopic(name, num_partitions=count, replication_factor=-1, config=settings)
               for name, count in wanted.items()]
     for name, future in admin.create_topics(topics, request_timeout=10).items():
