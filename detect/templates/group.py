@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from detect.templates.crowd import Crowd, build_of
 from detect.templates.lexer import wild_share
 from detect.templates.scan import MASKABLE
-from detect.templates.words import FEW, SOME, WILD, can_vary, is_odd, needed, unit_of
+from detect.templates.words import FEW, SOME, WILD, can_vary, is_made, needed, unit_of
 
 _MODULUS = (1 << 64) - 1
 
@@ -51,8 +52,11 @@ class Change:
     """What the miner has to enter: keys that lead to a shape, and what has become part of it."""
 
     shape: Shape
-    keys: list[int]
+    keys: dict[int, int]
+    """With the places (a bit each) that were words in some line."""
     merged: list[Shape]
+    tokens: int
+    """How many tokens a line of these keys has."""
 
 
 class Group:
@@ -64,45 +68,47 @@ class Group:
         self._patterns: dict[int, Shape] = {}
         self._by_tokens: dict[tuple[str, ...], Shape] = {}
         self._ports: dict[tuple[str, ...], list[Shape]] = {}
+        self._crowds: dict[tuple[str, ...], Crowd] = {}
         self._variants: dict[tuple[str, ...], _Family] = {}
 
     def add(self, shape: Shape) -> Iterator[Change]:
         """Enter a shape that is new. The last change's shape is the new one's template."""
         self.raw.append(shape)
-        yield Change(shape, [shape.key], [])
+        yield Change(shape, {shape.key: 0}, [], len(shape.tokens))
         yield from self._enter(shape)
 
     def _enter(self, shape: Shape) -> Iterator[Change]:
-        for change in self._by_place(shape):
-            yield change
-            if shape.into is not None:
-                break
+        yield from self._by_place(shape)
         if shape.into is None:
             yield from self._by_identifiers(shape)
         if shape.into is None:
             yield from self._by_variant(shape)
         yield from self._by_port(shape)
+        if shape.into is None and shape.shares:
+            for members, places in self._crowds.setdefault(build_of(shape.tokens), Crowd()).add(shape):
+                yield from self._merge(members, places, _without(members[0], places))
 
     def _by_place(self, shape: Shape) -> Iterator[Change]:
         if not shape.shares:
             return
         for position, token in enumerate(shape.tokens[:MASKABLE]):
-            if (not can_vary(token) and token.strip() != WILD) or shape.tokens[position + 1: position + 2] == ("=",):
+            if (not can_vary(token) and token.strip() != WILD) or _is_key(shape.tokens, position):
                 continue  # separators and keys
             key = _without(shape, (position,))
             pattern = self._patterns.get(key)
             if pattern is not None:
                 if pattern is not shape:
-                    yield self._join(pattern, [shape])
+                    yield self._widen(pattern, shape, (position,))
                     return
                 continue
             family = self._families.setdefault((key, True), _Family())
-            family.members.append(shape)
+            if not any(m is shape for m in family.members):
+                family.members.append(shape)
             members = [m for m in family.members if m.into is None]
             if len(members) < FEW:
                 continue
             words = [m.tokens[position].strip() for m in members]
-            before = shape.tokens[position - 1].strip() if position else ""
+            before = _before(shape.tokens, position)
             if all(w == WILD for w in words) or len(members) < needed(words, position, before):
                 continue
             yield from self._merge(members, (position,), key)
@@ -112,17 +118,18 @@ class Group:
         if not shape.shares:
             return
         places = tuple(i for i, t in enumerate(shape.tokens[:MASKABLE])
-                       if t.strip() != WILD and can_vary(t) and is_odd(t.strip()))
+                       if t.strip() != WILD and is_made(t) and not _is_key(shape.tokens, i))
         if len(places) < 2 or len(places) >= sum(can_vary(t) for t in shape.tokens):
             return
         key = _without(shape, places)
         pattern = self._patterns.get(key)
         if pattern is not None:
             if pattern is not shape:
-                yield self._join(pattern, [shape])
+                yield self._widen(pattern, shape, places)
             return
         family = self._families.setdefault((key, False), _Family())
-        family.members.append(shape)
+        if not any(m is shape for m in family.members):
+            family.members.append(shape)
         members = [m for m in family.members if m.into is None]
         if len(members) >= 2 * SOME:
             yield from self._merge(members, places, key)
@@ -160,7 +167,7 @@ class Group:
             pattern = same
             members = [m for m in members if m is not same]
         self._patterns[key] = pattern
-        yield self._join(pattern, members, [key])
+        yield self._join(pattern, members, {key: mask | pattern.mask})
         yield from self._enter(pattern)
 
     def _by_variant(self, shape: Shape) -> Iterator[Change]:
@@ -184,12 +191,18 @@ class Group:
         family.pattern = pattern
         yield self._join(pattern, [m for m in members if m is not pattern])
 
-    def _join(self, pattern: Shape, members: list[Shape], keys: list[int] | None = None) -> Change:
-        pattern = root(pattern)
-        members = [m for m in members if m is not pattern]
+    def _widen(self, pattern: Shape, shape: Shape, places: tuple[int, ...]) -> Change:
+        """A shape joins a pattern whose values were values from the start in these places."""
+        for place in places:
+            pattern.mask |= 1 << place
+        return self._join(pattern, [shape], {pattern.key: pattern.mask})
+
+    def _join(self, pattern: Shape, members: list[Shape], keys: dict[int, int] | None = None) -> Change:
+        target = root(pattern)
+        members = [m for m in members if m is not target and m.into is None]
         for member in members:
-            member.into = pattern
-        return Change(pattern, keys or [], members)
+            member.into = target
+        return Change(target, keys or {}, members, len(pattern.tokens))
 
 
 def root(shape: Shape) -> Shape:
@@ -197,6 +210,18 @@ def root(shape: Shape) -> Shape:
     while shape.into is not None:
         shape = shape.into
     return shape
+
+
+def _is_key(tokens: tuple[str, ...], position: int) -> bool:
+    """Is its value behind it?"""
+    return position + 1 < len(tokens) and tokens[position + 1].strip() == "="
+
+
+def _before(tokens: tuple[str, ...], position: int) -> str:
+    """The token before a word and its quotation mark."""
+    if position > 1 and tokens[position - 1].strip() in ('"', "'"):
+        position -= 1
+    return tokens[position - 1].strip() if position else ""
 
 
 def _without(shape: Shape, places: tuple[int, ...]) -> int:

@@ -28,6 +28,11 @@ def is_odd(word: str) -> bool:
             or (any(c.isupper() for c in word[1:]) and any(c.islower() for c in word)))
 
 
+def is_made(word: str) -> bool:
+    """Does it look like an identifier that a machine made? Names of classes and settings do not."""
+    return any(c.isdigit() or c in "/\\@" for c in word)
+
+
 def can_vary(token: str) -> bool:
     """Separators and runs of dots can't."""
     return any(c.isalnum() for c in token)
@@ -47,7 +52,7 @@ def needed(values: list[str], position: int, before: str) -> int:
         return FEW
     if position == 0 and not any(c in _MARKS or c.isdigit() for w in words for c in w):
         return 3 * MANY if any(w.isalpha() and w[1:].islower() for w in words) else 2 * MANY
-    if all(is_odd(w) for w in words):
+    if sum(is_odd(w) for w in words) >= SOME or all(is_odd(w) for w in words):
         return SOME
     if position == 0:
         return 3 * MANY
