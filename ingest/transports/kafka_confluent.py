@@ -96,8 +96,8 @@ class ConfluentConsumer:
             self._assigned[place] = partition
             self._order.expect(place)
         consumer.incremental_assign(partitions)
-        if self._is_paused:
-            consumer.pause(partitions)
+        # A pause outlives the loss of a partition: one that went while it was paused would come back as such.
+        (consumer.pause if self._is_paused else consumer.resume)(partitions)
 
     def _committed(self, consumer: Any, partitions: list[TopicPartition]) -> dict[tuple[str, int], int]:
         """How far those came who had these partitions meanwhile."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -11,7 +12,8 @@ from ingest.transports.config import TransportConfig
 from ingest.transports.kafka_confluent_client import FATAL, Errors, enter, make
 from ingest.transports.kafka_errors import not_allowed, refused, too_large
 
-_NOT_ALLOWED = KafkaError.TOPIC_AUTHORIZATION_FAILED
+# An idempotent producer without any right to write is refused as such.
+_NOT_ALLOWED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 
 
 class ConfluentProducer:
@@ -21,6 +23,7 @@ class ConfluentProducer:
     def __init__(self, config: TransportConfig) -> None:
         self._config = config
         self._failed: list[tuple[KafkaError, str]] = []
+        self._topic = ""  # of the last record
         self._errors = Errors()
         self._producer = make(Producer, config, {
             "enable.idempotence": True, "linger.ms": 20, "compression.type": "lz4", "delivery.timeout.ms": 60_000,
@@ -29,6 +32,7 @@ class ConfluentProducer:
 
     def send(self, topic: str, value: bytes, *, key: bytes | None = None,
              headers: Sequence[tuple[str, bytes]] = (), timestamp_ms: int | None = None) -> None:
+        self._topic = topic
         stamp = {} if timestamp_ms is None else {"timestamp": timestamp_ms}
         while True:
             try:
@@ -42,7 +46,7 @@ class ConfluentProducer:
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
                     raise too_large(topic, value) from error
-                if error.args[0].code() == _NOT_ALLOWED:
+                if error.args[0].code() in _NOT_ALLOWED:
                     raise not_allowed(self._config, topic, error.args[0].str()) from error
                 raise TransportError(f"Kafka: {topic}: {error.args[0].str()}", is_transient=False) from error
 
@@ -51,6 +55,8 @@ class ConfluentProducer:
         if self._errors.are_fatal():
             texts = self._errors.texts()
             self._errors.clear()
+            if any("CLUSTER_AUTHORIZATION" in t or "Cluster authorization" in t for t in texts):
+                raise not_allowed(self._config, self._topic, texts[-1])
             raise refused(self._config, texts[-1], *texts)
 
     def _delivered(self, error: KafkaError | None, message: object) -> None:
@@ -58,10 +64,16 @@ class ConfluentProducer:
             self._failed.append((error, message.topic()))  # type: ignore[attr-defined]
 
     def flush(self, timeout_seconds: float = 10.0) -> None:
-        left = self._producer.flush(timeout_seconds)
+        try:
+            left = self._producer.flush(timeout_seconds)
+        except KafkaException as error:  # fatal: this producer sends nothing any more
+            told = error.args[0]
+            if told.code() in _NOT_ALLOWED:
+                raise not_allowed(self._config, self._topic, told.str()) from error
+            raise refused(self._config, told.str()) from error
         failed, self._failed = self._failed, []
         for error, topic in failed:
-            if error.code() == _NOT_ALLOWED:
+            if error.code() in _NOT_ALLOWED:
                 raise not_allowed(self._config, topic, error.str())
             if error.code() in FATAL:
                 raise refused(self._config, error.str())
@@ -72,4 +84,5 @@ class ConfluentProducer:
                                  f"taken{': ' + failed[0][0].str() if failed else ''}")
 
     def close(self) -> None:
-        self._producer.flush(10)
+        with suppress(KafkaException):  # a fatal error was told by `flush`
+            self._producer.flush(10)

@@ -19,7 +19,7 @@ _CAUSES = tuple((re.compile(pattern, re.IGNORECASE), look, is_fatal) for pattern
     (r"pem lib|ssl\.key|bad decrypt|key values mismatch|private key", "security: key, and key_password_env if it is encrypted",
      True),
     (r"sasl.?authentication|authentication failed|invalid credentials",
-     "security: username, and password_env or password_file", True),
+     "security: username, password_env or password_file, and mechanism", True),
     (r"sasl.?mechanism|mechanism handshake|illegal.?sasl", "security: protocol and mechanism", True),
     (r"fenced", "group_id: another member has our id; does a copy of [service] data_dir run elsewhere?", True),
     (r"topic.?authorization|topic.*not authorized", "security: username; it needs READ and DESCRIBE on the topics", True),

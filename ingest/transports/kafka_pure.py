@@ -102,8 +102,8 @@ class PureConsumer:
             elif at in self._at:
                 self._consumer.seek(partition, self._at[at])
             self._order.expect(at)
-        if self._is_paused and partitions:
-            self._consumer.pause(*partitions)
+        if partitions:
+            (self._consumer.pause if self._is_paused else self._consumer.resume)(*partitions)
 
     def revoked(self, revoked: Any) -> None:
         """Called before they go: a rebalance begins. Most of them come back at once, and the client goes on behind

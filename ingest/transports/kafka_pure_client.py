@@ -71,6 +71,7 @@ def enter(client: Callable[..., _Client], config: TransportConfig, settings: dic
     finally:
         logger.removeHandler(ears)
     told = [text for text in ears.told if "socket disconnected" not in text and "not ready" not in text]
-    if config.mechanism and not cause(told)[2]:
-        why += "; the brokers closed the connection during log-in" if any("disconnected" in t for t in ears.told) else ""
+    if config.mechanism and not cause(told)[2] and len(told) < len(ears.told):
+        # The client misses the answer of a broker that then closes the connection.
+        why += "; the brokers closed the connection during log-in, as when authentication failed"
     raise refused(config, f"{why} after {time.monotonic() - begun:.0f} s", *told) from failed

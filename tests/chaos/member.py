@@ -7,6 +7,7 @@ commit, in its transaction, the offsets of the records that were counted.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -70,6 +71,7 @@ def live(config: str) -> None:
     log = os.open(Path(config).with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    faulthandler.register(signal.SIGUSR1, all_threads=True)  # where it stands, to its log
     sys.argv = ["opsmend", "run", "-c", config]
     cli.main()
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,14 +18,15 @@ from ingest.transport import Consumer, Producer
 from ingest.transports.config import TransportConfig
 from ingest.transports.registry import TRANSPORTS, open_consumer, open_producer
 from ingest.types import Record, Watermark
-from opsmend.lab.kafka import KafkaBroker, why_not
+from opsmend.lab.kafka import KafkaCluster, why_not
+from opsmend.pipeline import Pipeline, PipelineConfig
 
 
 @pytest.fixture(scope="session")
-def broker() -> Iterator[KafkaBroker]:
+def broker() -> Iterator[KafkaCluster]:
     if reason := why_not():
         pytest.skip(f"NOT TESTED against Kafka: {reason}")
-    with KafkaBroker() as running:
+    with KafkaCluster(partitions=4) as running:
         yield running
 
 
@@ -36,7 +38,7 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> TransportConfig:
                            session_timeout_seconds=6)
     if kind == "embedded":
         return base
-    running: KafkaBroker = request.getfixturevalue("broker")
+    running: KafkaCluster = request.getfixturevalue("broker")
     return replace(base, bootstrap_servers=running.bootstrap_servers)
 
 
@@ -378,3 +380,99 @@ def test_a_password_is_never_shown() -> None:
 def test_an_unknown_transport_names_the_known_ones() -> None:
     with pytest.raises(TransportError, match="embedded, kafka, kafka-python"):
         open_consumer(TransportConfig(kind="pigeon"))
+
+
+def test_a_poll_is_bounded_by_bytes_and_a_larger_record_comes_alone(
+        config: TransportConfig, producer: Producer, opened: list[Consumer | Producer]) -> None:
+    sizes = [300_000] * 12 + [900_000] + [10] * 50
+    for n, size in enumerate(sizes):
+        producer.send(config.topics[0], bytes(size), key=b"one", timestamp_ms=1_700_000_000_000 + n)
+    producer.flush(30)
+    consumer = consume(config, opened)
+    seen: list[int] = []
+    deadline = time.monotonic() + 30
+    while len(seen) < len(sizes) and time.monotonic() < deadline:
+        found = [len(r.value) for r in consumer.poll(1000, 200, 700_000)]
+        assert len(found) <= 1 or sum(found) <= 700_000
+        seen += found
+    assert seen == sizes
+
+
+def test_it_can_be_told_to_read_again_from_a_place(config: TransportConfig, producer: Producer,
+                                                   opened: list[Consumer | Producer]) -> None:
+    send(producer, config.topics[0], 0, 60)
+    consumer = consume(config, opened)
+    seen = read(consumer, 60)
+    assert len(seen) == 60
+    half = Watermark.of(seen[:30])
+    consumer.rewind(Watermark({(r.topic, r.partition): 0 for r in seen}).merge(half))
+    assert sorted(r.value for r in read(consumer, 30)) == sorted(r.value for r in seen[30:])
+    assert consumer.poll(10, 300) == []
+
+
+def test_where_partitions_begin_is_asked_of_the_store_when_they_come(
+        config: TransportConfig, producer: Producer, opened: list[Consumer | Producer]) -> None:
+    if config.kind == "embedded":
+        pytest.skip("the embedded transport has one member, and its partitions never leave it")
+    send(producer, config.topics[0], 0, 40)
+    asked: list[tuple[str, int]] = []
+
+    def stored(places: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        asked.extend(places)
+        return {place: ends[place] - 1 for place in places if place in ends}
+
+    ends = dict(Watermark.of(read(consume(replace(config, group_id="first"), opened), 40)).next_offsets)
+    consumer = open_consumer(config)
+    opened.append(consumer)
+    consumer.start(Watermark(dict.fromkeys(ends, 0)), stored)
+    found = read(consumer, len(ends))
+    assert sorted((r.partition, r.offset) for r in found) == sorted((p, e - 1) for (_, p), e in ends.items())
+    assert set(asked) >= set(ends)
+
+
+SERVICES = ("gateway", "orders", "cart", "payments", "stock", "mail")
+
+
+def backlog(seconds: int) -> list[Record]:
+    """Six services for so long; cart dies twice."""
+    found = []
+    for n in range(seconds):
+        for name in SERVICES:
+            ts = 1_790_000_000 + n
+            up = 0 if name == "cart" and n % 300 in range(200, 240) else 1
+            rows = [{"type": "log", "ts": ts, "service": name, "message": f"request {n} took {n % 7} ms"},
+                    {"type": "metric", "ts": ts, "service": name, "instance": f"{name}-1", "name": "process.up", "value": up}]
+            body = "\n".join(json.dumps(row) for row in rows).encode()
+            found.append(Record(name, 0, n, ts * 1000, body, name.encode()))
+    return found
+
+
+def test_a_backlog_of_several_partitions_is_read_as_it_would_have_come(
+        config: TransportConfig, producer: Producer, opened: list[Consumer | Producer]) -> None:
+    """Ten minutes of four partitions, read after the fact: nothing is late, and the incidents are those of live."""
+    made = backlog(600)
+    for record in made:
+        producer.send(config.topics[0], record.value, key=record.key, timestamp_ms=record.timestamp_ms)
+    producer.flush(30)
+    live, late = Pipeline(PipelineConfig()), Pipeline(PipelineConfig())
+    incidents: list[dict[str, tuple[int, str]]] = [{}, {}]
+    for first in range(0, len(made), len(SERVICES)):
+        step = live.step([*made[first:first + len(SERVICES)]])
+        incidents[0].update((i.id, (i.opened_ns, i.state)) for i in step.incidents)
+    consumer = consume(config, opened)
+    count = rows_late = 0
+    partitions = set()
+    deadline = time.monotonic() + 60
+    while count < len(made) and time.monotonic() < deadline:
+        found = consumer.poll(20_000, 200)
+        partitions |= {r.partition for r in found}
+        if found:
+            count += len(found)
+            result = late.step(found)
+            rows_late += result.totals["late"]
+            incidents[1].update((i.id, (i.opened_ns, i.state)) for i in result.incidents)
+    assert count == len(made)
+    assert len(partitions) > 1
+    assert rows_late == 0
+    assert len(incidents[0]) >= 2
+    assert incidents[0] == incidents[1]
