@@ -22,6 +22,7 @@ Int32 = NDArray[np.int32]
 Int8 = NDArray[np.int8]
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
+Attributes = tuple[tuple[str, str], ...]
 
 
 class Level(IntEnum):
@@ -153,6 +154,9 @@ class LogBatch:
     text: Sequence[str]  # [n], a list or Texts
     trace_id: list[str]  # [n], "" where there is none
     vocab: tuple[str, ...]
+    envelope: Mapping[int, Attributes] = field(default_factory=dict)
+    """Row -> what the shipper's envelope said otherwise than the line inside it, which counts: `time_unix_nano`,
+    `service`, `instance`, `severity`, `trace_id`. Few rows have any."""
 
     def __len__(self) -> int:
         return len(self.text)

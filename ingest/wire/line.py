@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from ingest.errors import DecodeError
-from ingest.types import Level
+from ingest.types import Attributes, Level
 from ingest.wire.documents import Paths, dig, first_text
 from ingest.wire.levels import LEVEL_FIELDS, level_in
 from ingest.wire.rows import UNKNOWN_SERVICE, DecodeContext, Rows
@@ -41,13 +41,19 @@ class Line:
     instance: str = ""
     level: Level = Level.UNSET
     trace_id: str = ""
+    envelope: Attributes = ()
 
     def within(self, outer: Line) -> Line:
         """This line, found inside the text of another one: its own time, level, service and trace id win, what it
         does not name is the outer one's. The instance is the outer one's where that has one: the shipper knows the
-        pod or host, the program inside mostly only its container's id."""
-        return Line(self.text, self.ts_ns or outer.ts_ns, self.service or outer.service,
-                    outer.instance or self.instance, self.level or outer.level, self.trace_id or outer.trace_id)
+        pod or host, the program inside mostly only its container's id. What loses stays as `envelope`."""
+        found = Line(self.text, self.ts_ns or outer.ts_ns, self.service or outer.service,
+                     outer.instance or self.instance, self.level or outer.level, self.trace_id or outer.trace_id)
+        said = (("time_unix_nano", outer.ts_ns, found.ts_ns), ("service", outer.service, found.service),
+                ("severity", outer.level.name if outer.level else "", found.level.name),
+                ("trace_id", outer.trace_id, found.trace_id), ("instance", self.instance, found.instance))
+        lost = tuple((name, str(loser)) for name, loser, winner in said if loser and loser != winner)
+        return replace(found, envelope=(*outer.envelope, *lost)) if lost or outer.envelope else found
 
 
 def put_line(line: Line, context: DecodeContext, rows: Rows) -> None:
@@ -57,7 +63,8 @@ def put_line(line: Line, context: DecodeContext, rows: Rows) -> None:
     inner = unwrap(line.text, context)
     found = line if inner is None else inner.within(line)
     rows.log(found.ts_ns or context.timestamp_ns, found.service or header_service(context) or UNKNOWN_SERVICE, found.text,
-             instance=found.instance, level=found.level or level_word(found.text), trace_id=found.trace_id)
+             instance=found.instance, level=found.level or level_word(found.text), trace_id=found.trace_id,
+             envelope=found.envelope)
 
 
 def header_service(context: DecodeContext) -> str:

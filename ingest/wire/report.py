@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ingest.decode import Decoder
-from ingest.types import Batch, DeadLetter, Level, Record
+from ingest.types import Attributes, Batch, DeadLetter, Level, Record
 
 _TEXT_CHARS = 120
 
@@ -63,9 +63,14 @@ def _services(batch: Batch) -> dict[str, int]:
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
+def _envelope(said: Attributes) -> str:
+    return f"  (its envelope said {', '.join(f'{name} {value}' for name, value in said)})" if said else ""
+
+
 def _sample(batch: Batch, count: int) -> list[Row]:
     logs, metrics, traces = batch.logs, batch.metrics, batch.traces
-    rows = [_row("log", logs.ts_ns[i], _name(logs.vocab, logs.service[i]), Level(int(logs.level[i])).name, logs.text[i])
+    rows = [_row("log", logs.ts_ns[i], _name(logs.vocab, logs.service[i]), Level(int(logs.level[i])).name,
+                 logs.text[i] + _envelope(logs.envelope.get(i, ())))
             for i in range(min(count, len(logs)))]
     for i in range(min(count, len(metrics))):
         key = metrics.series_table[int(metrics.series[i])]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ingest.types import (
+    Attributes,
     Change,
     ExternalAlert,
     Int8,
@@ -87,6 +88,7 @@ class LogColumns:
     text: Sequence[str]  # [n], a list or Texts
     instance: Int32 | None = None  # [n]
     trace_id: list[str] | None = None  # [n]
+    envelope: Mapping[int, Attributes] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.text)
@@ -111,6 +113,7 @@ class Rows:
         self._log: list[tuple[int, int, int, int, str, str]] = []
         self._log_blocks: list[LogColumns] = []  # older than what is in _log
         self._block_rows = 0
+        self._envelope: dict[int, Attributes] = {}
         self._point: list[tuple[int, int, float]] = []
         self._span: list[tuple[int, int, int, int, bool, int, str, str, str]] = []
         self.changes: list[Change] = []
@@ -123,6 +126,7 @@ class Rows:
     def log_columns(self, block: LogColumns) -> None:
         """Append many lines; `service` and `instance` are numbers of `names`. A block is never cut off again."""
         self._seal()
+        self._envelope.update((self._block_rows + i, said) for i, said in block.envelope.items())
         self._log_blocks.append(block)
         self._block_rows += len(block)
 
@@ -137,7 +141,9 @@ class Rows:
             self._log.clear()
 
     def log(self, ts_ns: int, service: str, text: str, *, instance: str = "", level: Level = Level.UNSET,
-            trace_id: str = "") -> None:
+            trace_id: str = "", envelope: Attributes = ()) -> None:
+        if envelope:
+            self._envelope[self._block_rows + len(self._log)] = envelope
         self._log.append((ts_ns, self.names[service], self.names[instance], int(level), text, trace_id))
 
     def point(self, ts_ns: int, key: SeriesKey, value: float, *, is_extra: bool = False) -> None:
@@ -171,6 +177,8 @@ class Rows:
             while len(table) > length:
                 table.popitem()
         self._expanded = mark[7]
+        while self._envelope and next(reversed(self._envelope)) >= self._block_rows + len(self._log):
+            self._envelope.popitem()
 
     @property
     def points_in(self) -> int:
@@ -185,7 +193,8 @@ class Rows:
         return LogBatch(
             _joined([b.ts_ns for b in blocks], np.int64), _joined([b.service for b in blocks], np.int32),
             _joined(instances, np.int32), _joined([b.level for b in blocks], np.int8),
-            _texts([b.text for b in blocks]), list(chain.from_iterable(traces)), tuple(self.names))
+            _texts([b.text for b in blocks]), list(chain.from_iterable(traces)), tuple(self.names),
+            self._envelope)
 
     def metrics(self) -> MetricBatch:
         ts, series, value = _columns(self._point, 3)

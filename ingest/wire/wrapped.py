@@ -86,6 +86,7 @@ def unwrap_rows(columns: LogColumns, found: Sequence[int], rows: Rows, context_o
     names = list(rows.names)
     times, service, level = columns.ts_ns.copy(), columns.service.copy(), columns.level.copy()
     instance = np.full(len(columns), -1, np.int32) if columns.instance is None else columns.instance.copy()
+    envelope = dict(columns.envelope)
     texts, trace_id = list(columns.text), list(columns.trace_id or [""] * len(columns))
     for i in found:
         one = Rows()
@@ -95,4 +96,6 @@ def unwrap_rows(columns: LogColumns, found: Sequence[int], rows: Rows, context_o
         texts[i], times[i], level[i], trace_id[i] = row.text[0], row.ts_ns[0], row.level[0], row.trace_id[0]
         service[i] = rows.names[row.vocab[row.service[0]]]
         instance[i] = rows.names[row.vocab[row.instance[0]]] if row.instance[0] >= 0 else -1
-    return LogColumns(times, service, level, texts, instance, trace_id)
+        if row.envelope:
+            envelope[i] = row.envelope[0]
+    return LogColumns(times, service, level, texts, instance, trace_id, envelope)

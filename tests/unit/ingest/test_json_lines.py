@@ -35,7 +35,8 @@ def told(batch: Batch) -> Any:
     logs, names = batch.logs, batch.logs.vocab
     return (
         logs.ts_ns.tolist(), [names[i] if i >= 0 else "" for i in logs.service], logs.level.tolist(), logs.text,
-        [names[i] if i >= 0 else "" for i in logs.instance], logs.trace_id, dict(batch.formats), batch.points_in,
+        [names[i] if i >= 0 else "" for i in logs.instance], logs.trace_id, dict(logs.envelope), dict(batch.formats),
+        batch.points_in,
         [(d.offset, d.reason) for d in batch.dead_letters], batch.records_in, batch.metrics.series_table,
         batch.metrics.ts_ns.tolist(), [repr(v) for v in batch.metrics.value.tolist()])
 
@@ -156,6 +157,8 @@ def test_the_few_messages_that_wrap_a_line_are_unwrapped_in_their_block(without:
     decoder._decode_one = None  # type: ignore[assignment,method-assign]
     assert told(decoder.decode(records(values))) == expected
     assert {"inner", "from logfmt", "from klog"} <= set(expected[3])
+    if not without:
+        assert dict(expected[6][7]) == {"time_unix_nano": "1795514400500000000", "service": "cart", "severity": "WARN"}
 
 
 def test_a_topic_that_never_fits_is_left_alone_and_comes_back() -> None:
