@@ -18,6 +18,8 @@ from detect.templates.scan import MASKABLE
 from detect.templates.words import FEW, SOME, WILD, can_vary, is_made, needed, unit_of
 
 _MODULUS = (1 << 64) - 1
+_FEW_PEERS = 300
+"""Where more shapes have the same number of tokens, those of before a merge are left as they are: it would take long."""
 
 
 @dataclass(eq=False, slots=True)
@@ -70,6 +72,7 @@ class Group:
         self._ports: dict[tuple[str, ...], list[Shape]] = {}
         self._crowds: dict[tuple[str, ...], Crowd] = {}
         self._variants: dict[tuple[str, ...], _Family] = {}
+        self._by_length: dict[int, list[Shape]] = {}
 
     def add(self, shape: Shape) -> Iterator[Change]:
         """Enter a shape that is new. The last change's shape is the new one's template."""
@@ -91,8 +94,8 @@ class Group:
     def _by_place(self, shape: Shape) -> Iterator[Change]:
         if not shape.shares:
             return
-        for position, token in enumerate(shape.tokens[:MASKABLE]):
-            if (not can_vary(token) and token.strip() != WILD) or _is_key(shape.tokens, position):
+        for position in range(min(MASKABLE, len(shape.tokens))):
+            if not _may_vary(shape.tokens, position):
                 continue  # separators and keys
             key = _without(shape, (position,))
             pattern = self._patterns.get(key)
@@ -170,6 +173,15 @@ class Group:
         yield self._join(pattern, members, {key: mask | pattern.mask})
         yield from self._enter(pattern)
 
+    def _fitting(self, pattern: Shape) -> list[Shape]:
+        """Shapes of before whose lines would be the pattern's if they came now."""
+        peers = self._by_length.get(len(pattern.tokens), [])
+        if len(peers) > _FEW_PEERS:
+            return []
+        places = tuple(i for i in range(min(MASKABLE, len(pattern.tokens))) if pattern.mask >> i & 1)
+        return [p for p in peers if p.into is None and p is not pattern and _without(p, places) == pattern.key
+                and all(_may_vary(p.tokens, i) for i in places)]
+
     def _by_variant(self, shape: Shape) -> Iterator[Change]:
         key, slots = _variant(shape.tokens)
         if not slots:
@@ -210,6 +222,11 @@ def root(shape: Shape) -> Shape:
     while shape.into is not None:
         shape = shape.into
     return shape
+
+
+def _may_vary(tokens: tuple[str, ...], position: int) -> bool:
+    """No separator and no key."""
+    return (can_vary(tokens[position]) or tokens[position].strip() == WILD) and not _is_key(tokens, position)
 
 
 def _is_key(tokens: tuple[str, ...], position: int) -> bool:
