@@ -229,7 +229,7 @@ class TemplateMiner:
         """The number of what a full group has no room for."""
         if group.rest is None:
             group.rest = Shape((WILD,), (), 0, -1)
-            self._apply(group, Change(group.rest, [], []))
+            self._apply(group, Change(group.rest, {}, [], 1))
         return group.rest.number
 
     def _add(self, group: _Group, tokens: tuple[str, ...], shares: NDArray[np.uint64]) -> int:
@@ -250,15 +250,15 @@ class TemplateMiner:
                 self._shapes.append(None)
             self._shapes[shape.number] = shape
             group.shapes.append(shape)
-        fresh = dict.fromkeys(change.keys, shape.mask)
+        fresh = dict(change.keys)
+        for mask in filter(None, change.keys.values()):
+            self._table.add_mask(change.tokens, mask)
         for member in change.merged:
             fresh |= group.keys.pop(member.number, {})
             self._merged.append((group.name, member))
         group.keys.setdefault(shape.number, {}).update(fresh)
         for key, mask in fresh.items():
             self._table.put(key, shape.number, mask)
-        if shape.mask and shape.shares:
-            self._table.add_mask(len(shape.tokens), shape.mask)
         if self._table.is_full:
             self._refill()
 
