@@ -22,12 +22,7 @@ from ingest.types import Watermark
 from opsmend.lab.kafka import SECURITY, USERS, KafkaCluster, Security, why_not
 from opsmend.lab.kafka_tls import KEY_PASSWORD
 
-pytestmark = [
-    pytest.mark.kafka,
-    # kafka-python leaves the sockets of a refused connection to the garbage collector.
-    pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.kafka
 CLIENTS = ("kafka", "kafka-python")
 CANARY = "c4nary-hunter2"
 OPSMEND = [sys.executable, "-c", "from opsmend.cli import main; main()"]

@@ -6,7 +6,7 @@ from detect.types import Incident, Observations
 from ingest.types import Change, DeadLetter, SeriesKey, Watermark
 from opsmend.store.outbox import events_since
 from opsmend.store.queries import Queries
-from opsmend.store.records import Records, StepResult
+from opsmend.store.records import Fenced, Records, StepResult
 
 UP, RSS = SeriesKey("cart", "process.up", "cart-1"), SeriesKey("cart", "process.memory.rss", "cart-1")
 
@@ -76,3 +76,44 @@ def test_dead_letters_keep_their_bytes(engine: sa.Engine) -> None:
     records.commit(step(1, dead_letters=[letter]))
     records.commit(step(2, dead_letters=[letter]))
     assert list(Queries(engine).dead_letters()) == [letter]
+
+
+def test_of_two_that_think_a_partition_theirs_one_is_refused(engine: sa.Engine) -> None:
+    ours, theirs = Records(engine, retention_seconds=3600), Records(engine, retention_seconds=3600, seat=1)
+    ours.commit(step(1))
+    with pytest.raises(Fenced):
+        theirs.commit(step(5))  # it began before there was anything
+    theirs.adopt(theirs.stored([("logs", 0)]))
+    theirs.commit(step(5))
+    with pytest.raises(Fenced):
+        ours.commit(step(3))
+    with pytest.raises(Fenced):
+        ours.commit(step(9))
+    assert ours.forget() == Watermark({("logs", 0): 5})
+    with pytest.raises(Fenced):
+        ours.commit(step(4))  # never backwards
+    ours.commit(step(9))
+    assert Queries(engine).totals() == {"records": 6}
+
+
+def test_a_commit_that_was_stored_though_we_were_not_told_is_not_stored_again(engine: sa.Engine) -> None:
+    records = Records(engine, retention_seconds=3600)
+    records.commit(step(1))
+    lost = Records(engine, retention_seconds=3600)
+    records.commit(step(2))
+    with pytest.raises(Fenced):
+        lost.commit(step(2))  # the same step again
+    assert Queries(engine).totals() == {"records": 4}
+
+
+def test_members_have_states_and_observations_of_their_own(engine: sa.Engine) -> None:
+    first, second = Records(engine, retention_seconds=3600), Records(engine, retention_seconds=3600, seat=1)
+    first.commit(step(1))
+    other = Observations(np.array([10**9]), (RSS,), np.array([[7.0]]))
+    second.commit(step(2, watermark=Watermark({("logs", 1): 2}), observations=other))
+    assert (first.states(), second.states()) == ({"detect": b"s1"}, {"detect": b"s2"})
+    seen = Queries(engine).observations(0, 10**12)
+    assert seen.ts_ns.tolist() == [10**9]
+    assert dict(zip(seen.series, seen.values[0].tolist(), strict=True)) == {UP: 1.0, RSS: 7.0}
+    first.commit(step(1))
+    assert len(Queries(engine).observations(0, 10**12).series) == 2
