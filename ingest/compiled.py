@@ -15,7 +15,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def compiled(*signatures: str) -> Callable[[F], F]:
     """A decorator. With `signatures` the function is compiled when its module is imported, for these types alone;
-    without, it is one that only compiled functions call."""
+    without, it is one that only compiled functions call: it is kept as a part of these, or they would go on with its
+    old code after a change."""
     try:
         import numba
     except ImportError:
@@ -24,7 +25,7 @@ def compiled(*signatures: str) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         chosen = list(signatures) or None
         try:
-            return cast(F, numba.njit(chosen, cache=True, nogil=True, boundscheck=False)(function))
+            return cast(F, numba.njit(chosen, cache=bool(signatures), nogil=True, boundscheck=False)(function))
         except RuntimeError as error:
             if "cannot cache" not in str(error):
                 raise
