@@ -17,7 +17,7 @@ watermarks = sa.Table(
 )
 requests = sa.Table(  # what came over HTTP, to know it when it is sent again; bounded by age (opsmend/retries.py)
     "requests", metadata,
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
     sa.Column("digest", sa.LargeBinary, nullable=False),
     sa.Column("seen_ms", sa.BigInteger, nullable=False, index=True),
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from ingest.transports.registry import open_consumer, open_producer
 from ingest.types import Record
 from opsmend.config_sections import IngestSection
 from opsmend.intake import Intake
+from opsmend.lab.kafka import KafkaBroker, why_not
 from opsmend.pipeline import Pipeline, PipelineConfig
 from opsmend.retries import HEADER, RetryConfig, RetryWindow, SeenRequest, digest_of
 from opsmend.runners.local import LocalRunner, LocalRunnerConfig
@@ -90,7 +93,21 @@ def _sift_one(records: Sequence[Record], upto: int, config: RetryConfig) -> list
 @pytest.mark.parametrize("kill", [False, True], ids=["same process", "after a restart"])
 def test_a_retried_request_is_counted_once_by_the_service(tmp_path: Path, kill: bool) -> None:
     config = TransportConfig(topics=("logs", "alerts"), data_dir=str(tmp_path / "transport"), partitions=4)
-    producer, engine = open_producer(config), open_engine(f"sqlite:///{tmp_path / 'opsmend.db'}")
+    send_again(config, tmp_path, restart=kill)
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("kind", ["kafka", "kafka-python"])
+def test_a_retried_request_is_counted_once_on_a_real_kafka(tmp_path: Path, kind: Literal["kafka", "kafka-python"]) -> None:
+    if reason := why_not():
+        pytest.skip(f"NOT TESTED against Kafka: {reason}")
+    with KafkaBroker() as broker:
+        send_again(TransportConfig(kind=kind, topics=("logs",), bootstrap_servers=broker.bootstrap_servers), tmp_path,
+                   restart=True)
+
+
+def send_again(config: TransportConfig, directory: Path, *, restart: bool) -> None:
+    producer, engine = open_producer(config), open_engine(f"sqlite:///{directory / 'opsmend.db'}")
     intake = Intake(producer, IngestSection().topics, lambda: 0, max_waiting=1000)
 
     def start() -> LocalRunner:
@@ -105,17 +122,21 @@ def test_a_retried_request_is_counted_once_by_the_service(tmp_path: Path, kill: 
     for n in range(20):
         intake.put("logs", line(n), JSON)
     intake.put("logs", line(0), JSON)
+    def drain(records: int) -> None:
+        deadline = time.monotonic() + 60
+        while Queries(engine).totals().get("records", 0) < records:
+            runner.turn()
+            assert time.monotonic() < deadline
+
     runner = start()
-    while runner.turn():
-        pass
-    if kill:
+    drain(21)
+    if restart:
         runner._consumer.close()
         runner = start()
     for n in range(30):
         intake.put("logs", line(n), JSON)
     intake.put("logs", line(0), {**JSON, "idempotency-key": "on purpose"})
-    while runner.turn():
-        pass
+    drain(52)
     totals = Queries(engine).totals()
     assert (totals["records"], totals["duplicates"], totals["logs"]) == (52, 21, 31)
     runner._consumer.close()
