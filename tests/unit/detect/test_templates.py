@@ -58,6 +58,15 @@ def test_names_join_and_other_sentences_do_not() -> None:
     assert first != last
 
 
+def test_two_places_turn_into_values_one_after_the_other() -> None:
+    miner = TemplateMiner()
+    pairs = [("Stats", "a"), ("Mix", "a"), ("Stats", "b"), ("Mix", "b"), ("Wifi", "c"), ("Bell", "d")]
+    first = miner.template_id('take lock=1, tag="Phone", name=z, ws=null')
+    last = [miner.template_id(f'take lock=1, tag="{tag}", name={name}, ws=null') for tag, name in pairs][-1]
+    assert miner.text(last) == 'take lock=<*>, tag="<*>", name=<*>, ws=<*>'
+    assert miner.resolve(first) == last  # it stood alone before, and its line would join now
+
+
 def test_new_names_do_not_need_the_slow_way_once_the_place_is_a_value() -> None:
     miner = TemplateMiner()
     for n in range(300):
@@ -71,8 +80,9 @@ def test_the_id_of_a_shape_is_the_same_on_every_shard() -> None:
     assert first.template_id("cache miss for key 17") == second.template_id("cache miss for key 99", "b")
 
 
-def test_groups_do_not_disturb_each_other() -> None:
-    mine, others = _lines(1, 300), _lines(2, 300)
+@pytest.mark.parametrize("seed", range(8))
+def test_groups_do_not_disturb_each_other(seed: int) -> None:
+    mine, others = _lines(seed, 300), _lines(seed + 100, 300)
     alone = TemplateMiner()
     expected = alone.numbers(mine, np.zeros(300, np.int32), ["a"])
     together = TemplateMiner()
@@ -169,6 +179,7 @@ def test_a_line_of_ten_megabytes_is_cut() -> None:
     ("port 55904. done", "port <*>. done"),
     ("uid=0 tty=ssh2 x=ab1 v1.2.3 #7", "uid=<*> tty=<*> x=<*> <*> <*>"),
     ("using ssh2 and L3", "using ssh2 and L3"),
+    ("build f55fa9e of cafe12 and deadbee", "build <*> of cafe12 and deadbee"),
     ("GET /a/b?x=1&y=two HTTP/1.1 status", "GET <*> status"),
     ("session opened for user bob by root@localhost mask=ffffffff", "session opened for user <*> by <*> mask=<*>"),
     ("lifetime <1 sec of csdnimg.cn:80 in main.go:88", "lifetime <*> sec of <*> in main.go:<*>"),
@@ -210,3 +221,22 @@ def test_without_the_compiler_the_templates_are_the_same() -> None:
                            env=os.environ | {"NUMBA_DISABLE_JIT": flag}).stdout for flag in ("0", "1")}
     assert len(told) == 1
     assert len(told.pop().strip()) == 64
+
+
+def test_places_that_change_together_turn_into_values() -> None:
+    """No two lines differ at one place alone: first and last names."""
+    miner = TemplateMiner()
+    dice = random.Random(5)
+    for _ in range(200):
+        name, other = ("".join(dice.choices("abcdefghij", k=6)) for _ in range(2))
+        miner.template_id(f"welcome {name} {other} to the shop")
+    assert miner.text(miner.template_id("welcome ada lovelace to the shop")) == "welcome <*> <*> to the shop"
+    assert sum(len(g.group.raw) for g in miner._groups.values()) <= 33
+
+
+def test_a_name_where_values_were_takes_the_slow_way_once() -> None:
+    miner = TemplateMiner()
+    first = miner.template_id("login from 10.0.0.1 accepted by gate")
+    for name in ("alpha", "beta", "gamma", "delta"):
+        assert miner.template_id(f"login from {name} accepted by gate") == first
+    assert sum(len(g.group.raw) for g in miner._groups.values()) == 2
