@@ -37,7 +37,7 @@ class Level(IntEnum):
     FATAL = 21
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One record as the transport delivered it."""
 
     topic: str

@@ -138,23 +138,27 @@ class ConfluentConsumer:
 
     def _fetch(self, max_rows: int, max_bytes: int, deadline: float) -> None:
         """Fill up what waits, until there is enough for a poll or the time is over."""
+        fetched = 0
         while True:
-            lacks_bytes = (max_bytes - self._order.bytes) / self._mean_bytes
-            wanted = min(max_rows - self._order.rows, _AT_ONCE, int(lacks_bytes) + 1)
+            waiting = (self._order.rows, self._order.bytes)
             if self._order.ahead:  # what waits there may not be given out yet: fetch on for the others
-                wanted = max(wanted, 500)
-            elif wanted <= 0:
-                wanted = 1 if self._is_paused else 0
-            if wanted == 0:
-                return
+                waiting = (fetched, 0)
+            lacks_bytes = (max_bytes - waiting[1]) / self._mean_bytes
+            wanted = min(max_rows - waiting[0], _AT_ONCE, int(lacks_bytes) + 1)
+            if wanted <= 0:
+                if not self._is_paused:
+                    return
+                wanted = 1
             # One first: to ask for many would be to wait until there are so many, whatever they weigh.
-            messages = self._consumer.consume(1, max(0.0, deadline - time.monotonic()))
+            left = 0.0 if fetched and self._order.ahead else max(0.0, deadline - time.monotonic())
+            messages = self._consumer.consume(1, left)
             if not messages:
                 return
             if wanted > 1:
                 messages += self._consumer.consume(wanted - 1, 0.0)
             self._sort_in(messages)
-            if self._order.ahead:
+            fetched += len(messages)
+            if self._order.ahead and self._order.bytes > self._config.hold_bytes:
                 return
 
     def _sort_in(self, messages: list[Any]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Collection
-from itertools import accumulate
+from itertools import accumulate, islice
 from operator import attrgetter
 
 from ingest.types import Record
@@ -32,13 +32,35 @@ def weight(record: Record) -> int:
 class _Line:
     """What is waiting of one partition, in order."""
 
-    __slots__ = ("bytes", "newest_ms", "records", "since")
+    __slots__ = ("at", "bytes", "newest_ms", "records", "since")
 
     def __init__(self, now: float) -> None:
         self.records: list[Record] = []
+        self.at = 0  # those before it were given out
         self.bytes = 0
         self.newest_ms = 0  # the latest timestamp ever fetched; 0: none yet
         self.since = now  # when it last brought something
+
+    def __len__(self) -> int:
+        return len(self.records) - self.at
+
+    @property
+    def head_ms(self) -> int:
+        """When the next record happened."""
+        return self.records[self.at].timestamp_ms
+
+    def pop(self, count: int, size: int) -> list[Record]:
+        """The next `count` records, which weigh `size`. The rest is moved rarely: it may be long."""
+        self.bytes -= size
+        if self.at == 0 and count == len(self.records):
+            found, self.records = self.records, []
+            return found
+        found = self.records[self.at:self.at + count]
+        self.at += count
+        if self.at * 2 >= len(self.records):
+            del self.records[:self.at]
+            self.at = 0
+        return found
 
 
 class TimeOrder:
@@ -72,17 +94,17 @@ class TimeOrder:
         """Forget what is waiting of a partition; the offset of the first record that was not given out."""
         line = self._lines.pop(place, None)
         self.ahead.discard(place)
-        if line is None or not line.records:
+        if line is None or not line:
             return None
-        self.rows -= len(line.records)
+        self.rows -= len(line)
         self.bytes -= line.bytes
-        return line.records[0].offset
+        return line.records[line.at].offset
 
     def add(self, place: Place, records: list[Record], size: int) -> None:
         """Fetched records, in order; `size` is the sum of their weights."""
         if (line := self._lines.get(place)) is None:
             line = self._lines[place] = _Line(0.0)
-        if line.records:
+        if line:
             line.records.extend(records)
         else:
             line.records = records
@@ -95,7 +117,7 @@ class TimeOrder:
     def waiting(self, place: Place) -> int:
         """Records of this partition that were not given out."""
         line = self._lines.get(place)
-        return len(line.records) if line is not None else 0
+        return len(line) if line is not None else 0
 
     def weighs(self, place: Place) -> int:
         """Bytes of the same."""
@@ -105,7 +127,7 @@ class TimeOrder:
     def take(self, max_rows: int, max_bytes: int, behind: Collection[Place]) -> list[Record]:
         """What may be given out now: at most so many rows, at most so many bytes but one record at least.
         `behind` are the partitions that have more to bring than was fetched."""
-        full = [line for line in self._lines.values() if line.records]
+        full = [line for line in self._lines.values() if line]
         self.ahead.clear()
         if not full:
             return []
@@ -114,7 +136,7 @@ class TimeOrder:
         taken: list[Record] = []
         size = 0
         # The earliest first: what `max_rows` cuts off is then not the past of what was given out.
-        for line in sorted(full, key=lambda line: line.records[0].timestamp_ms) if len(full) > 1 else full:
+        for line in sorted(full, key=lambda line: line.head_ms) if len(full) > 1 else full:
             found, weighed = _cut(line, limit, max_rows - len(taken), max_bytes - size, is_first=not taken)
             if found:
                 taken = taken + found if taken else found
@@ -124,14 +146,14 @@ class TimeOrder:
             self._look_for_stuck(full, limit)
         else:
             self.ahead.update(place for place, line in self._lines.items()
-                              if line.records and line.records[0].timestamp_ms > wall)
+                              if line and line.head_ms > wall)
         self.rows -= len(taken)
         self.bytes -= size
         return taken
 
     def _limits(self, full: list[_Line], behind: Collection[Place], now_ms: int) -> tuple[int, int]:
         """Records up to the first timestamp may go; those beyond the second one wait for other partitions."""
-        heads = [line.records[0].timestamp_ms for line in full]
+        heads = [line.head_ms for line in full]
         first = min((at for at in heads if 0 < at < now_ms), default=now_ms)
         limit = max(first, self._given_ms) + self._span_ms
         if self._stuck > _STUCK:
@@ -145,7 +167,7 @@ class TimeOrder:
 
     def _look_for_stuck(self, full: list[_Line], limit: int) -> None:
         """A clock that is far behind, and live, would hold up all others: time goes on, but never as far as theirs."""
-        left = [line.records[0].timestamp_ms for line in full if line.records]
+        left = [line.head_ms for line in full if line]
         moves = limit - self._limit_ms >= self._span_ms // 2
         self._stuck = 0 if moves or not left or min(left) <= limit else self._stuck + 1
         self._limit_ms = limit
@@ -153,10 +175,10 @@ class TimeOrder:
     def _reached(self, place: Place) -> int:
         """How far in time a partition that is behind has come; never if it is not to be waited for."""
         line = self._lines[place]
-        if not line.records and time.monotonic() - line.since > self._patience:
+        if not line and time.monotonic() - line.since > self._patience:
             return _NEVER
         if line.newest_ms == 0:
-            return _NEVER if line.records else 0
+            return _NEVER if line else 0
         return _NEVER if line.newest_ms < self._given_ms - self._span_ms else line.newest_ms
 
 
@@ -166,21 +188,18 @@ def _open(limit: int, now_ms: int) -> int:
 
 def _cut(line: _Line, limit: int, max_rows: int, max_bytes: int, *, is_first: bool) -> tuple[list[Record], int]:
     """Take from the front of a line; and the weight of what was taken."""
-    records = line.records
-    count = len(records)
+    records, at = line.records, line.at
+    end = len(records)
     if records[-1].timestamp_ms > limit:
-        count = bisect_right(records, limit, key=_stamp)
-    count = min(count, max(0, max_rows))
-    if count == len(records) and line.bytes <= max_bytes:
-        found, size = records, line.bytes
-        line.records, line.bytes = [], 0
-        return found, size
+        end = bisect_right(records, limit, at, key=_stamp)
+    count = min(end - at, max(0, max_rows))
+    if count == len(line) and line.bytes <= max_bytes:
+        size = line.bytes
+        return line.pop(count, size), size
     size = 0
-    for n, total in enumerate(accumulate(map(weight, records[:count]))):
+    for n, total in enumerate(accumulate(map(weight, islice(records, at, at + count)))):
         if total > max_bytes and not (is_first and n == 0):
             count = n
             break
         size = total
-    found, line.records = records[:count], records[count:]
-    line.bytes -= size
-    return found, size
+    return line.pop(count, size), size

@@ -47,7 +47,7 @@ from opsmend.store.records import Records  # noqa: E402
 
 PARTITIONS = 4
 SESSION_SECONDS = 2.0
-KINDS = {"member killed, restarted": 10, "member killed, the other takes over": 4, "broker killed and revived": 4,
+KINDS = {"member killed, restarted": 12, "member killed, the other takes over": 6, "broker killed and revived": 3,
          "member stopped until others have its partitions (zombie)": 1, "member ended and started (rebalance)": 1,
          "store stopped for 1 to 3 s": 1}
 """Faults, and how often each comes, as shares; the first three are kills with -9."""
@@ -154,23 +154,22 @@ class Chaos:
         self.births.stdin.flush()
         member.pid = int(self.births.stdout.readline())
 
-    def watch(self) -> None:
+    def watch(self, without: Member | None = None) -> None:
         """A member that ended by itself is started again, as a supervisor does; it counts."""
         for member in self.members:
-            if not member.is_alive():
+            if member is not without and not member.is_alive():
                 self.counts["members that ended by themselves"] += 1
                 self.start(member)
 
-    def caught_up(self, to: dict[int, int], seconds: float = 90, *, watched: bool = True) -> float:
-        """Seconds until everything up to there is counted."""
+    def caught_up(self, to: dict[int, int], seconds: float = 90, *, without: Member | None = None) -> float:
+        """Seconds until everything up to there is counted, by others than `without`."""
         begun = time.monotonic()
         while time.monotonic() - begun < seconds:
             with contextlib.suppress(sa.exc.OperationalError):
                 stored = self.records.watermark().next_offsets
                 if all(stored.get(("logs", part), 0) >= end for part, end in to.items()):
                     return time.monotonic() - begun
-            if watched:
-                self.watch()
+            self.watch(without)
             time.sleep(0.02)
         raise RuntimeError(f"no progress in {seconds:.0f} s: {self.records.watermark()} of {to}\n{self.logs()}")
 
@@ -180,7 +179,7 @@ class Chaos:
     def once(self, kind: str) -> None:
         """One fault; measured is how long until all that was there at its moment is counted."""
         self.watch()
-        time.sleep(self.dice.uniform(0.05, 0.8))
+        time.sleep(self.dice.uniform(0.02, 0.6))
         victim = self.dice.choice(self._owners() or self.members)
         took = getattr(self, "_" + {k: n for n, k in zip(
             ("restart", "takeover", "broker", "zombie", "rebalance", "store"), KINDS, strict=True)}[kind])(victim)
@@ -195,14 +194,21 @@ class Chaos:
         return [m for m in self.members if m.pid in lives]
 
     def _restart(self, member: Member) -> float:
-        os.kill(member.pid, signal.SIGKILL)
-        ends = dict(self.load.ends)
+        begun, ends = time.monotonic(), dict(self.load.ends)
+        self._kill(member)
         self.start(member)
-        return self.caught_up(ends)
+        self.caught_up(ends)
+        return time.monotonic() - begun
+
+    def _kill(self, member: Member) -> None:
+        """Returns when it is gone: its successor finds its lock free."""
+        os.kill(member.pid, signal.SIGKILL)
+        while member.is_alive():
+            time.sleep(0.005)
 
     def _takeover(self, member: Member) -> float:
-        os.kill(member.pid, signal.SIGKILL)
-        took = self.caught_up(dict(self.load.ends), watched=False)
+        self._kill(member)
+        took = self.caught_up(dict(self.load.ends), without=member)
         self.start(member)
         return took
 
@@ -230,7 +236,7 @@ class Chaos:
 
     def _zombie(self, member: Member) -> float:
         os.kill(member.pid, signal.SIGSTOP)
-        took = self.caught_up(dict(self.load.ends), watched=False)
+        took = self.caught_up(dict(self.load.ends), without=member)
         time.sleep(SESSION_SECONDS)
         os.kill(member.pid, signal.SIGCONT)
         self.caught_up(dict(self.load.ends))
