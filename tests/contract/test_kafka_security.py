@@ -58,6 +58,7 @@ def config(cluster: KafkaCluster, kind: str, changes: dict[str, str] | None = No
     changes = {name: cluster.pem(value) if value.endswith((".pem", ".key")) else value
                for name, value in (changes or {}).items()}
     base = TransportConfig(kind=kind, topics=(f"t-{kind}",), group_id=f"g-{kind}", session_timeout_seconds=6,
+                           connect_timeout_seconds=3,
                            **cluster.client())  # type: ignore[arg-type]
     return replace(base, **changes)  # type: ignore[arg-type]
 

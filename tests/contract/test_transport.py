@@ -297,6 +297,38 @@ def test_members_share_partitions_and_hand_them_over_without_repeating(
     assert len(seen) == next_first + 200
 
 
+@pytest.mark.parametrize("config", ["kafka", "kafka-python"], indirect=True)
+def test_a_partition_that_goes_while_paused_comes_back_unpaused(config: TransportConfig, producer: Producer,
+                                                                opened: list[Consumer | Producer]) -> None:
+    a = consume(config, opened)
+    send(producer, config.topics[0], 0, 40)
+    assert len(read(a, 40)) == 40
+    a.pause()
+    b = open_consumer(config)
+    b.start(Watermark())
+    seen: list[Record] = []
+    deadline = time.monotonic() + 40
+    for n in range(1000):  # until b has its share
+        producer.send(config.topics[0], b"%d" % n, key=b"%d" % n)
+        producer.flush()
+        assert a.poll(100, 50) == []
+        seen += b.poll(100, 50)
+        if seen or time.monotonic() > deadline:
+            break
+    assert seen
+    a.resume()
+    b.close()
+    until = time.monotonic() + 40
+    partitions: set[int] = set()
+    for n in range(100_000):
+        producer.send(config.topics[0], b"%d" % n, key=b"%d" % n)
+        producer.flush()
+        partitions |= {r.partition for r in a.poll(100, 50)}
+        if len(partitions) == 4 or time.monotonic() > until:
+            break
+    assert partitions == {0, 1, 2, 3}
+
+
 def test_short_polls_outlive_rebalances(config: TransportConfig, producer: Producer,
                                         opened: list[Consumer | Producer]) -> None:
     """Topics that appear while the group is being joined; kafka-python 3.0 loses a join that a poll did not wait for."""
