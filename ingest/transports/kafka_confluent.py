@@ -29,6 +29,7 @@ _NO_LOSS = {KafkaError._NO_OFFSET, KafkaError.ILLEGAL_GENERATION, KafkaError.REB
             KafkaError.UNKNOWN_MEMBER_ID, KafkaError._WAIT_COORD, KafkaError._TRANSPORT, KafkaError._TIMED_OUT}
 _AT_ONCE = 10_000
 """Most messages in one call of the client."""
+_FENCED_SECONDS = 60.0
 _LAG_SECONDS = 3.0
 """How old the ends of the partitions may be that lag is reckoned from."""
 
@@ -52,9 +53,13 @@ class ConfluentConsumer:
         self._ends: dict[tuple[str, int], int] = {}
         self._ends_at = 0.0
         self._ends_lock = threading.Lock()
+        self._fenced_at = -_FENCED_SECONDS
 
     def start(self, at: Watermark, stored: Stored | None = None) -> None:
         self._at, self._stored = dict(at.next_offsets), stored
+        self._open()
+
+    def _open(self) -> None:
         session_ms = int(self._config.session_timeout_seconds * 1000)
         queue = self._config.queue_bytes
         settings: dict[str, Any] = {
@@ -117,13 +122,16 @@ class ConfluentConsumer:
 
     def _on_lost(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         """They have gone already: we were silent for too long."""
-        for place in [(p.topic, p.partition) for p in partitions]:
-            self._lost.add(place)
-            self._assigned.pop(place, None)
-            self._held.discard(place)
-            if (first := self._order.drop(place)) is not None:
-                self._position[place] = first
+        for partition in partitions:
+            self._let_go((partition.topic, partition.partition))
         consumer.incremental_unassign(partitions)
+
+    def _let_go(self, place: tuple[str, int]) -> None:
+        self._lost.add(place)
+        self._assigned.pop(place, None)
+        self._held.discard(place)
+        if (first := self._order.drop(place)) is not None:
+            self._position[place] = first
 
     def poll(self, max_rows: int, max_ms: int, max_bytes: int = MAX_POLL_BYTES) -> list[Record]:
         deadline = time.monotonic() + max_ms / 1000
@@ -153,6 +161,7 @@ class ConfluentConsumer:
             left = 0.0 if fetched and self._order.ahead else max(0.0, deadline - time.monotonic())
             messages = self._consumer.consume(1, left)
             if not messages:
+                self._look_for_the_end()
                 return
             if wanted > 1:
                 messages += self._consumer.consume(wanted - 1, 0.0)
@@ -160,6 +169,22 @@ class ConfluentConsumer:
             fetched += len(messages)
             if self._order.ahead and self._order.bytes > self._config.hold_bytes:
                 return
+
+    def _look_for_the_end(self) -> None:
+        """librdkafka may end for good, and then just brings nothing. A static member is fenced when the answer to its
+        join died with a broker: it comes in anew. Twice in a minute means that two have the same id."""
+        last = self._errors.last_words()
+        if last is None:
+            return
+        now = time.monotonic()
+        if "fenced" not in last.str().lower() or now - self._fenced_at < _FENCED_SECONDS:
+            raise refused(self._config, last.str())
+        self._fenced_at = now
+        self.close()
+        for place in list(self._assigned):
+            self._let_go(place)
+        self._errors.clear()
+        self._open()
 
     def _sort_in(self, messages: list[Any]) -> None:
         """Messages to records, by runs of one partition each."""

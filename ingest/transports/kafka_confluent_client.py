@@ -55,6 +55,10 @@ class Errors:
     def are_fatal(self) -> bool:
         return any(e.code() in FATAL or e.fatal() for e in self._kept) or cause(self.texts())[2]
 
+    def last_words(self) -> KafkaError | None:
+        """The error after which this client does nothing any more, if there was one."""
+        return next((e for e in self._kept if e.fatal()), None)
+
     def clear(self) -> None:
         self._kept.clear()
 

@@ -348,7 +348,21 @@ def run(kills: int, seed: int, *, per_second: int = 150, tell: Any = lambda *_: 
             raise RuntimeError(f"the producer failed: {chaos.load.failed[0]}")
         return {"seed": seed, "seconds": round(time.monotonic() - begun), "kills": sum(chaos.counts[k] for k in KILLS),
                 "counts": dict(chaos.counts), **chaos.verdict(),
-                "take over": {kind: summary(found) for kind, found in sorted(chaos.times.items())}}
+                "take over": {kind: summary(found) for kind, found in sorted(chaos.times.items())},
+                "times": {kind: [round(t, 3) for t in found] for kind, found in sorted(chaos.times.items())}}
+
+
+def together(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Several runs as one."""
+    times = {kind: [t for run in runs for t in run["times"].get(kind, ())] for kind in KINDS}
+    counts: Counter[str] = Counter()
+    for run in runs:
+        counts.update(run["counts"])
+    sums = {name: sum(run[name] for run in runs) for name in (
+        "seconds", "kills", "records in", "acknowledged", "lost", "counted twice", "dead letters", "late rows")}
+    return {"seeds": [run["seed"] for run in runs], **sums, "counts": dict(counts),
+            "wrong totals": {str(run["seed"]): run["wrong totals"] for run in runs if run["wrong totals"]},
+            "take over": {kind: summary(found) for kind, found in times.items() if found}, "times": times}
 
 
 def summary(seconds: list[float]) -> dict[str, float]:
@@ -378,12 +392,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--at-once", type=int, default=50, help="kills of one cluster's life; then a new one begins")
     args = parser.parse_args()
 
     def tell(kills: int, kind: str, took: float) -> None:
         print(f"{kills}/{args.kills} {kind}: {took:.2f} s", file=sys.stderr, flush=True)
 
-    found = run(args.kills, args.seed or random.randrange(1, 10**6), tell=tell)
+    seed, runs = args.seed or random.randrange(1, 10**6), []
+    while (left := args.kills - sum(r["kills"] for r in runs)) > 0:
+        runs.append(run(min(left, args.at_once), seed + len(runs), tell=tell))
+        print(f"seed {runs[-1]['seed']}: {json.dumps({k: v for k, v in runs[-1].items() if k != 'times'})}",
+              file=sys.stderr, flush=True)
+        if not is_right(runs[-1]):
+            break
+    found = together(runs)
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")
     if args.markdown:
