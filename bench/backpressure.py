@@ -28,9 +28,10 @@ POLL_BYTES = 16 << 20
 LINE_BYTES = 1000
 TAKEN_PER_SECOND = 2000
 OVERLOAD = 10
-BOUND_MB = 250
-"""Growth of the resident set that is promised here: twice the queue (librdkafka keeps what it has just been sent
-beside it), the poll and what waits, each as Python objects and decoded, and the allocator's rest."""
+BOUND_MB = 320
+"""Growth of the resident set that is promised here, whatever waits at the brokers. Twice the queue (a fetch is on its way
+while it is full), what waits and what was polled make 64 MB; the poll is decoded into columns, mined and stored, which
+takes some ten times its bytes for a moment, and the allocator gives that back late."""
 
 
 @dataclass

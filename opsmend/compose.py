@@ -49,8 +49,12 @@ def transport_config(settings: Settings) -> TransportConfig:
 
 
 def member_id(settings: Settings) -> str:
-    """Under which this data directory is known to the consumer group; made at the first start. Empty: not wanted."""
-    if not settings.ingest.kafka.static_member:
+    """Under which this data directory is known to the consumer group; made at the first start. Empty: not wanted.
+
+    Only where the store has one member: a static member that dies between the two steps of a cooperative rebalance
+    comes back without the second one, and the partitions that were to move are nobody's until the next.
+    """
+    if not settings.ingest.kafka.static_member or not settings.store_url.startswith("sqlite"):
         return ""
     path = settings.data_dir / "member"
     if not path.exists():

@@ -68,8 +68,8 @@ class KafkaSection(_Section):
     session_timeout_seconds: Annotated[float, Field(ge=1, le=1800)] = 10.0
     """How long the group waits for a member that fell silent before others take its partitions over."""
     static_member: bool = True
-    """Keep the id of this member in the data directory: after a restart, also of kill -9, it has its partitions at once; \
-others wait for the session time-out even after a clean stop."""
+    """With a SQLite store: keep the id of this member in the data directory. After a restart, also of kill -9, it has its \
+partitions at once instead of after the session time-out."""
     queue_mb: Annotated[int, Field(ge=1)] = 32
     """Megabytes fetched ahead; with `ingest.max_poll_mb` twice, the bound of what ingest keeps in memory."""
     security: KafkaSecurity = KafkaSecurity()

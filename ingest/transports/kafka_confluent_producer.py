@@ -67,16 +67,16 @@ class ConfluentProducer:
         try:
             left = self._producer.flush(timeout_seconds)
         except KafkaException as error:  # fatal: this producer sends nothing any more
-            told = error.args[0]
-            if told.code() in _NOT_ALLOWED:
-                raise not_allowed(self._config, self._topic, told.str()) from error
-            raise refused(self._config, told.str()) from error
+            last = error.args[0]
+            if last.code() in _NOT_ALLOWED:
+                raise not_allowed(self._config, self._topic, last.str()) from error
+            raise refused(self._config, last.str()) from error
         failed, self._failed = self._failed, []
-        for error, topic in failed:
-            if error.code() in _NOT_ALLOWED:
-                raise not_allowed(self._config, topic, error.str())
-            if error.code() in FATAL:
-                raise refused(self._config, error.str())
+        for told, topic in failed:
+            if told.code() in _NOT_ALLOWED:
+                raise not_allowed(self._config, topic, told.str())
+            if told.code() in FATAL:
+                raise refused(self._config, told.str())
         if left:
             self._look()
         if left or failed:
