@@ -48,6 +48,10 @@ class Decoder:
         self._lines = JsonLines(lambda line, context: _recognise(line, context).NAME)
         self._kinds = [(re.compile(topic), kind) for topic, kind in self._config.topic_kinds.items()]
 
+    def __deepcopy__(self, memo: object) -> Decoder:
+        """A decoder of the same configuration: what it caches (locks and connections among it) is nobody's state."""
+        return Decoder(self._config)
+
     def decode(self, records: Sequence[Record]) -> Batch:
         """`records_in` = records decoded + dead letters, always."""
         rows, dead, formats = Rows(), list[DeadLetter](), Counter[str]()

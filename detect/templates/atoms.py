@@ -223,11 +223,12 @@ def _judge_numeric(buffer: Bytes, start: int, end: int, after_equals: bool) -> i
 def _judge_plain(buffer: Bytes, start: int, end: int) -> int:
     """What `_judge_numeric` says of an atom without dots, slashes or other marks; counts without
     branches, which random digits would make a processor guess wrong."""
-    digits, letters, other_letters, run, longest = 0, 0, 0, 0, 0
+    digits, letters, other_letters, run, longest, turns = 0, 0, 0, 0, 0, 0
     segments, digit_segments, first_digit, segment_start, digits_before, letters_before = 0, 0, -1, start, 0, 0
     for i in range(start, end + 1):
         kind = CLASS[buffer[i]] if i < end else 0
         is_digit = kind & DIGIT
+        turns += (run > 0) & ((kind & (HEX | LETTER)) != 0)
         digits += is_digit
         run = (run + 1) * is_digit
         longest = max(longest, run)
@@ -248,7 +249,9 @@ def _judge_plain(buffer: Bytes, start: int, end: int) -> int:
                                      and (buffer[start + 1] | 32) == _SMALL_X) else CONSTANT
     if (buffer[start] == _SMALL_V or buffer[start] == _LARGE_V) and first_digit == start and letters <= 3:
         return VALUE
-    return VALUE if (other_letters == 0 and end - start >= 8) or digit_segments > 0 or digits > letters else CONSTANT
+    if other_letters == 0 and (end - start >= 8 or (end - start >= 6 and digits >= 2 and turns > 0)):
+        return VALUE  # f55fa9e
+    return VALUE if digit_segments > 0 or digits > letters else CONSTANT
 
 
 @compiled()

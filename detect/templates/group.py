@@ -170,7 +170,7 @@ class Group:
             pattern = same
             members = [m for m in members if m is not same]
         self._patterns[key] = pattern
-        yield self._join(pattern, members, {key: mask | pattern.mask})
+        yield self._join(pattern, [*members, *self._fitting(pattern)], {key: mask | pattern.mask})
         yield from self._enter(pattern)
 
     def _fitting(self, pattern: Shape) -> list[Shape]:

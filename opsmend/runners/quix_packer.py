@@ -7,6 +7,7 @@ the stages after it some 50 us, whatever is in it.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from quixstreams.kafka import Producer
 
 from ingest.decode import Decoder, DecoderConfig
+from ingest.errors import TransportError
 from ingest.transports.kafka_confluent import ConfluentConsumer, client_settings
 from ingest.types import Batch, Record, Watermark
 from opsmend.pipeline import totals
@@ -30,6 +32,7 @@ log = structlog.get_logger()
 _TELL_AGAIN_NS = 600 * 10**9
 """An edge is told again after this long; those who listen forget it after an hour."""
 _COMMIT_TIMEOUT = 30.0
+_PATIENCE_SECONDS = 120.0
 
 
 class PackerConsumer(ConfluentConsumer):
@@ -46,8 +49,8 @@ class PackerConsumer(ConfluentConsumer):
 class Packer:
     """`turn()` reads one poll, writes its envelopes and moves on, all of it in one transaction or none of it.
 
-    Raises KafkaException when the transaction can't be had (a rebalance took our partitions, the broker gave us up):
-    then nothing of it was written, and a new Packer begins where the last transaction ended.
+    A rebalance in between undoes the turn. Raises KafkaException when no transaction can be had any more (the broker
+    gave us up): then nothing of it was written, and a new Packer begins where the last transaction ended.
     """
 
     def __init__(self, config: QuixConfig, decoder: DecoderConfig, *,
@@ -91,17 +94,16 @@ class Packer:
             if offsets:
                 self._producer.send_offsets_to_transaction(offsets, self._consumer.group_metadata(), _COMMIT_TIMEOUT)
             self._producer.commit_transaction(_COMMIT_TIMEOUT)
-        except BaseException:
-            self._abort()
-            raise
-        self._on_packed(len(records))
-
-    def _abort(self) -> None:
-        try:
-            self._producer.abort_transaction(5.0)
         except KafkaException as error:
-            # The broker aborts it by itself when its time is over; the one that made us abort is raised.
-            log.warning("packer.abort_failed", error=str(error))
+            if not error.args[0].txn_requires_abort():
+                raise
+            # A rebalance came between poll and commit. What is still ours is read again, the rest by its new owner.
+            log.info("packer.transaction_aborted", error=error.args[0].str())
+            self._producer.abort_transaction(5.0)
+            self._consumer.rewind(_first(records))
+            self._told.clear()
+            return
+        self._on_packed(len(records))
 
     def _write(self, batch: Batch) -> None:
         sources = self._clock.sources(self._consumer.assigned(), is_idle=not batch.records_in)
@@ -134,26 +136,36 @@ class Packer:
         self._consumer.close()
 
 
+def _first(records: Sequence[Record]) -> Watermark:
+    """Where a poll began."""
+    at: dict[tuple[str, int], int] = {}
+    for r in records:
+        at[r.topic, r.partition] = min(r.offset, at.get((r.topic, r.partition), r.offset))
+    return Watermark(at)
+
+
 def _address(config: QuixConfig) -> str:
     return config.transport.bootstrap_servers
 
 
 def pack(config: QuixConfig, decoder: DecoderConfig, stop: threading.Event, *,
          on_packed: Callable[[int], None] = lambda records: None) -> None:
-    """Pack until `stop`. A transaction that was lost is begun again from where the last one ended."""
-    lost = 0
+    """Pack until `stop`. A packer that lost its transaction for good (it was silent too long, the broker went away) is
+    replaced by a new one, which begins where the last transaction ended; after two minutes without any, the error is
+    raised."""
+    good_at = time.monotonic()
     while not stop.is_set():
-        packer = Packer(config, decoder, on_packed=on_packed)
         try:
-            packer.start()
-            while not stop.is_set():
-                if packer.turn():
-                    lost = 0
-        except KafkaException as error:
-            lost += 1
-            if lost > 5:
+            packer = Packer(config, decoder, on_packed=on_packed)
+            try:
+                packer.start()
+                while not stop.is_set():
+                    packer.turn()
+                    good_at = time.monotonic()
+            finally:
+                packer.close()
+        except (KafkaException, TransportError) as error:
+            if time.monotonic() - good_at > _PATIENCE_SECONDS:
                 raise
-            log.warning("packer.transaction_lost", error=str(error), in_a_row=lost)
-            stop.wait(min(5.0, 0.2 * 2**lost))
-        finally:
-            packer.close()
+            log.warning("packer.begins_again", error=str(error))
+            stop.wait(1.0)

@@ -67,7 +67,8 @@ class Scene:
                                           bootstrap_servers=bootstrap_servers)),
             lambda: TenantPipeline(PipelineConfig(detection=detection), SHARDS),
             Records(self.engine, retention_seconds=3600), Queries(self.engine))
-        self.threads = [threading.Thread(target=self.produce), threading.Thread(target=self.conclude)]
+        self.has_ended = False
+        self.threads = [threading.Thread(target=run, daemon=True) for run in (self.produce, self.conclude)]
 
     def start_worker(self) -> None:
         """Each with a state directory of its own, and empty."""
@@ -101,7 +102,7 @@ class Scene:
 
     def conclude(self) -> None:
         self.runner.recover()
-        while not self.stop.is_set() or self.counted() < self.sent * LINES:
+        while not self.has_ended and (not self.stop.is_set() or self.counted() < self.sent * LINES):
             self.runner.turn()
 
     def counted(self) -> int:
@@ -124,6 +125,7 @@ class Scene:
         return (self.directory / "workers.log").read_text(errors="replace")[-3000:]
 
     def end(self) -> None:
+        self.has_ended = True
         self.stop.set()
         for worker in self.workers:
             worker.kill()

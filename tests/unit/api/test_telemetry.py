@@ -199,7 +199,7 @@ def test_every_encoding_is_undone_and_senders_hear_what_their_protocol_says(runn
     ({"content-type": PROTOBUF + ";proto=prometheus.WriteRequest", "content-encoding": "snappy"}, write_request(1), 204),
     ({"content-type": PROTOBUF, "content-encoding": "zstd"}, b"x", 415),
     ({"content-type": "application/json", "content-encoding": "snappy"}, b"{}", 415),
-])
+], ids=["broken", "version 2", "version 1", "zstd", "json"])
 def test_remote_write_of_another_version_or_encoding_is_told_so(
         running: Running, headers: dict[str, str], body: bytes, status: int) -> None:
     assert running.client.post("/api/v1/write", content=body, headers=headers).status_code == status

@@ -91,7 +91,7 @@ def test_no_cases_is_an_error(tmp_path: Path) -> None:
         run_eval("rca", tmp_path, None, "")
     with pytest.raises(CaseError, match="no such folder"):
         run_eval("rca", tmp_path / "absent", None, "")
-    with pytest.raises(ConfigError, match="known: rca"):
+    with pytest.raises(ConfigError, match="known: logs, rca"):
         run_eval("horoscope", tmp_path, None, "")
     with pytest.raises(ConfigError, match="dev, test"):
         run_eval("rca", tmp_path, None, "tset")
