@@ -63,11 +63,11 @@ def second(start: int, n: int) -> list[bytes]:
     for i in range(10):
         for caller, callee in CALLS:
             failed = is_down and caller == "orders" and callee == "cart"
-            rows.append({"type": "span", "ts": start + n + i / 20, "service": caller, "peer": callee, "kind": "client",
-                         "duration_ms": 20 + (n + i) % 5 + 400 * failed, "error": failed,
+            rows.append({"type": "span", "ts": start + n + i / 20, "service": caller, "peer": callee, "kind": 3,
+                         "duration_us": 20_000 + (n + i) % 5 * 1000 + 400_000 * failed, "error": failed,
                          "trace_id": f"{n:08x}{i:08x}", "span_id": f"{n:08x}{i:04x}{CALLS.index((caller, callee)):04x}"})
-        rows.append({"type": "span", "ts": start + n + i / 20, "service": "gateway", "kind": "server",
-                     "duration_ms": 50 + 450 * is_down, "error": is_down, "trace_id": f"{n:08x}{i:08x}",
+        rows.append({"type": "span", "ts": start + n + i / 20, "service": "gateway", "kind": 2,
+                     "duration_us": 50_000 + 450_000 * is_down, "error": is_down, "trace_id": f"{n:08x}{i:08x}",
                      "span_id": f"a{n:07x}{i:08x}"})
     lines = [json.dumps(row).encode() for row in rows]
     return [b"\n".join(lines[i:i + 20]) for i in range(0, len(lines), 20)]

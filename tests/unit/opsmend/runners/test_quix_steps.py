@@ -37,7 +37,7 @@ def batch(seconds: range, services: int = 7) -> Batch:
             rows.append(b'{"type":"log","ts":%d,"service":"s%d","level":"warn","message":"zwei gr\xc3\xbc\xc3\x9fe %d"}' % (
                 START + n, s, n))
             rows.append(b'{"type":"metric","ts":%d,"service":"s%d","name":"process.up","value":%d}' % (START + n, s, n))
-            rows.append(b'{"type":"span","ts":%d,"service":"s%d","peer":"s%d","kind":"client","duration_ms":5}' % (
+            rows.append(b'{"type":"span","ts":%d,"service":"s%d","peer":"s%d","kind":3,"duration_us":5000}' % (
                 START + n, s, (s + 1) % services))
     return Decoder().decode([Record("t", 0, 0, START * 1000, b"\n".join(rows))])
 
