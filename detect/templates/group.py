@@ -77,6 +77,9 @@ class Group:
     def add(self, shape: Shape) -> Iterator[Change]:
         """Enter a shape that is new. The last change's shape is the new one's template."""
         self.raw.append(shape)
+        peers = self._by_length.setdefault(len(shape.tokens), [])
+        if len(peers) <= _FEW_PEERS:
+            peers.append(shape)
         yield Change(shape, {shape.key: 0}, [], len(shape.tokens))
         yield from self._enter(shape)
 

@@ -61,9 +61,10 @@ def test_names_join_and_other_sentences_do_not() -> None:
 def test_two_places_turn_into_values_one_after_the_other() -> None:
     miner = TemplateMiner()
     pairs = [("Stats", "a"), ("Mix", "a"), ("Stats", "b"), ("Mix", "b"), ("Wifi", "c"), ("Bell", "d")]
-    miner.template_id('take lock=1, tag="Phone", name=z, ws=null')
+    alone = miner.template_id('take lock=1, tag="Phone", name=z, ws=null')
     last = [miner.template_id(f'take lock=1, tag="{tag}", name={name}, ws=null') for tag, name in pairs][-1]
     assert miner.text(last) == 'take lock=<*>, tag="<*>", name=<*>, ws=<*>'
+    assert miner.resolve(alone) == last  # it stood before the two had merged, and its line would join now
 
 
 def test_new_names_do_not_need_the_slow_way_once_the_place_is_a_value() -> None:
