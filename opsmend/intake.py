@@ -13,13 +13,16 @@ from ingest.errors import Backpressure, OpsmendError, TransportError
 from ingest.transport import Producer
 from opsmend.api.port import AcceptKind
 from opsmend.config_sections import TopicSection
-from opsmend.retries import HEADER, digest_of
+from opsmend.retries import HEADER, digest_of, is_marked
 
 _NAMES: dict[AcceptKind, str] = {"logs": "logs", "metrics": "metrics", "traces": "traces", "alerts": "alerts",
                                  "changes": "changes", "prometheus": "metrics"}
-_COUNTED_ONCE: Final = frozenset[AcceptKind]({"logs", "metrics", "traces", "changes", "prometheus"})
-"""Kinds of which a repeat is a retry. Not alerts: an equal body may be Alertmanager's reminder that it still fires,
-and an alert that is told twice is one alert, by its fingerprint."""
+_COUNTED_ONCE: Final = frozenset[AcceptKind]({"logs", "metrics", "traces", "prometheus"})
+"""Kinds of which a repeat is a retry. Others are known again by the sender's own mark alone.
+
+An equal alert may be Alertmanager's reminder that it still fires, and told twice it is one alert, by its fingerprint.
+An equal change may be the release that was rolled back and is rolled out again: left out, it would hide the culprit;
+taken twice, it names the same release a second time."""
 _LOOK_SECONDS = 1.0
 
 
@@ -66,7 +69,8 @@ class Intake:
         if not body:
             return 0  # OTLP sends empty requests; there is nothing to keep
         kept = [(name, value.encode()) for name, value in headers.items()]
-        digest = digest_of(kind, body, headers) if kind in _COUNTED_ONCE else None
+        is_known_again = kind in _COUNTED_ONCE or is_marked(headers)
+        digest = digest_of(kind, body, headers) if is_known_again else None
         if digest is not None:
             kept.append((HEADER, digest))
         mine = _Waiting(topic, body, kept, digest)

@@ -5,7 +5,7 @@ same request again. At intake each request gets a digest, as a header of its rec
 meet in one partition. Whoever reads the records keeps a window of the digests it has seen, stored in the transaction
 that stores the results, and drops repeats before they are decoded.
 
-What counts as the same request: path, tenant, body after decompression, and the sender's own mark
+What counts as the same request (of logs, samples and spans; of others only with a mark): path, tenant, body after decompression, and the sender's own mark
 (`Idempotency-Key` or `webhook-id`) where it sends one. An equal body under another mark is a request of its own.
 """
 
@@ -23,7 +23,8 @@ from ingest.types import Record
 HEADER: Final = "opsmend-request"
 """The record header that holds the digest."""
 _DIGEST_BYTES: Final = 16
-_MARKS: Final = ("idempotency-key", "webhook-id", "x-tenant", "x-scope-orgid")
+_MARKS: Final = ("idempotency-key", "webhook-id")
+_TENANTS: Final = ("x-tenant", "x-scope-orgid")
 
 
 class SeenRequest(msgspec.Struct, frozen=True):
@@ -36,10 +37,15 @@ class SeenRequest(msgspec.Struct, frozen=True):
 def digest_of(kind: str, body: bytes, headers: Mapping[str, str]) -> bytes:
     """16 bytes. `headers` are lower-case; only tenant and the sender's mark are looked at."""
     of = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    for part in (kind, *(headers.get(name, "") for name in _MARKS)):
+    for part in (kind, *(headers.get(name, "") for name in (*_MARKS, *_TENANTS))):
         of.update(len(part.encode()).to_bytes(4, "big") + part.encode())
     of.update(body)
     return of.digest()
+
+
+def is_marked(headers: Mapping[str, str]) -> bool:
+    """Whether the sender itself tells its requests apart, so that equal ones are retries for certain."""
+    return any(headers.get(name) for name in _MARKS)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from ingest.errors import Backpressure, OpsmendError
 from ingest.transport import Consumer, Producer
 from ingest.transports.config import TransportConfig
 from ingest.transports.registry import open_consumer, open_producer
-from ingest.types import Watermark
+from ingest.types import Record, Watermark
 from opsmend.config_sections import IngestSection, TopicSection
 from opsmend.intake import Intake, topic_for
-from opsmend.retries import HEADER, digest_of
+from opsmend.retries import HEADER, RetryWindow, digest_of
 
 JSON = {"content-type": "application/json"}
 
@@ -103,3 +103,22 @@ def test_a_kind_that_nobody_reads_is_refused_and_not_lost(transport: tuple[Produ
     with pytest.raises(OpsmendError, match='kind = "changes"') as caught:
         intake.put("changes", b"{}", JSON)
     assert caught.value.reason == "no_topic"
+
+
+def test_a_release_that_is_rolled_out_again_is_a_change_of_its_own_and_a_marked_retry_is_none(tmp_path: Path) -> None:
+    config = TransportConfig(topics=("changes",), data_dir=str(tmp_path))
+    producer, consumer = open_producer(config), open_consumer(config)
+    consumer.start(Watermark())
+    intake = Intake(producer, IngestSection().topics, lambda: 0, max_waiting=10)
+    bad, good = b'{"service":"checkout","kind":"rollout","ref":"v2"}', b'{"service":"checkout","kind":"rollout","ref":"v1"}'
+    for body in (bad, good, bad):
+        intake.put("changes", body, JSON)
+    for mark in ("deploy-7", "deploy-7", "deploy-8"):
+        intake.put("changes", bad, {**JSON, "idempotency-key": mark})
+    records: list[Record] = []
+    while len(records) < 6:
+        records += consumer.poll(10, 2000)
+    consumer.close()
+    producer.close()
+    fresh, _ = RetryWindow().sift(records)
+    assert sorted(r.value for r in fresh) == sorted([bad, good, bad, bad, bad])
