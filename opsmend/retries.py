@@ -5,8 +5,9 @@ same request again. At intake each request gets a digest, as a header of its rec
 meet in one partition. Whoever reads the records keeps a window of the digests it has seen, stored in the transaction
 that stores the results, and drops repeats before they are decoded.
 
-What counts as the same request (of logs, samples and spans; of others only with a mark): path, tenant, body after decompression, and the sender's own mark
-(`Idempotency-Key` or `webhook-id`) where it sends one. An equal body under another mark is a request of its own.
+What counts as the same request: path, tenant, body after decompression, and the sender's own mark (`Idempotency-Key` or
+`webhook-id`) where it sends one. An equal body under another mark is a request of its own. Alerts and changes, of which
+equal ones may all be meant, are known again by a mark alone.
 """
 
 from __future__ import annotations
