@@ -7,6 +7,7 @@ import numpy as np
 
 from detect.config import DetectionConfig
 from detect.convergence.converge import Convergence
+from detect.corrections import Corrections
 from detect.shard import Judged, ShardDetection
 from detect.types import DetectResult, Incident, Observations, Signal
 from ingest.types import Batch
@@ -14,7 +15,7 @@ from ingest.types import Batch
 __all__ = ["Detection", "DetectionConfig"]
 
 
-class Detection:
+class Detection(Corrections):
     """`step(batch, calls)`; deterministic: depends on its state and what it is given alone."""
 
     def __init__(self, config: DetectionConfig | None = None) -> None:
@@ -45,18 +46,6 @@ class Detection:
         seen = Observations(np.array([b.ts_ns for b in judged], dtype=np.int64), tuple(keys), table)
         until = self._shard.buckets.closed_until * self._shard.bucket_ns
         return DetectResult(tuple(signals.values()), tuple(incidents.values()), seen, until, late)
-
-    def close_incident(self, incident_id: str) -> None:
-        """A person said that it is none, or over."""
-        self._convergence.close(incident_id)
-
-    def split_incident(self, incident_id: str, signal_ids: set[str], new_id: str) -> None:
-        """A person moved these signals into an incident of their own."""
-        self._convergence.split(incident_id, signal_ids, new_id)
-
-    def merge_incident(self, gone: str, into: str) -> None:
-        """A person merged two incidents."""
-        self._convergence.merge(gone, into)
 
     def template_text(self, template_id: str) -> str:
         """The template as it stands now."""

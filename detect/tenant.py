@@ -11,6 +11,7 @@ import numpy as np
 
 from detect.config import DetectionConfig
 from detect.convergence.converge import Convergence
+from detect.corrections import Corrections
 from detect.detectors.registry import DETECTORS
 from detect.types import DetectResult, Incident, Observations, Signal
 from ingest.types import SeriesKey
@@ -59,7 +60,7 @@ class _State(msgspec.Struct):
     convergence: object
 
 
-class TenantDetection:
+class TenantDetection(Corrections):
     """`step(news, calls)`: a bucket converges once all shards have closed it. Deterministic.
 
     The order in which shards speak does not matter: a bucket's signals are sorted before they converge. News that
@@ -122,18 +123,6 @@ class TenantDetection:
         self._closed_until = max(self._closed_until, until)
         return DetectResult(tuple(signals.values()), tuple(incidents.values()), _observations(rows),
                             self._closed_until * self._bucket_ns, late)
-
-    def close_incident(self, incident_id: str) -> None:
-        """A person said that it is none, or over."""
-        self._convergence.close(incident_id)
-
-    def split_incident(self, incident_id: str, signal_ids: set[str], new_id: str) -> None:
-        """A person moved these signals into an incident of their own."""
-        self._convergence.split(incident_id, signal_ids, new_id)
-
-    def merge_incident(self, gone: str, into: str) -> None:
-        """A person merged two incidents."""
-        self._convergence.merge(gone, into)
 
     def template_text(self, template_id: str) -> str:
         """The template as its shard last told it; "" if it never did, or before the last start."""

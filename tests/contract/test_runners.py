@@ -208,7 +208,7 @@ def test_the_reference_finds_the_outage(reference: dict[str, Any], stream: Strea
     assert title
     assert severity == "critical"
     assert stream.start + DOWN_FROM <= opened_ns / 1e9 <= stream.start + DOWN_FROM + 5
-    assert {"process.down", "log_template", "alert"} <= {kind for _, kind, *_ in signals}
+    assert {"process.down", "error_ratio", "log_template", "alert"} <= {kind for _, kind, *_ in signals}
     assert list(reference["causes"].values()) == ["cart"]
     assert reference["totals"]["dead"] == len(reference["refused"]) == 1
     assert reference["totals"].get("late", 0) == 0
