@@ -45,7 +45,8 @@ def exponential_quantile(q: float, scale: int, zeros: int, zero_threshold: float
     if total <= 0 or scale not in _SCALES:
         return _NAN
     rank, below = q * total, 0
-    buckets = chain(_mirrored(scale, *negative), [(-zero_threshold, zero_threshold, zeros)],
+    width = max(0.0, zero_threshold)  # a negative one is nonsense, and NaN is none
+    buckets = chain(_mirrored(scale, *negative), [(-width, width, zeros)],
                     _exponential(scale, *positive))
     last = _NAN
     for low, high, count in buckets:

@@ -250,6 +250,13 @@ def test_a_series_that_ended_is_nan() -> None:
     assert batch.points_in == 2
 
 
+@pytest.mark.parametrize("zero_threshold", [-1.0, float("nan"), float("inf"), 0.0])
+def test_zeros_have_a_quantile_or_none_whatever_their_width_is_said_to_be(zero_threshold: float) -> None:
+    found = exponential_quantile(0.5, 0, 2, zero_threshold, (0, []), (0, []))
+    assert found == 0.0 or math.isnan(found)
+
+
+
 @given(scale=st.integers(-20, 6), values=st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=50),
        q=st.sampled_from([0.0, 0.5, 0.95, 1.0]))
 def test_exponential_quantiles_are_within_their_bucket(scale: int, values: list[float], q: float) -> None:

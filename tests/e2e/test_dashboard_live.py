@@ -39,6 +39,7 @@ def test_an_incident_appears_is_approved_and_mended(browser: Browser, tmp_path: 
         expect(page.locator("#plan")).to_contain_text(plan["hash"][:6])
         expect(page.locator("#plan")).to_contain_text("a person must approve")
         expect(page.locator("#suspects")).to_contain_text("none of these")
+        page.wait_for_load_state("load")  # the text is there before the scripts are, and keys before them go nowhere
         page.keyboard.press("a")
 
         expect(page.locator("#runs")).to_contain_text("restarted 1 instance", timeout=20_000)
