@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import threading
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 
 import structlog
 
-from ingest.errors import OpsmendError, TransportError
+from ingest.errors import OpsmendError
 from ingest.transport import Consumer
 from ingest.transports.config import TransportConfig
 from ingest.transports.registry import open_consumer, open_producer
@@ -36,6 +35,7 @@ from opsmend.config import Settings, secret
 from opsmend.healing import Healer
 from opsmend.intake import Intake
 from opsmend.journal import JournalWriter
+from opsmend.lock import lock_data_dir
 from opsmend.metrics import ServiceMetrics, StateCollector
 from opsmend.models import planner_models
 from opsmend.observer import LiveObserver
@@ -78,7 +78,7 @@ class Service:
         """Store, transport, pipeline, repairs; in an order in which a failure leaves nothing half-open."""
         s = self.settings
         s.data_dir.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
+        self._lock = lock_data_dir(s.data_dir)
         self.engine = open_engine(s.store_url)
         self.ledger = SqlLedger(self.engine, default_mode=s.repair.mode)
         self._adopt_mode()
@@ -153,14 +153,6 @@ class Service:
     def _repairs(self) -> bool:
         """Of members that share a store, the first one repairs and sends events; nobody acts twice."""
         return self.seat.number == 0
-
-    def _take_lock(self) -> None:
-        self._lock = (self.settings.data_dir / "lock").open("a")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise TransportError(f"another opsmend runs on {self.settings.data_dir}; stop it, or set another "
-                                 "[service] data_dir", reason="busy", is_transient=False) from error
 
     def _adopt_mode(self) -> None:
         """A mode that the configuration changed since the last start counts; one that a person set stays."""

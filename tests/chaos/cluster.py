@@ -132,6 +132,8 @@ class Chaos:
     per_second: int = 150
     times: dict[str, list[float]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    endings: list[str] = field(default_factory=list)
+    """What members that ended by themselves said last."""
 
     def __post_init__(self) -> None:
         self.engine = open_engine(self.dsn)
@@ -168,6 +170,7 @@ class Chaos:
         for member in self.members:
             if member is not without and not member.is_alive():
                 self.counts["members that ended by themselves"] += 1
+                self.endings.append(self.last_words(member))
                 self.start(member)
 
     def caught_up(self, to: dict[int, int], seconds: float = 90, *, without: Member | None = None) -> float:
@@ -185,6 +188,11 @@ class Chaos:
     def beyond(self) -> dict[int, int]:
         """Offsets that are reached when records are counted that have not been sent yet."""
         return {part: end + 5 for part, end in self.load.ends.items()}
+
+    @staticmethod
+    def last_words(member: Member) -> str:
+        said = member.config.with_suffix(".log").read_text(errors="replace").split("\n")
+        return "\n".join([line for line in said if line.strip()][-12:])
 
     def logs(self) -> str:
         return "\n".join(m.config.with_suffix(".log").read_text(errors="replace")[-3000:] for m in self.members)
@@ -372,7 +380,7 @@ def run(kills: int, seed: int, *, per_second: int = 150, tell: Any = lambda *_: 
         if chaos.load.failed:
             raise RuntimeError(f"the producer failed: {chaos.load.failed[0]}")
         return {"seed": seed, "seconds": round(time.monotonic() - begun), "kills": sum(chaos.counts[k] for k in KILLS),
-                "counts": dict(chaos.counts), **chaos.verdict(),
+                "counts": dict(chaos.counts), "endings": chaos.endings, **chaos.verdict(),
                 "take over": {kind: summary(found) for kind, found in sorted(chaos.times.items())},
                 "times": {kind: [round(t, 3) for t in found] for kind, found in sorted(chaos.times.items())}}
 
@@ -386,6 +394,7 @@ def together(runs: list[dict[str, Any]]) -> dict[str, Any]:
     sums = {name: sum(run[name] for run in runs) for name in (
         "seconds", "kills", "records in", "acknowledged", "lost", "counted twice", "dead letters", "late rows")}
     return {"seeds": [run["seed"] for run in runs], **sums, "counts": dict(counts),
+            "endings": [words for run in runs for words in run["endings"]],
             "wrong totals": {str(run["seed"]): run["wrong totals"] for run in runs if run["wrong totals"]},
             "take over": {kind: summary(found) for kind, found in times.items() if found}, "times": times}
 
