@@ -130,6 +130,7 @@ class Chaos:
     postgres: subprocess.Popen[bytes]
     dice: random.Random
     per_second: int = 150
+    lateness_seconds: float = 5.0
     times: dict[str, list[float]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     endings: list[str] = field(default_factory=list)
@@ -155,6 +156,7 @@ class Chaos:
             f'[ingest]\ntransport = "kafka"\nmax_poll_ms = 100\ntopics = [{{ name = "logs" }}]\n'
             f'[ingest.kafka]\nbootstrap_servers = "{self.cluster.bootstrap_servers}"\n'
             f"session_timeout_seconds = {SESSION_SECONDS}\n[detect]\nbucket_seconds = 10.0\n"
+            f"allowed_lateness_seconds = {self.lateness_seconds}\n"
             '[outlet]\ntopics = false\n[repair]\nexecutor = "memory"\n')
         return toml
 
@@ -336,7 +338,7 @@ def _children(pid: int) -> list[Any]:
 
 
 @contextlib.contextmanager
-def everything(seed: int, per_second: int = 150) -> Iterator[Chaos]:
+def everything(seed: int, per_second: int = 150, lateness_seconds: float = 5.0) -> Iterator[Chaos]:
     """Three brokers, a PostgreSQL, two members, a producer."""
     binaries = find_binaries()
     with tempfile.TemporaryDirectory(prefix="opsmend-chaos-", ignore_cleanup_errors=True) as name:
@@ -350,7 +352,7 @@ def everything(seed: int, per_second: int = 150) -> Iterator[Chaos]:
                 postgres.wait(60)
                 with KafkaCluster(3, partitions=PARTITIONS, heap_mb=256) as cluster:
                     dsn = postgres.dsn("lab").replace("postgresql://", "postgresql+psycopg://")
-                    chaos = Chaos(directory, cluster, dsn, server, random.Random(seed), per_second)
+                    chaos = Chaos(directory, cluster, dsn, server, random.Random(seed), per_second, lateness_seconds)
                     try:
                         yield chaos
                     finally:
@@ -361,10 +363,10 @@ def everything(seed: int, per_second: int = 150) -> Iterator[Chaos]:
                 server.wait(20)
 
 
-def run(kills: int, seed: int, *, per_second: int = 150, tell: Any = lambda *_: None,
+def run(kills: int, seed: int, *, per_second: int = 150, lateness_seconds: float = 5.0, tell: Any = lambda *_: None,
         each: bool = False) -> dict[str, Any]:
     """`kills` times kill -9, and the other faults beside; `each`: every kind once at least."""
-    with everything(seed, per_second) as chaos:
+    with everything(seed, per_second, lateness_seconds) as chaos:
         chaos.load.start()
         for member in chaos.members:
             chaos.start(member)
@@ -427,6 +429,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--at-once", type=int, default=50, help="kills of one cluster's life; then a new one begins")
+    parser.add_argument("--lateness-seconds", type=float, default=5.0, help="of event time, which runs at fifteen times the clock")
     args = parser.parse_args()
 
     def tell(kills: int, kind: str, took: float) -> None:
@@ -434,7 +437,7 @@ def main() -> int:
 
     seed, runs = args.seed or random.randrange(1, 10**6), []
     while (left := args.kills - sum(r["kills"] for r in runs)) > 0:
-        runs.append(run(min(left, args.at_once), seed + len(runs), tell=tell))
+        runs.append(run(min(left, args.at_once), seed + len(runs), lateness_seconds=args.lateness_seconds, tell=tell))
         print(f"seed {runs[-1]['seed']}: {json.dumps({k: v for k, v in runs[-1].items() if k != 'times'})}",
               file=sys.stderr, flush=True)
         if not is_right(runs[-1]):
