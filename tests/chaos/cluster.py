@@ -429,7 +429,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--at-once", type=int, default=50, help="kills of one cluster's life; then a new one begins")
-    parser.add_argument("--lateness-seconds", type=float, default=5.0, help="of event time, which runs at fifteen times the clock")
+    parser.add_argument("--lateness-seconds", type=float, default=5.0, help="event time, fifteen times as fast as the clock")
     args = parser.parse_args()
 
     def tell(kills: int, kind: str, took: float) -> None:
