@@ -99,11 +99,13 @@ def _root(quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Results and
 def evaluate(what: Annotated[str, typer.Argument(help="rca")],
              data: Annotated[Path, typer.Option(help="Directory of the recorded cases.")],
              json_file: Annotated[Path | None, typer.Option("--json", help="Write the report there.")] = None,
-             split: Annotated[str, typer.Option(help="dev or test; empty: all cases.")] = "") -> None:
+             split: Annotated[str, typer.Option(help="dev or test; empty: all cases.")] = "",
+             clock: Annotated[str, typer.Option(help="rca: known (when it began is told) or detected.")] = "known",
+             ranker: Annotated[str, typer.Option(help="rca: this one beside ours; empty: all.")] = "") -> None:
     """Score our models and the baselines on recorded data. Exit 1 where cases failed."""
     from opsmend.commands.evaluate import run_eval
 
-    raise typer.Exit(run_eval(what, data, json_file, split))
+    raise typer.Exit(run_eval(what, data, json_file, split, clock=clock, ranker=ranker))
 
 
 def _mount() -> None:

@@ -1,4 +1,4 @@
-"""`opsmend train forecaster|rootcause`."""
+"""`opsmend train forecaster|rootcause|rootcause-mlp`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def run_training(what: str, out: Path | None, seed: int) -> None:
         from rootcause.train import train_rootcause
 
         card = train_rootcause(out or ROOTCAUSE_MODELS_DIR, seed=seed, progress=True)
+    elif what == "rootcause-mlp":
+        from rootcause.rankers.mlp import MODELS_DIR as MLP_DIR
+        from rootcause.rankers.mlp_train import train_mlp
+
+        card = train_mlp(out or MLP_DIR, seed=seed, progress=True)
     else:
-        raise ConfigError(f"train: unknown model '{what}'; one of: forecaster, rootcause")
+        raise ConfigError(f"train: unknown model '{what}'; one of: forecaster, rootcause, rootcause-mlp")
     typer.echo(json.dumps(card, indent=2, default=str))

@@ -7,97 +7,205 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from opsmend.evaluate.rca_cases import CaseError, RecordedCase, calm_window, case_folders, read_cases
+from opsmend.config import ConfigError
+from opsmend.evaluate.rca_cases import CaseError, RecordedCase, case_folders, read_cases
+from opsmend.evaluate.rca_clock import Onset, find_onset, split_at
+from opsmend.evaluate.rca_made import calm_windows, overlaid, pairs, with_deploy
+from opsmend.evaluate.rca_scores import MISS, SCORES, abstention_curve, floor_scores, places, summary, tied_scores
 from rootcause.rankers.registry import RANKERS
-from rootcause.scoring import accuracy, calibration_error, rank_chances
-from rootcause.types import Ranker, Ranking
+from rootcause.scoring import calibration_error
+from rootcause.stage import RootCauseConfig
+from rootcause.types import CaseWindow, Ranker, Ranking
 
+Floats = NDArray[np.float64]
 OURS = "opsmend"
-_RANKER = "gnn"
+FLOOR = "random"
+CLOCKS = ("known", "detected")
 
 
-def evaluate_rca(data: Path, *, split: str = "", seed: int = 0) -> dict[str, Any]:
-    """The report of `opsmend eval`. `split` is "" for all cases, "test" for those marked so, "dev" for the rest.
+@dataclass(frozen=True)
+class _Ranked:
+    """What one ranker said of the cases, None where it failed, and what it took."""
 
-    Nothing is random: `seed` is only reported. Cases that can't be read are counted as failed and named. Raises
-    CaseError where there are no cases.
+    rankings: list[Ranking | None]
+    milliseconds: float
+    failures: list[str]
+
+
+def evaluate_rca(data: Path, *, split: str = "", seed: int = 0, clock: str = "known", ranker: str = "") -> dict[str, Any]:
+    """The report of `opsmend eval`. `split` is "" for all cases, "test" for those marked so, "dev" for the rest;
+    `ranker` one name of `RANKERS` (beside ours and the floor), or "" for all of them.
+
+    `seed` is that of the bootstrap. Cases that can't be read and cases on which a ranker fails count as misses and
+    are named. Raises CaseError where there are no cases, ConfigError for unknown names.
     """
-    cases: list[RecordedCase] = []
-    failures: list[str] = []
-    for found in read_cases(case_folders(data)):
-        if isinstance(found, CaseError):
-            failures.append(str(found))
-        elif not split or (found.split == "test") == (split == "test"):
-            cases.append(found)
+    if clock not in CLOCKS:
+        raise ConfigError(f"eval: unknown clock '{clock}'; known: {', '.join(CLOCKS)}")
+    rankers = _chosen(ranker)
+    cases, failures, lost = _read(data, split, clock)
     if not cases and not failures:
         raise CaseError(f"{data}: no case in the split '{split}'")
-    rankers: dict[str, Ranker] = {OURS if name == _RANKER else name: make() for name, make in RANKERS.items()}
-    chances: dict[str, list[Any]] = {name: [] for name in rankers}
-    methods: dict[str, dict[str, float]] = {}
-    for name, ranker in rankers.items():
-        rankings, seconds = _rank(ranker, cases)
-        chances[name] = [rank_chances(r.scores, [c.window.services.index(c.root)], 5)
-                         for r, c in zip(rankings, cases, strict=True)]
-        methods[name] = _rounded(accuracy(chances[name]))
-        methods[name]["ms_per_case"] = round(1e3 * seconds / max(1, len(cases)), 2)
-        if rankings and rankings[0].p_none is not None:
-            methods[name] |= _trust(rankings, cases) | _calm(ranker, cases)
-    groups: dict[str, dict[str, dict[str, float]]] = {}
-    for group, members in _groups(cases).items():
-        groups[group] = {"cases": {"n": float(len(members))}} | {
-            name: _rounded(accuracy([chances[name][i] for i in members])) for name in rankers}
-    return {"what": "rca", "data": str(data), "split": split or "all", "cases": len(cases) + len(failures),
-            "failed": len(failures), "failures": failures, "config_hash": _hash(sorted(rankers), split), "seed": seed,
-            "methods": methods, "groups": groups}
+    onsets: list[Onset] = []
+    # Of the whole fault-free recording: nothing was wrong there by the source's word, whatever the clock.
+    calm = [(window, f"{case.name} {k}") for case in (cases if clock == "known" else _read(data, split, "known")[0])
+            for k, window in enumerate(calm_windows(case))]
+    if clock == "detected":
+        before = cases
+        onsets = [find_onset(case.window) for case in before]
+        cases = [replace(case, window=split_at(case.window, at)) for case, at in zip(before, onsets, strict=True)]
+    groups = _groups(cases, lost)
+    rows: dict[str, list[Floats]] = {}
+    methods: dict[str, dict[str, Any]] = {}
+    for name, one in rankers.items():
+        ranked = _rank(name, one, [case.window for case in cases], [case.name for case in cases])
+        rows[name] = [_score(r, c, is_ours=name == OURS) for r, c in zip(ranked.rankings, cases, strict=True)]
+        rows[name] += [MISS] * len(lost)
+        methods[name] = summary(rows[name], seed) | {"ms_per_case": ranked.milliseconds}
+        failures += ranked.failures
+        if any(r is not None and r.p_none is not None for r in ranked.rankings):
+            methods[name] |= _trust(ranked.rankings, cases) | _calm(name, one, calm)
+        methods[name] |= _two_at_once(name, one, cases)
+    rows[FLOOR] = [floor_scores(len(case.window.services)) for case in cases] + [MISS] * len(lost)
+    methods[FLOOR] = summary(rows[FLOOR], seed)
+    report: dict[str, Any] = {
+        "what": "rca", "data": str(data), "split": split or "all", "clock": clock, "seed": seed,
+        "cases": len(cases) + len(lost), "failed": len(failures), "failures": failures,
+        "config_hash": _hash([*rankers, split, clock]), "methods": methods,
+        "groups": {group: {"cases": {"n": float(len(at))}} | {name: summary([rows[name][i] for i in at], seed) for name in rows}
+                   for group, at in groups.items()}}
+    if onsets:
+        report["onsets"] = _onsets(before, onsets)
+    return report
 
 
-def _rank(ranker: Ranker, cases: Sequence[RecordedCase]) -> tuple[list[Ranking], float]:
-    if cases:
-        ranker.rank(cases[0].window)  # the first call loads the weights
-    began = time.perf_counter()
-    rankings = [ranker.rank(case.window) for case in cases]
-    return rankings, time.perf_counter() - began
+def _chosen(only: str) -> dict[str, Ranker]:
+    """The service's ranker under our name, and the others."""
+    served = RootCauseConfig().ranker
+    if only and only not in RANKERS and only != OURS:
+        raise ConfigError(f"eval: unknown ranker '{only}'; known: {', '.join(RANKERS)}")
+    return {OURS: RANKERS[served]()} | {name: make() for name, make in RANKERS.items()
+                                        if name not in (served, FLOOR) and only in ("", name)}
 
 
-def _trust(rankings: Sequence[Ranking], cases: Sequence[RecordedCase]) -> dict[str, float]:
-    """Calibration of the first answer, "none of these" included; and how often that is (wrongly) given."""
-    confidence, right, none = [], [], []
+def _read(data: Path, split: str, clock: str) -> tuple[list[RecordedCase], list[str], list[str]]:
+    """(cases, why the others could not be read, the groups these would be in)."""
+    cases, failures, lost = [], [], []
+    folders = case_folders(data)
+    for folder, found in zip(folders, read_cases(folders, clock), strict=True):
+        if isinstance(found, CaseError):
+            failures.append(str(found))
+            lost.append(folder.parent.name)
+        elif not split or (found.split == "test") == (split == "test"):
+            cases.append(found)
+    return cases, failures, lost
+
+
+def _rank(name: str, ranker: Ranker, windows: Sequence[CaseWindow], labels: Sequence[str]) -> _Ranked:
+    rankings: list[Ranking | None] = []
+    failures: list[str] = []
+    seconds = 0.0
+    for i, (window, label) in enumerate(zip(windows, labels, strict=True)):
+        try:
+            if i == 0:
+                ranker.rank(window)  # the first call loads the weights
+            began = time.perf_counter()
+            rankings.append(ranker.rank(window))
+            seconds += time.perf_counter() - began
+        except (ValueError, ArithmeticError, LookupError, RuntimeError, np.linalg.LinAlgError) as error:
+            rankings.append(None)
+            failures.append(f"{name} on {label}: {type(error).__name__}: {error}"[:300])
+    return _Ranked(rankings, round(1e3 * seconds / max(1, len(rankings) - len(failures)), 2), failures)
+
+
+def _score(ranking: Ranking | None, case: RecordedCase, *, is_ours: bool) -> Floats:
+    if ranking is None:
+        return MISS
+    return tied_scores(ranking.scores, case.window.services.index(case.root), is_ours=is_ours)
+
+
+def _first(ranking: Ranking) -> tuple[int, float, float]:
+    """(the first suspect, its probability, how far it is ahead of the second and of "none": the service's margin)."""
+    order = np.argsort(-ranking.scores, kind="stable")
+    top = float(ranking.scores[order[0]])
+    second = float(ranking.scores[order[1]]) if len(order) > 1 else 0.0
+    return int(order[0]), top, top - max(second, float(ranking.p_none or 0.0))
+
+
+def _says_none(ranking: Ranking | None) -> float:
+    return 0.0 if ranking is None else float((ranking.p_none or 0.0) > float(ranking.scores.max(initial=0.0)))
+
+
+def _trust(rankings: Sequence[Ranking | None], cases: Sequence[RecordedCase]) -> dict[str, Any]:
+    """Calibration of the first answer, "none of these" included; how often that is (wrongly) given; accuracy when
+    only the surest are answered, and at the margin below which the service says "cannot tell"."""
+    confidence, right, margins, hits = [], [], [], []
     for ranking, case in zip(rankings, cases, strict=True):
-        p_none = float(ranking.p_none or 0.0)
-        top = float(ranking.scores.max())
-        confidence.append(max(top, p_none))
-        none.append(float(p_none > top))
-        right.append(float(p_none <= top and case.window.services[int(np.argmax(ranking.scores))] == case.root))
-    return _rounded({"ECE": calibration_error(confidence, right), "none_wrongly": float(np.mean(none))})
+        if ranking is None:
+            margins.append(-1.0)
+            hits.append(0.0)
+            continue
+        first, top, margin = _first(ranking)
+        is_none = _says_none(ranking)
+        hit = float(case.window.services[first] == case.root)
+        confidence.append(max(top, float(ranking.p_none or 0.0)))
+        right.append(hit * (1.0 - is_none))
+        margins.append(margin)
+        hits.append(hit)
+    told = [h for h, m in zip(hits, margins, strict=True) if m >= RootCauseConfig().margin]
+    return {"ECE": round(calibration_error(confidence, right), 4),
+            "none_wrongly": round(float(np.mean([_says_none(r) for r in rankings])), 4),
+            "answered": round(len(told) / max(1, len(hits)), 4),
+            "AC@1 answered": round(float(np.mean(told or [0.0])), 4),
+            "abstention": abstention_curve(margins, hits)}
 
 
-def _calm(ranker: Ranker, cases: Sequence[RecordedCase]) -> dict[str, float]:
-    """How often it says "none of these" on windows in which nothing was wrong."""
-    windows = [w for w in map(calm_window, cases) if w is not None]
-    rankings = [ranker.rank(window) for window in windows]
-    hits = [float((r.p_none or 0.0) > float(r.scores.max())) for r in rankings]
-    return _rounded({"calm_windows": float(len(windows)), "none_recognised": float(np.mean(hits or [0.0]))})
+def _calm(name: str, ranker: Ranker, calm: Sequence[tuple[CaseWindow, str]]) -> dict[str, float]:
+    """How often it says "none of these" on windows in which nothing was wrong, and when a service of them was
+    deployed just before."""
+    if not calm:
+        return {"calm_windows": 0.0}
+    windows, labels = [window for window, _ in calm], [label for _, label in calm]
+    nothing = _rank(name, ranker, windows, labels).rankings
+    deployed = _rank(name, ranker, [with_deploy(w, k) for w, k in calm], labels).rankings
+    return {"calm_windows": float(len(calm)), "none_recognised": round(float(np.mean([_says_none(r) for r in nothing])), 4),
+            "none_with_deploy": round(float(np.mean([_says_none(r) for r in deployed])), 4)}
 
 
-def _groups(cases: Sequence[RecordedCase]) -> dict[str, list[int]]:
+def _two_at_once(name: str, ranker: Ranker, cases: Sequence[RecordedCase]) -> dict[str, float]:
+    """Share of overlaid pairs of which both roots are among the first three; ties against us."""
+    made = [(window, one, other) for one, other in pairs(cases) if (window := overlaid(one, other)) is not None]
+    rankings = _rank(name, ranker, [m[0] for m in made], [f"{m[1].name} + {m[2].name}" for m in made]).rankings
+    found = [ranking is not None and max(places(ranking.scores, window.services.index(c.root))[1] for c in roots) <= 3
+             for ranking, (window, *roots) in zip(rankings, made, strict=True)]
+    return {"pairs": float(len(found)), "both_in_3": round(float(np.mean(found)), 4)} if found else {}
+
+
+def _groups(cases: Sequence[RecordedCase], lost: Sequence[str]) -> dict[str, list[int]]:
     out: dict[str, list[int]] = defaultdict(list)
     for i, case in enumerate(cases):
         out[f"{case.system}{'/' + case.split if case.split else ''}"].append(i)
         out[f"{case.system}: {case.fault}"].append(i)
+    for i, system in enumerate(lost):
+        out[f"{system}: not read"].append(len(cases) + i)
     return dict(sorted(out.items()))
 
 
-def _rounded(scores: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in scores.items()}
+def _onsets(cases: Sequence[RecordedCase], onsets: Sequence[Onset]) -> dict[str, float]:
+    """Rows from the recorded beginning to the found one, and how many were clear."""
+    off = np.array([at.row - case.window.baseline_rows for case, at in zip(cases, onsets, strict=True)], dtype=np.float64)
+    return {"clear": round(float(np.mean([at.is_clear for at in onsets])), 4), "rows_off_median": float(np.median(np.abs(off))),
+            "rows_early": float((off < -1).sum()), "rows_late": float((off > 1).sum())}
 
 
-def _hash(rankers: list[str], split: str) -> str:
+def _hash(parts: list[str]) -> str:
     from rootcause.rankers.gnn import MODELS_DIR
 
     card = (MODELS_DIR / "rootcause.json").read_text()
-    return hashlib.sha256(json.dumps([rankers, split, card]).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps([parts, card, SCORES]).encode()).hexdigest()[:12]

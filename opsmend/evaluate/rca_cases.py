@@ -24,8 +24,8 @@ from opsmend.evaluate.rca_columns import Role, role_of
 from rootcause.types import CaseWindow
 
 Floats = NDArray[np.float64]
-_ENOUGH_ROWS = 60
-"""Usual rows before the fault that are enough to leave those after it out."""
+_AFTER_DETECTION = 120.0
+"""Seconds of a fault that are seen after somebody noticed it, where the label says when that was."""
 
 
 class CaseError(OpsmendError):
@@ -59,11 +59,11 @@ def case_folders(data: Path) -> list[Path]:
     return found
 
 
-def read_case(folder: Path) -> RecordedCase:
-    """Raises CaseError."""
+def read_case(folder: Path, clock: str = "known") -> RecordedCase:
+    """`clock` "known": usual rows from both sides of the fault; "detected": those before it alone. Raises CaseError."""
     label: dict[str, Any] = json.loads((folder / "label.json").read_text())
     root = str(label.get("root_cause_service") or "")
-    normal, abnormal, columns = _rows(folder, label)
+    normal, abnormal, columns = _rows(folder, label, clock)
     edges_file = folder / "graph.csv"
     edges = _edges(edges_file) if edges_file.is_file() else []
     window = build_window(normal, abnormal, columns, edges)
@@ -73,11 +73,11 @@ def read_case(folder: Path) -> RecordedCase:
                         str(label.get("split") or ""), root, window)
 
 
-def read_cases(folders: list[Path]) -> Iterator[RecordedCase | CaseError]:
+def read_cases(folders: list[Path], clock: str = "known") -> Iterator[RecordedCase | CaseError]:
     """Each case, or why it can't be read."""
     for folder in folders:
         try:
-            yield read_case(folder)
+            yield read_case(folder, clock)
         except CaseError as error:
             yield error
         except (OSError, ValueError, KeyError) as error:
@@ -150,28 +150,36 @@ def _joined(parts: list[Floats], indicator: str, base: int) -> Floats:
     return np.where(counts > 0, np.median(levels) * np.exp(mean), np.nan)
 
 
-def _rows(folder: Path, label: dict[str, Any]) -> tuple[Floats, Floats, tuple[str, ...]]:
+def _rows(folder: Path, label: dict[str, Any], clock: str) -> tuple[Floats, Floats, tuple[str, ...]]:
+    """(fault-free rows, rows of the fault, columns). The rows just before the fault come last among the former."""
     columns, table = _table(folder / "metrics.csv")
     begin = label.get("inject_time")
-    if label.get("all_rows_abnormal"):
+    before = table[:0]
+    if label.get("n_normal"):
+        before, abnormal = table[:int(label["n_normal"])], table[int(label["n_normal"]):]
+    elif label.get("all_rows_abnormal"):
         abnormal = table
     elif begin is None:
         raise CaseError(f"{folder.name}: neither inject_time nor all_rows_abnormal")
     else:
         end = begin + float(label.get("abnormal_seconds") or np.inf)
+        if label.get("detect_time"):
+            end = min(end, float(label["detect_time"]) + _AFTER_DETECTION)
         abnormal = table[(table[:, 0] >= begin) & (table[:, 0] <= end)]
+        before = table[table[:, 0] < begin]
     if label.get("normal"):
         usual_columns, normal = _table((folder / str(label["normal"])).resolve())
         both = [c for c in columns if c in set(usual_columns)]
-        normal = normal[:, [0, *(usual_columns.index(c) + 1 for c in both)]]
-        abnormal = abnormal[:, [0, *(columns.index(c) + 1 for c in both)]]
+        pick = [0, *(columns.index(c) + 1 for c in both)]
+        normal, abnormal, before = normal[:, [0, *(usual_columns.index(c) + 1 for c in both)]], abnormal[:, pick], before[:, pick]
         columns = tuple(both)
-        if begin is not None:  # what a live system would have: the future only where there is too little past
+        if begin is not None and not label.get("all_rows_abnormal"):  # those come with a fault-free day of its own
+            # Who knows when a fault began looks back on it; who has just detected it can't know what comes later.
             later = normal[:, 0] > begin
-            enough = int((~later).sum()) >= _ENOUGH_ROWS
-            normal = normal[~later] if enough else np.concatenate([normal[later], normal[~later]])
-    elif begin is not None and not label.get("all_rows_abnormal"):
-        normal = table[table[:, 0] < begin]
+            normal = np.concatenate([normal[later], normal[~later]]) if clock == "known" else normal[~later]
+            normal = np.concatenate([normal, before[~np.isin(before[:, 0], normal[:, 0])]])
+    elif len(before):
+        normal = before
     else:
         raise CaseError(f"{folder.name}: no fault-free rows")
     if not len(normal) or not len(abnormal):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rootcause.rankers.baro import Baro, BaroOwnClock
 from rootcause.rankers.baselines import (
     LastChange,
     MaxRobustZ,
@@ -14,8 +15,9 @@ from rootcause.rankers.baselines import (
     Regression,
 )
 from rootcause.rankers.gnn import GnnRanker
+from rootcause.rankers.mlp import MlpRanker
 from rootcause.types import Ranker
 
 RANKERS: dict[str, Callable[[], Ranker]] = {
-    r.name: r for r in (GnnRanker, MaxRobustZ, NSigma, Regression, PersonalisedPageRank, NearestToAlert,
-                           LastChange, Random)}
+    r.name: r for r in (GnnRanker, MaxRobustZ, NSigma, Baro, BaroOwnClock, Regression, PersonalisedPageRank, MlpRanker,
+                        NearestToAlert, LastChange, Random)}

@@ -16,6 +16,7 @@ from opsmend.evaluate.rca import evaluate_rca
 from opsmend.evaluate.rca_cases import CaseError, build_window, calm_window, read_case
 from opsmend.evaluate.rca_columns import role_of
 from rootcause.rankers.registry import RANKERS
+from rootcause.stage import RootCauseConfig
 
 SERVICES = ("web", "cart", "store")
 
@@ -47,10 +48,13 @@ def test_report_has_every_method_and_the_shape_that_was_promised(tmp_path: Path)
         write_case(tmp_path / f"c{n}", seed=n)
     report = evaluate_rca(tmp_path)
     assert {k: report[k] for k in ("what", "cases", "failed", "seed")} == {"what": "rca", "cases": 3, "failed": 0, "seed": 0}
-    assert set(report["methods"]) == {"opsmend", *RANKERS} - {"gnn"}
+    assert set(report["methods"]) == {"opsmend", *RANKERS} - {RootCauseConfig().ranker}
     assert {"AC@1", "AC@3", "Avg@5", "MRR", "ms_per_case", "ECE"} <= set(report["methods"]["opsmend"])
     assert report["methods"]["opsmend"]["AC@1"] == 1.0
     assert report["methods"]["last_change"]["AC@1"] == pytest.approx(1 / 3, abs=1e-3)  # no changes: a tie of three
+    assert report["methods"]["random"]["AC@1"] == pytest.approx(1 / 3, abs=1e-3)
+    assert report["methods"]["opsmend"]["AC@1 95%"] == [1.0, 1.0]
+    assert report["methods"]["opsmend"]["calm_windows"] == 0.0  # too few usual rows to cut one out of
     assert report["groups"]["shop: slow"]["cases"]["n"] == 3
     assert json.loads(json.dumps(report)) == report
     assert {k: v for k, v in evaluate_rca(tmp_path).items() if k != "methods"} == {

@@ -1,0 +1,61 @@
+"""The tables of `opsmend eval rca`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_SCORES = {"AC@1": "AC@1", "AC@3": "AC@3", "Avg@5": "Avg@5", "MRR": "MRR", "both_in_3": "two", "ms_per_case": "ms"}
+"""Score and its column head. two: of two faults at once both among the first three."""
+_TRUST = {"ECE": "ECE", "none_recognised": "none", "none_with_deploy": "deploy", "none_wrongly": "wrongly",
+          "answered": "told", "AC@1 answered": "right"}
+"""Says "none of these": where nothing was wrong; where nothing was wrong but somebody deployed; where something was.
+told: share of the cases in which the service would name a suspect; right: how many of these."""
+
+
+def draw_rca(report: dict[str, Any]) -> None:
+    """Scores with the interval of AC@1, trust, AC@1 by group, and accuracy by coverage."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    style: dict[str, Any] = {"title_justify": "left", "box": SIMPLE_HEAD, "padding": (0, 0, 0, 1)}
+    title = (f"{report['what']}: {report['cases']} cases ({report['split']}), clock {report['clock']}, "
+             f"{report['failed']} failed")
+    table, trust = Table(title=title, **style), Table(title="what it is sure of", **style)
+    for drawn, heads in ((table, ["AC@1 95%", *_SCORES.values()]), (trust, [*_TRUST.values()])):
+        drawn.add_column("method", no_wrap=True)
+        for head in heads:
+            drawn.add_column(head, justify="right", no_wrap=True)
+    for method, scores in report["methods"].items():
+        low, high = scores.get("AC@1 95%", (0.0, 0.0))
+        table.add_row(method, f"{low:.2f}-{high:.2f}", *(_shown(scores, name) for name in _SCORES))
+        if "ECE" in scores:
+            trust.add_row(method, *(_shown(scores, name) for name in _TRUST))
+    console = Console()
+    console.print(table)
+    console.print(trust)
+    console.print(_groups(report, Table(title="AC@1 by system and by fault", **style)))
+    for method, scores in report["methods"].items():
+        if method == "opsmend" and "abstention" in scores:
+            curve = "  ".join(f"{p['coverage']:.0%} {p['accuracy']:.2f}" for p in scores["abstention"])
+            console.print(f"{method}, accuracy by share answered: {curve}", highlight=False)
+    if "onsets" in report:
+        console.print("onsets: " + ", ".join(f"{k} {v:g}" for k, v in report["onsets"].items()), highlight=False)
+
+
+def _shown(scores: dict[str, Any], name: str) -> str:
+    if name not in scores:
+        return ""
+    return f"{scores[name]:.1f}" if name == "ms_per_case" else f"{scores[name]:.3f}"
+
+
+def _groups(report: dict[str, Any], table: Any) -> Any:
+    for name in ("group", "cases", "opsmend", "95%", "best other", ""):
+        table.add_column(name, justify="left" if name in ("group", "") else "right", no_wrap=True)
+    for group, scores in report["groups"].items():
+        others = {m: scores[m]["AC@1"] for m in report["methods"] if m != "opsmend"}
+        best = max(others, key=lambda m: others[m])
+        low, high = scores["opsmend"].get("AC@1 95%", (0.0, 0.0))
+        table.add_row(group, f"{scores['cases']['n']:.0f}", f"{scores['opsmend']['AC@1']:.2f}", f"{low:.2f}-{high:.2f}",
+                      f"{others[best]:.2f}", best)
+    return table

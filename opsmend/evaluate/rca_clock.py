@@ -1,0 +1,90 @@
+"""When did it begin? A detector over a case's own series, for `--clock detected`.
+
+The diagnosis is asked for when the recording ends; rows up to then decide, and nothing is known of the injection.
+A row's contrast compares the median of the rows from there on (three where usual rows are measured) with the median
+of the ten before: per column in robust deviations (floors of `rootcause.robust`), of which log2(z / 3) counts where
+z > 3, at most 4; summed over the columns of a service and of the calls to it; the largest service counts. What is
+over again by the end has no contrast, so an earlier incident is not taken for this one. The onset is the first row
+with three quarters of the largest contrast; it is clear where that is above 2 and above the 98 % quantile over
+the usual rows. Else the last five rows are taken for the incident.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rootcause.robust import Change, edge_changes, node_changes
+from rootcause.types import CaseWindow
+
+Floats = NDArray[np.float64]
+LOOK_BACK = 8
+"""Rows before the recorded fault from which on the detector watches: it may be wrong before, too."""
+_BEFORE, _AFTER = 10, 3
+_USUAL_ROWS = 300
+_UNUSUAL = 3.0
+_CAP = 4.0
+_LEAST = 2.0
+_SHARE = 0.98
+_NEARLY = 0.75
+_NOW = 5
+
+
+@dataclass(frozen=True)
+class Onset:
+    """Row of the first sign, and whether it stands out enough."""
+
+    row: int
+    is_clear: bool
+
+
+def find_onset(case: CaseWindow) -> Onset:
+    """Learns from the rows before the last `LOOK_BACK` of `case.baseline_rows`, and watches from there on."""
+    begin = max(min(3, case.baseline_rows), case.baseline_rows - LOOK_BACK)
+    end = len(case.ts_ns)
+    stream = replace(case, baseline_rows=begin)
+    first = max(1, begin - _USUAL_ROWS)
+    usual, watched = _contrasts(stream, range(first, begin), _AFTER), _contrasts(stream, range(begin, end), end)
+    if not len(watched):
+        return Onset(begin, False)
+    limit = max(_LEAST, float(np.quantile(usual, _SHARE)) if len(usual) else _LEAST)
+    row = int(np.argmax(watched >= _NEARLY * watched.max()))  # the first that is nearly as strong
+    is_clear = bool(watched[row] > limit)
+    return Onset(begin + row if is_clear else max(begin, end - _NOW), is_clear)
+
+
+def split_at(case: CaseWindow, onset: Onset) -> CaseWindow:
+    """The window with everything before the onset as the usual state; at least three rows of it."""
+    return replace(case, baseline_rows=max(onset.row, min(3, len(case.ts_ns) - 1)))
+
+
+def _contrasts(stream: CaseWindow, rows: range, after: int) -> Floats:
+    """Of each of `rows`, with at most `after` rows from it on."""
+    total = np.zeros((len(rows), len(stream.services)))
+    for name, change in node_changes(stream).items():
+        total += _loud(stream.node_metrics[name], change, rows, after)
+    for name, change in edge_changes(stream).items():
+        np.maximum.at(total.T, stream.edges[:, 1], _loud(stream.edge_metrics[name], change, rows, after).T)
+    biggest: Floats = total.max(axis=1, initial=0.0)
+    return biggest
+
+
+def _loud(table: Floats, change: Change, rows: range, after: int) -> Floats:
+    if not rows:
+        return np.zeros((0, table.shape[1]))
+    z = np.stack([np.abs(_middle(table[r:r + after]) - _middle(table[max(0, r - _BEFORE):r])) for r in rows])
+    seen = np.array([min(after, len(table) - r) for r in rows], dtype=np.float64)
+    z = np.nan_to_num(z / change.scale) * np.sqrt(seen / (seen + 1.0))[:, None]  # one row alone proves little
+    return np.where(change.has, np.clip(np.log2(np.maximum(z, _UNUSUAL) / _UNUSUAL), 0.0, _CAP), 0.0)
+
+
+def _middle(rows: Floats) -> Floats:
+    """Median down the columns, NaN where nothing is finite; without numpy's warning about that."""
+    ordered = np.sort(rows, axis=0)
+    count = np.isfinite(rows).sum(axis=0)
+    low, high = np.maximum(count - 1, 0) // 2, np.maximum(count, 1) // 2
+    at = np.arange(rows.shape[1])
+    middle: Floats = (ordered[low, at] + ordered[np.minimum(high, np.maximum(count - 1, 0)), at]) / 2
+    return middle
