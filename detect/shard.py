@@ -11,15 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from detect.buckets import Bucket, Buckets, SeriesTable
 from detect.config import DetectionConfig
 from detect.derive import Derivation
-from detect.detectors.base import BucketWindow
+from detect.detectors.base import BucketWindow, Foretells
 from detect.detectors.registry import make_detectors
 from detect.templates.miner import TemplateMiner
 from detect.types import Signal
 from ingest.types import Batch, Float64, SeriesKey
+
+Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Judged:
     ts_ns: int
     values: Float64  # [s] by the shard's series table as of then, NaN: not reported
     signals: tuple[Signal, ...]
+    forecast: Float32 | None = None  # [s, 3], see Observations.forecast
 
 
 class ShardDetection:
@@ -69,7 +74,8 @@ class ShardDetection:
         for number, bucket in closed:
             window = self._window(number * self.bucket_ns, bucket)
             signals = tuple(signal for detector in self._detectors for signal in detector.step(window))
-            judged.append(Judged(number, window.ts_ns, window.values, signals))
+            told = next((d.foretold() for d in self._detectors if isinstance(d, Foretells)), None)
+            judged.append(Judged(number, window.ts_ns, window.values, signals, told))
         return judged
 
     def _window(self, ts_ns: int, bucket: Bucket) -> BucketWindow:

@@ -41,9 +41,12 @@ class Detection(Corrections):
             incidents.update((i.id, i) for i in self._convergence.step(bucket.ts_ns, bucket.signals, calls))
         keys = self._shard.table.keys
         table = np.full((len(judged), len(keys)), np.nan)
+        told = np.full((len(judged), len(keys), 3), np.nan, np.float32)
         for i, bucket in enumerate(judged):
             table[i, : len(bucket.values)] = bucket.values
-        seen = Observations(np.array([b.ts_ns for b in judged], dtype=np.int64), tuple(keys), table)
+            if bucket.forecast is not None:
+                told[i, : len(bucket.forecast)] = bucket.forecast
+        seen = Observations(np.array([b.ts_ns for b in judged], dtype=np.int64), tuple(keys), table, told)
         until = self._shard.buckets.closed_until * self._shard.bucket_ns
         return DetectResult(tuple(signals.values()), tuple(incidents.values()), seen, until, late)
 

@@ -28,6 +28,7 @@ class ShardBucket(msgspec.Struct, frozen=True):
     values: tuple[float, ...]  # as long as `series`
     signals: tuple[Signal, ...]
     templates: dict[str, str] = {}  # of the signals' templates: id -> text
+    forecast: bytes = b""  # float32 [series, 3], see Observations.forecast; empty: none was made
 
 
 class ShardNews(msgspec.Struct, frozen=True):
@@ -166,10 +167,14 @@ def _observations(rows: Sequence[tuple[int, Sequence[ShardBucket]]]) -> Observat
             for key in part.series:
                 columns.setdefault(key, len(columns))
     table = np.full((len(rows), len(columns)), np.nan)
+    told = np.full((len(rows), len(columns), 3), np.nan, np.float32)
     for i, (_, parts) in enumerate(rows):
         for part in parts:
-            table[i, [columns[key] for key in part.series]] = part.values
-    return Observations(np.array([ts for ts, _ in rows], dtype=np.int64), tuple(columns), table)
+            at = [columns[key] for key in part.series]
+            table[i, at] = part.values
+            if part.forecast:
+                told[i, at] = np.frombuffer(part.forecast, "<f4").reshape(-1, 3)
+    return Observations(np.array([ts for ts, _ in rows], dtype=np.int64), tuple(columns), table, told)
 
 
 def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -130,6 +130,12 @@ class Incident(msgspec.Struct, frozen=True):
     closed_ns: int = 0
     split_from: str = ""
     merged_into: str = ""
+    maybe_two: bool = False
+    """Where its signals could as well be cut, or could as well be one with a neighbour: see `note`."""
+    note: str = ""
+    """Why it may be two, in words for people; "" where it is clear."""
+    touches: tuple[str, ...] = ()
+    """Incidents next to it in time and place."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +149,9 @@ class Observations:
     ts_ns: NDArray[np.int64]  # [t] start of each bucket
     series: tuple[SeriesKey, ...]  # [s]
     values: NDArray[np.float64]  # [t, s]
+    forecast: NDArray[np.float32] | None = None
+    """[t, s, 3]: the 5 %, 50 % and 95 % quantiles of each value as they were forecast before it was seen; NaN where
+    none was, None where nobody forecasts (or the reader did not ask)."""
 
 
 @dataclass(frozen=True)

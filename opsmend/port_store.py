@@ -190,9 +190,9 @@ class StorePort:
     def graph(self) -> ServiceGraph:
         return self._s.observer.graph()
 
-    def observations(self, start_ns: int, end_ns: int,
-                     keep: Callable[[SeriesKey], bool] | None = None) -> Observations:
-        return self._q.observations(start_ns, end_ns, keep)
+    def observations(self, start_ns: int, end_ns: int, keep: Callable[[SeriesKey], bool] | None = None, *,
+                     with_forecast: bool = False) -> Observations:
+        return self._q.observations(start_ns, end_ns, keep, with_forecast=with_forecast)
 
     def template_text(self, template_id: str) -> str:
         return self._s.runner.pipeline.detection.template_text(template_id)

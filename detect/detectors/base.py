@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -39,6 +39,14 @@ class Detector(Protocol):
     def step(self, window: BucketWindow) -> list[Signal]: ...
     def snapshot(self) -> bytes: ...
     def restore(self, data: bytes) -> None: ...
+
+
+@runtime_checkable
+class Foretells(Protocol):
+    """A detector that also says what it had expected."""
+
+    def foretold(self) -> NDArray[np.float32]:
+        """[s, 3]: quantiles (5, 50, 95 %) of the bucket that was judged last, as forecast before it was seen."""
 
 
 class Candidate(msgspec.Struct, frozen=True):

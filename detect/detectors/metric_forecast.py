@@ -61,6 +61,8 @@ class MetricForecast:
         self._residual = Usual(half_life=120)
         self._range = np.zeros((0, 2))
         self._ahead = np.zeros(0)
+        self._next = np.zeros((0, 3), np.float32)  # forecast for the bucket that comes
+        self._told = np.zeros((0, 3), np.float32)  # that of the bucket judged last, as made before it
         self._kinds: list[str] = []
 
     def step(self, window: BucketWindow) -> list[Signal]:
@@ -83,7 +85,8 @@ class MetricForecast:
         use = np.isfinite(values) & ~frozen
         self._range[use, 0] = np.minimum(self._range[use, 0], values[use])
         self._range[use, 1] = np.maximum(self._range[use, 1], values[use])
-        self._ahead = self._forecaster.step(window.ts_ns, values)[:, 0, 1]
+        ahead = self._forecaster.step(window.ts_ns, values)[:, 0]
+        self._ahead, self._told, self._next = ahead[:, 1], self._next, ahead.astype(np.float32)
         return self._hysteresis.update(window, found)
 
     def _grow(self, size: int) -> None:
@@ -91,8 +94,13 @@ class MetricForecast:
         if more > 0:
             self._range = np.concatenate([self._range, np.tile([np.inf, -np.inf], (more, 1))])
             self._ahead = np.concatenate([self._ahead, np.full(more, np.nan)])
+            self._next = np.concatenate([self._next, np.full((more, 3), np.nan, np.float32)])
             self._usual.grow(size)
             self._residual.grow(size)
+
+    def foretold(self) -> NDArray[np.float32]:
+        """See `Foretells`."""
+        return self._told
 
     def _evidence(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """[s] joined evidence; 0 for series that are young or silent."""
@@ -125,7 +133,8 @@ class MetricForecast:
 
     def snapshot(self) -> bytes:
         return dump_state(self._hysteresis, usual=self._usual.dump(), residual=self._residual.dump(),
-                          range=self._range.tobytes(), ahead=self._ahead.tobytes(), kinds=self._kinds,
+                          range=self._range.tobytes(), ahead=self._ahead.tobytes(),
+                          next=self._next.tobytes(), kinds=self._kinds,
                           forecaster=self._forecaster.dump())
 
     def restore(self, data: bytes) -> None:
@@ -134,6 +143,8 @@ class MetricForecast:
         self._residual.load(state["residual"])  # type: ignore[arg-type]
         self._range = np.frombuffer(state["range"]).reshape(-1, 2).copy()  # type: ignore[call-overload]
         self._ahead = np.frombuffer(state["ahead"]).copy()  # type: ignore[call-overload]
+        self._next = np.frombuffer(state["next"], np.float32).reshape(-1, 3).copy() if "next" in state else np.full(  # type: ignore[call-overload]
+            (len(self._ahead), 3), np.nan, np.float32)
         self._kinds = msgspec.convert(state["kinds"], list[str])
         self._forecaster.load(state["forecaster"])  # type: ignore[arg-type]
 

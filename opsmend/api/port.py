@@ -160,9 +160,10 @@ class ServicePort(Protocol):
         """By name. `opsmend.api.derive.service_statuses` makes them from what the store has."""
 
     def graph(self) -> ServiceGraph: ...
-    def observations(self, start_ns: int, end_ns: int,
-                     keep: Callable[[SeriesKey], bool] | None = None) -> Observations:
-        """Buckets with start_ns <= ts <= end_ns; only the series that `keep` accepts."""
+    def observations(self, start_ns: int, end_ns: int, keep: Callable[[SeriesKey], bool] | None = None, *,
+                     with_forecast: bool = False) -> Observations:
+        """Buckets with start_ns <= ts <= end_ns; only the series that `keep` accepts. What had been forecast comes
+        along only `with_forecast`."""
 
     def template_text(self, template_id: str) -> str:
         """The log template, "" if it is no longer kept. Made of log text: whoever shows it escapes it."""

@@ -240,13 +240,14 @@ class MemoryPort:
     def graph(self) -> ServiceGraph:
         return self.service_graph
 
-    def observations(self, start_ns: int, end_ns: int,
-                     keep: Callable[[SeriesKey], bool] | None = None) -> Observations:
+    def observations(self, start_ns: int, end_ns: int, keep: Callable[[SeriesKey], bool] | None = None, *,
+                     with_forecast: bool = False) -> Observations:
         all_of_it = self.recorded
         rows = (all_of_it.ts_ns >= start_ns) & (all_of_it.ts_ns <= end_ns)
         columns = [at for at, key in enumerate(all_of_it.series) if keep is None or keep(key)]
+        told = all_of_it.forecast[rows][:, columns] if with_forecast and all_of_it.forecast is not None else None
         return Observations(all_of_it.ts_ns[rows], tuple(all_of_it.series[c] for c in columns),
-                            all_of_it.values[rows][:, columns])
+                            all_of_it.values[rows][:, columns], told)
 
     def template_text(self, template_id: str) -> str:
         return self.templates.get(template_id, "")

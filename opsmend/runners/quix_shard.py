@@ -56,9 +56,10 @@ class Shard:
     def _told(self, one: Judged) -> ShardBucket:
         there = np.flatnonzero(~np.isnan(one.values)).tolist()
         keys, text = self._detection.table.keys, self._detection.miner.text
+        told = b"" if one.forecast is None else one.forecast[there].astype("<f4").tobytes()
         return ShardBucket(
             one.number, tuple(keys[i] for i in there), tuple(one.values[there].tolist()), one.signals,
-            {s.template_id: text(s.template_id) for s in one.signals if s.template_id})
+            {s.template_id: text(s.template_id) for s in one.signals if s.template_id}, told)
 
     def snapshot(self) -> bytes:
         """All state, as msgpack."""

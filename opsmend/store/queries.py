@@ -63,10 +63,12 @@ class Queries:
         with reading(self._engine) as c:
             return {row[0]: int(row[1]) for row in c.execute(sa.select(t.ingest_totals))}
 
-    def observations(self, start_ns: int, end_ns: int,
-                     keep: Callable[[SeriesKey], bool] | None = None) -> Observations:
-        """Buckets with start_ns <= ts <= end_ns; only the series that `keep` accepts."""
-        query = (sa.select(t.observations).where(t.observations.c.ts_ns >= start_ns, t.observations.c.ts_ns <= end_ns)
+    def observations(self, start_ns: int, end_ns: int, keep: Callable[[SeriesKey], bool] | None = None, *,
+                     with_forecast: bool = False) -> Observations:
+        """Buckets with start_ns <= ts <= end_ns; only the series that `keep` accepts. What had been forecast is read
+        only when asked for: it is as large as the values."""
+        columns = [t.observations.c.ts_ns, t.observations.c.body, *([t.observations.c.forecast] if with_forecast else [])]
+        query = (sa.select(*columns).where(t.observations.c.ts_ns >= start_ns, t.observations.c.ts_ns <= end_ns)
                  .order_by(t.observations.c.ts_ns, t.observations.c.seat))
         with reading(self._engine) as c:
             rows = c.execute(query).all()
@@ -78,13 +80,19 @@ class Queries:
         times = sorted({r.ts_ns for r in rows})  # of members that share the store, a bucket has a row each
         row_of = {ts_ns: at for at, ts_ns in enumerate(times)}
         values = np.full((len(times), len(wanted)), np.nan)
+        told = np.full((len(times), len(wanted), 3), np.nan, np.float32) if with_forecast else None
         for row, (ids, points) in zip(rows, decoded, strict=True):
             at = row_of[row.ts_ns]
             for series_id, point in zip(ids, points, strict=True):
                 if (to := column.get(series_id)) is not None:
                     values[at, to] = point
+            if told is not None and row.forecast:
+                bands = np.frombuffer(row.forecast, "<f4").reshape(-1, 3)
+                for source, series_id in enumerate(ids):
+                    if (to := column.get(series_id)) is not None:
+                        told[at, to] = bands[source]
         return Observations(np.array(times, dtype=np.int64),
-                            tuple(self._keys[i] for i in wanted), values)
+                            tuple(self._keys[i] for i in wanted), values, told)
 
     def newest_observation_ns(self) -> int:
         """The newest closed bucket, 0 if there is none."""

@@ -178,7 +178,9 @@ class Records:
         for row, ts_ns in enumerate(seen.ts_ns.tolist()):
             there = ~np.isnan(seen.values[row])
             body = msgspec.msgpack.encode((ids[there].tolist(), seen.values[row][there].tolist()))
-            rows.append({"ts_ns": ts_ns, "seat": self._seat, "body": body})
+            told = None if seen.forecast is None else seen.forecast[row][there]
+            rows.append({"ts_ns": ts_ns, "seat": self._seat, "body": body,
+                         "forecast": told.astype("<f4").tobytes() if told is not None and np.isfinite(told).any() else None})
         at = t.observations.c.ts_ns
         c.execute(t.observations.delete().where(
             t.observations.c.seat == self._seat, at >= int(seen.ts_ns.min()), at <= int(seen.ts_ns.max())))

@@ -51,6 +51,13 @@ incidents = sa.Table(
     sa.Column("updated_ns", sa.BigInteger, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
+corrections = sa.Table(  # what people changed about incidents, in the order in which it counts
+    "corrections", metadata,
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("at_ns", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
 diagnoses = sa.Table(
     "diagnoses", metadata,
     sa.Column("incident_id", sa.Text, primary_key=True),
@@ -70,6 +77,7 @@ observations = sa.Table(  # a row per closed bucket and seat: msgpack {series in
     sa.Column("ts_ns", sa.BigInteger, primary_key=True),
     sa.Column("seat", sa.Integer, primary_key=True, server_default="0"),
     sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("forecast", sa.LargeBinary),  # float32 [series of body, 3]: what had been forecast
 )
 series = sa.Table(
     "series", metadata,

@@ -117,3 +117,15 @@ def test_members_have_states_and_observations_of_their_own(engine: sa.Engine) ->
     assert dict(zip(seen.series, seen.values[0].tolist(), strict=True)) == {UP: 1.0, RSS: 7.0}
     first.commit(step(1))
     assert len(Queries(engine).observations(0, 10**12).series) == 2
+
+
+def test_what_had_been_forecast_comes_back_when_asked_for(engine: sa.Engine) -> None:
+    records = Records(engine, retention_seconds=3600)
+    records.commit(step(1))  # from before there were forecasts
+    told = np.array([[[0.5, 1, 1.5], [np.nan] * 3], [[4, 5, 6], [0, 1, 2]]], np.float32)
+    times = np.array([2 * 10**9, 3 * 10**9])
+    records.commit(step(2, observations=Observations(times, (RSS, UP), np.array([[5.0, 1.0], [6.0, np.nan]]), told)))
+    assert Queries(engine).observations(0, 10**12).forecast is None
+    read = Queries(engine).observations(0, 10**12, keep=lambda key: key == RSS, with_forecast=True)
+    assert read.forecast is not None and read.forecast.shape == (3, 1, 3)
+    assert np.array_equal(read.forecast[:, 0], [[np.nan] * 3, [0.5, 1, 1.5], [4, 5, 6]], equal_nan=True)
