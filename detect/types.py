@@ -134,6 +134,8 @@ class Incident(msgspec.Struct, frozen=True):
     """Where its signals could as well be cut, or could as well be one with a neighbour: see `note`."""
     note: str = ""
     """Why it may be two, in words for people; "" where it is clear."""
+    again_ns: int = 0
+    """Where it may be two: when something began again in it; what began then or later is the other one. 0: not told."""
     touches: tuple[str, ...] = ()
     """Incidents next to it in time and place."""
 

@@ -2,70 +2,169 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
-from detect.detectors.base import BucketWindow, Candidate, Hysteresis, dump_state, load_state
-from detect.types import Signal
+from detect.detectors.base import BucketWindow
+from detect.types import NAMESPACE, Evidence, Signal
 from ingest.types import ExternalAlert
 
-_SCORES = {"critical": 0.9, "page": 0.9, "error": 0.8, "warning": 0.6, "info": 0.3, "none": 0.1}
+_SCORES: Final = {"critical": 0.9, "page": 0.9, "error": 0.8, "warning": 0.6, "info": 0.3, "none": 0.1}
+_DEFAULT_SCORE: Final = 0.6
+_PEER_LABELS: Final = ("peer", "peer_service", "destination_service")
 
 
 @dataclass(frozen=True)
 class ExternalAlertConfig:
-    """Which alerts are kept."""
+    """Which alerts are kept, and when one that fires again is the same still."""
 
     max_alerts: int = 100_000
     """Firing alerts held at once; the oldest is forgotten first."""
     forget_after_seconds: float = 3600.0
     """A firing alert that nobody repeats is taken as over after this."""
+    again_seconds: float = 20.0
+    """An alert of the same name and place that starts within this of the last one is the same onset."""
+    flap_seconds: float = 120.0
+    """One that has come back within this after its end is flapping: from then on it is over only when it has been
+    quiet for as long."""
     tenant: str = "default"
 
 
+class _Onset(msgspec.Struct):
+    """Alerts of one name and place that began together: one signal."""
+
+    signal: Signal
+    last_ns: int  # newest start
+    firing: int = 0  # alerts
+    quiet_since_ns: int = 0
+    is_flapping: bool = False
+
+
+class _Firing(msgspec.Struct):
+    onset: str  # signal id
+    starts_ns: int
+    seen_ns: int
+
+
 class ExternalAlerts:
-    """One signal per (alert name, service): instances and repeats are folded into its count."""
+    """One signal per (alert name, service, peer) and onset: instances and repeats are folded into its count.
+
+    A signal starts when the alert says it started, not when it came in, so that neither a late delivery nor the cut
+    of batches moves it. The same alert with a new start, long after the last, is a new onset.
+    """
 
     name = "external_alert"
 
     def __init__(self, config: ExternalAlertConfig | None = None) -> None:
         self._c = config or ExternalAlertConfig()
-        self._hysteresis = Hysteresis(self.name, need=1, of=1, close=1, tenant=self._c.tenant)
-        self._firing: dict[str, ExternalAlert] = {}
-        self._seen_ns: dict[str, int] = {}
+        self._firing: dict[str, _Firing] = {}
+        self._onsets: dict[str, _Onset] = {}  # by signal id
+        self._newest: dict[str, str] = {}  # key -> signal id
+        self._ended_ns: dict[str, int] = {}  # key -> when it was over, of those that could be flapping
 
     def step(self, window: BucketWindow) -> list[Signal]:
-        fresh: dict[str, int] = {}
+        """Signals that opened, grew or closed. About 1 us per alert."""
+        news: dict[str, int] = {}  # signal id -> alerts
         for alert in window.alerts:
             at = alert.fingerprint or f"{alert.name}|{alert.service}|{alert.instance}"
-            if alert.status == "firing":
-                self._firing[at] = alert
-                self._seen_ns[at] = window.ts_ns
-                key = f"alert|{alert.name}|{alert.service}"
-                fresh[key] = fresh.get(key, 0) + 1
+            if alert.status != "firing":
+                self._end(at, window.ts_ns)
+                continue
+            held = self._firing.get(at)
+            if held is not None and held.starts_ns == alert.starts_ns:
+                held.seen_ns = window.ts_ns
             else:
-                self._firing.pop(at, None)
-                self._seen_ns.pop(at, None)
-        limit = self._c.forget_after_seconds * 1e9
-        for at in [a for a, seen in self._seen_ns.items() if window.ts_ns - seen > limit]:
-            del self._firing[at], self._seen_ns[at]
+                self._end(at, window.ts_ns)
+                held = self._firing[at] = _Firing(self._onset(alert, window), alert.starts_ns, window.ts_ns)
+                self._onsets[held.onset].firing += 1
+            news[held.onset] = news.get(held.onset, 0) + 1
+            score = _SCORES.get(alert.severity.lower(), _DEFAULT_SCORE) if alert.severity else _DEFAULT_SCORE
+            onset = self._onsets[held.onset]
+            if score > onset.signal.score:
+                onset.signal = msgspec.structs.replace(onset.signal, score=score)
+        self._forget(window.ts_ns)
+        out = []
+        for onset_id, count in news.items():
+            onset = self._onsets[onset_id]
+            seen = onset.signal.count + count
+            onset.signal = msgspec.structs.replace(onset.signal, end_ns=window.ts_ns, count=seen)
+            if onset.firing:
+                onset.quiet_since_ns = 0
+            out.append(onset.signal)
+        return sorted([*(s for s in out if self._onsets[s.id].firing), *self._ended(window.ts_ns)],
+                      key=lambda s: (s.key, s.start_ns, s.id))
+
+    def signal_of(self, fingerprint: str) -> str:
+        """The signal that a firing alert is folded into; "" where it does not fire."""
+        held = self._firing.get(fingerprint)
+        return held.onset if held else ""
+
+    def _onset(self, alert: ExternalAlert, window: BucketWindow) -> str:
+        """The onset that an alert belongs to, a new one where it starts long before or after the newest."""
+        peer = next((value for name, value in alert.labels if name in _PEER_LABELS and value != alert.service), "")
+        key = f"alert|{alert.name}|{alert.service}" + (f"|{peer}" if peer else "")
+        start_ns = min(alert.starts_ns or window.ts_ns, window.ts_ns + window.bucket_ns)
+        newest = self._onsets.get(self._newest.get(key, ""))
+        if newest is not None:
+            within = self._c.flap_seconds if newest.is_flapping else self._c.again_seconds
+            if newest.signal.start_ns - within * 1e9 <= start_ns <= newest.last_ns + within * 1e9:
+                newest.last_ns = max(newest.last_ns, start_ns)
+                return newest.signal.id
+        ended_ns = self._ended_ns.pop(key, None)
+        score = _SCORES.get(alert.severity.lower(), _DEFAULT_SCORE)
+        parts = (self._c.tenant, self.name, alert.service, peer, key, str(start_ns))
+        signal = Signal(
+            str(uuid.uuid5(NAMESPACE, "\x1f".join(parts))), self._c.tenant, self.name, "alert", alert.service, start_ns,
+            window.ts_ns, score, key, peer=peer, instance=alert.instance, series=alert.name, count=0,
+            evidence=(Evidence(f"alert {alert.name[:80]} fires"),))
+        if signal.id not in self._onsets:
+            self._onsets[signal.id] = _Onset(
+                signal, start_ns,
+                is_flapping=ended_ns is not None and window.ts_ns - ended_ns <= self._c.flap_seconds * 1e9)
+        if newest is None or start_ns > newest.signal.start_ns:
+            self._newest[key] = signal.id
+        return signal.id
+
+    def _end(self, at: str, now_ns: int) -> None:
+        held = self._firing.pop(at, None)
+        if held is not None:
+            onset = self._onsets[held.onset]
+            onset.firing -= 1
+            onset.quiet_since_ns = onset.quiet_since_ns or now_ns
+
+    def _forget(self, now_ns: int) -> None:
+        limit_ns = now_ns - int(self._c.forget_after_seconds * 1e9)
+        for at in [at for at, held in self._firing.items() if held.seen_ns < limit_ns]:
+            self._end(at, now_ns)
         while len(self._firing) > self._c.max_alerts:
-            oldest = next(iter(self._firing))
-            del self._firing[oldest], self._seen_ns[oldest]
-        found: dict[str, Candidate] = {}
-        for alert in self._firing.values():
-            key = f"alert|{alert.name}|{alert.service}"
-            score = _SCORES.get(alert.severity.lower(), 0.6)
-            if key not in found or score > found[key].score:
-                found[key] = Candidate(key, "alert", alert.service, score, f"alert {alert.name[:80]} fires",
-                                       series=alert.name, count=fresh.get(key, 0))
-        return self._hysteresis.update(window, found)
+            self._end(next(iter(self._firing)), now_ns)
+        since_ns = now_ns - int(self._c.flap_seconds * 1e9)
+        self._ended_ns = {key: ns for key, ns in self._ended_ns.items() if ns >= since_ns}
+
+    def _ended(self, now_ns: int) -> list[Signal]:
+        """Close onsets none of whose alerts fires; one that flaps is given time to come back."""
+        out = []
+        for onset_id, onset in list(self._onsets.items()):
+            if onset.firing or (onset.is_flapping and now_ns - onset.quiet_since_ns < self._c.flap_seconds * 1e9):
+                continue
+            del self._onsets[onset_id]
+            if self._newest.get(onset.signal.key) == onset_id:
+                del self._newest[onset.signal.key]
+            self._ended_ns[onset.signal.key] = now_ns
+            out.append(msgspec.structs.replace(onset.signal, is_open=False, end_ns=now_ns))
+        return out
 
     def snapshot(self) -> bytes:
-        return dump_state(self._hysteresis, firing=self._firing, seen=self._seen_ns)
+        return msgspec.msgpack.encode({"firing": self._firing, "onsets": list(self._onsets.values()),
+                                       "newest": self._newest, "ended": self._ended_ns})
 
     def restore(self, data: bytes) -> None:
-        state = load_state(self._hysteresis, data)
-        self._firing = msgspec.convert(state["firing"], dict[str, ExternalAlert])
-        self._seen_ns = msgspec.convert(state["seen"], dict[str, int])
+        """Go on from `snapshot`; what fired in a state from before there were onsets has to be told again."""
+        state = msgspec.msgpack.decode(data)
+        self._firing = msgspec.convert(state["firing"], dict[str, _Firing]) if "onsets" in state else {}
+        self._onsets = {o.signal.id: o for o in msgspec.convert(state.get("onsets", []), list[_Onset])}
+        self._newest = msgspec.convert(state.get("newest", {}), dict[str, str])
+        self._ended_ns = msgspec.convert(state.get("ended", {}), dict[str, int])

@@ -15,6 +15,10 @@ from opsmend.config import ConfigError
 
 def run_eval(what: str, data: Path, json_file: Path | None, split: str, *, clock: str = "known", ranker: str = "") -> int:
     """Score, draw a table, write the report. Returns 1 where cases failed or there were none."""
+    if what == "alerts" and split in ("", "dev", "test", "all"):
+        from opsmend.commands.evaluate_alerts import run_alerts
+
+        return run_alerts(data, json_file, split)
     if what not in ("logs", "rca"):
         raise ConfigError(f"eval: unknown '{what}'; known: logs, rca")
     if split not in ("", "dev", "test"):

@@ -1,0 +1,116 @@
+"""Where in a run of chained signals a new fault begins.
+
+Faults close to each other in time chain into one group, whatever the radius: their tails overlap. What tells them
+apart is that a fault begins with a burst and then decays (as aftershocks do: Omori 1894). So a run is cut where a
+new burst explains it better than the tail of the one before, by dynamic programming over all ways to cut it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ingest.types import Float64
+
+_NEVER = -1e30
+
+
+@dataclass(frozen=True)
+class OnsetConfig:
+    """The course of a fault, and how sure a cut must be."""
+
+    decay_seconds: float = 60.0
+    """After this long the rate of new signals has fallen by 2 ** -decay_power."""
+    decay_power: float = 2.0
+    """Above 1; how fast the rate falls."""
+    cost: float = 16.0
+    """Log-likelihood that a further onset must gain (nats)."""
+    stay: float = 4.0
+    """What an onset that was found before is cheaper by, so that cuts do not come and go."""
+    doubt: float = 8.0
+    """A cut, or one not made, within this much of the other answer is told as a doubt."""
+    tail_seconds: float = 60.0
+    """How long after the last signal the last fault is taken to have gone on."""
+    max_moments: int = 1_500
+    """Distinct moments looked at; a longer run is looked at in coarser steps than a second."""
+
+
+@dataclass(frozen=True)
+class Onsets:
+    """The onsets of a run, oldest first; [k] each."""
+
+    start_s: Float64
+    gain: Float64
+    """What the onset gains over joining its signals to the fault before (nats, cost taken off); inf for the first."""
+    second_s: Float64
+    """Where the fault would be cut next; NaN where that is far from paying off."""
+
+
+def find_onsets(time_s: Float64, config: OnsetConfig, known_s: Sequence[float] = ()) -> Onsets:
+    """Cut the run of `time_s` [n] (seconds, folded, any order) at its onsets; `known_s` are onsets of earlier calls.
+
+    Cost: O(n log n), and O(m ** 2) for the m <= max_moments distinct moments. Raises ValueError where there is no
+    time.
+    """
+    if len(time_s) == 0:
+        raise ValueError("no signals, no onset")
+    first = float(time_s.min())
+    step = max(1.0, (float(time_s.max()) - first) / config.max_moments)
+    moments, counts = np.unique(np.floor((time_s - first) / step), return_counts=True)
+    at = moments * step
+    score = _scores(at, counts.astype(np.float64), config)
+    cost = np.full(len(at), config.cost)
+    for onset in known_s:
+        cost[np.abs(at + first - onset) <= 10.0 + step] = config.cost - config.stay
+    starts, ends = _cut(score, cost)
+    joined = [score[a, c] for a, c in zip(starts[:-1], ends[1:], strict=True)]
+    gain = [score[a, b] + score[b, c] - whole - cost[b]
+            for a, b, c, whole in zip(starts[:-1], starts[1:], ends[1:], joined, strict=True)]
+    second = [_second(score, cost, a, c, config.doubt) for a, c in zip(starts, ends, strict=True)]
+    times = np.append(at, np.nan)
+    return Onsets(first + at[starts], np.array([np.inf, *gain]), first + times[second])
+
+
+def _scores(at: Float64, counts: Float64, c: OnsetConfig) -> Float64:
+    """[m, m + 1]: log-likelihood that the moments i..j-1 are one fault that began at i; Poisson, rate free."""
+    m = len(at)
+    lag = np.maximum(at[None, :] - at[:, None], 0.0)  # [m, m]
+    log_rate = -c.decay_power * np.log1p((lag + 0.5) / c.decay_seconds)
+    inside = np.zeros((m, m + 1))
+    np.cumsum(np.triu(counts[None, :] * log_rate), axis=1, out=inside[:, 1:])
+    total = np.concatenate([[0.0], np.cumsum(counts)])
+    n = np.maximum(total[None, :] - total[:m, None], 1e-9)
+    ends = np.append(at, at[-1] + c.tail_seconds)
+    length = np.maximum(ends[None, :] - at[:, None], 1e-9)
+    mass = c.decay_seconds / (c.decay_power - 1) * (1 - (1 + length / c.decay_seconds) ** (1 - c.decay_power))
+    out = n * np.log(n / mass) - n + inside
+    out[np.tri(m, m + 1, 0, dtype=np.bool_)] = _NEVER
+    return out
+
+
+def _cut(score: Float64, cost: Float64) -> tuple[list[int], list[int]]:
+    """The best cut: index of the first moment of each part, and of the first after it."""
+    m = len(score)
+    best = np.zeros(m + 1)
+    back = np.zeros(m + 1, dtype=np.int64)
+    for j in range(1, m + 1):
+        ways = best[:j] + score[:j, j] - cost[:j]
+        back[j] = int(np.argmax(ways))
+        best[j] = ways[back[j]]
+    ends: list[int] = [m]
+    while back[ends[-1]] > 0:
+        ends.append(int(back[ends[-1]]))
+    ends.reverse()
+    return [0, *ends[:-1]], ends
+
+
+def _second(score: Float64, cost: Float64, a: int, c: int, doubt: float) -> int:
+    """Where the part a..c-1 would be cut next; -1 where that loses more than `doubt`."""
+    if c - a < 2:
+        return -1
+    cuts = np.arange(a + 1, c)
+    gains = score[a, cuts] + score[cuts, c] - score[a, c] - cost[cuts]
+    at = int(np.argmax(gains))
+    return int(cuts[at]) if gains[at] > -doubt else -1

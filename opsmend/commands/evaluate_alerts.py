@@ -1,0 +1,49 @@
+"""`opsmend eval alerts`: the tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+_SHOWN = {"AMI": "AMI", "homogeneity": "homog.", "completeness": "compl.", "over_merge": "over", "under_merge": "under",
+          "groups_per_fault": "gr/fault", "id_switches": "id sw.", "compression": "compr."}
+
+
+def run_alerts(data: Path, json_file: Path | None, split: str) -> int:
+    """Score, draw, write the report. Returns 1 where a scenario could not be made or there was none."""
+    from opsmend.evaluate.alerts import evaluate_alerts
+
+    report = evaluate_alerts(data, split={"": "test", "all": ""}.get(split, split),
+                             progress=_progress if sys.stderr.isatty() else None)
+    if json_file is not None:
+        json_file.write_text(json.dumps(report, indent=2) + "\n")
+    _draw(report)
+    for failure in report["failures"]:
+        typer.echo(f"failed: {failure}", err=True)
+    return 1 if report["failed"] or not report["cases"] else 0
+
+
+def _progress(name: str, done: int, total: int) -> None:
+    sys.stderr.write(f"\r\x1b[K{name}: {done} of {total}" if done < total else "\r\x1b[K")
+
+
+def _draw(report: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for scenario, methods in report["groups"].items():
+        table = Table(title=f"{scenario}: {methods['cases']['n']:.0f} storms ({report['split']} faults)",
+                      title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
+        table.add_column("method", no_wrap=True)
+        for head in _SHOWN.values():
+            table.add_column(head, justify="right", no_wrap=True)
+        for method, scores in methods.items():
+            if method != "cases":
+                table.add_row(method, *(f"{scores[s]:.1f}" if s == "compression" else f"{scores[s]:.3f}" for s in _SHOWN))
+        console.print(table)
