@@ -1,0 +1,80 @@
+"""From streams to rarity: how often an onset at least this high starts on series that nobody labelled.
+
+rarity(x) = -log10(onsets per point at or above x), read from a frozen monotone table, straight lines in log x between
+its knots. Streams of different units become comparable, and the square root of the sum of squares joins them: one
+stream that is sure is enough, and several that are nearly sure help each other.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detect.evidence.shape import STREAMS
+from ingest.compiled import compiled
+
+Floats = NDArray[np.float64]
+
+TABLE: Final = Path(__file__).resolve().parent / "table.json"
+_BEYOND: Final = 1.5
+"""What lies beyond the last knot gains at most so much: the corpus says nothing about it."""
+QUIET: Final = 100
+"""Points in which a new series gains its voice: everything is new to it."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """`levels` [4, k] rise along each row; `rarities` [k]. The thresholds are in joined rarity."""
+
+    rarities: Floats
+    levels: Floats
+    page: float
+    """An onset this high pages: once per so many points on the corpus as the card says."""
+    flag: float
+    """A state this high is flagged: one point in so many of the corpus."""
+    version: str
+
+    @classmethod
+    def load(cls, path: Path = TABLE) -> Calibration:
+        """The shipped table, or that of `path`. Raises OSError, KeyError or ValueError where it is none."""
+        card = json.loads(path.read_text())
+        levels = np.array([card["levels"][stream] for stream in STREAMS], float)
+        rarities = np.array(card["rarities"], float)
+        if levels.shape != (len(STREAMS), len(rarities)) or (np.diff(levels, axis=1) <= 0).any() or (levels <= 0).any():
+            raise ValueError(f"{path}: levels must be positive and rise, one for each rarity")
+        return cls(rarities, levels, float(card["page"]), float(card["flag"]), str(card["version"]))
+
+    def joined(self, streams: Floats, counts: Floats) -> Floats:
+        """[s] joined rarity of [s, 4] streams. `counts`: points that each series has had; young ones are told down."""
+        out = np.empty(len(streams))
+        join(streams, np.ascontiguousarray(counts), np.log(self.levels), self.rarities, out)
+        return out
+
+
+@compiled("void(f8[:, ::1], f8[::1], f8[:, ::1], f8[::1], f8[::1])", error_model="numpy")
+def join(streams: Any, counts: Any, levels: Any, rarities: Any, out: Any) -> None:
+    """Root of the sum of squared rarities; `levels` are logarithms."""
+    knots = len(rarities)
+    for i in range(len(out)):
+        total = 0.0
+        for k in range(streams.shape[1]):
+            if streams[i, k] <= 0.0:
+                continue
+            x, row = np.log(streams[i, k]), levels[k]
+            if x < row[0]:
+                continue
+            if x >= row[-1]:
+                slope = (rarities[-1] - rarities[-3]) / (row[-1] - row[-3])
+                rarity = rarities[-1] + min(slope * (x - row[-1]), _BEYOND)
+            else:
+                j = 1
+                while j < knots - 1 and x >= row[j]:
+                    j += 1
+                rarity = rarities[j - 1] + (x - row[j - 1]) / (row[j] - row[j - 1]) * (rarities[j] - rarities[j - 1])
+            total += rarity * rarity
+        out[i] = np.sqrt(total) * min(counts[i] / QUIET, 1.0)
