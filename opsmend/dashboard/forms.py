@@ -20,6 +20,7 @@ from ingest.errors import OpsmendError
 from opsmend.api.port import Conflict, Decision, NotFound, ServicePort
 from opsmend.api.security import NAME_COOKIE, TOKEN_COOKIE, operator_of
 from opsmend.api.uploads import Uploads
+from opsmend.dashboard.folds import expand
 from remediate.types import Mode
 
 THEME_COOKIE = "opsmend_theme"
@@ -77,10 +78,14 @@ def install(app: FastAPI, refuse: Refuse) -> None:
         return "/incidents"
 
     def split(request: Request, _given: dict[str, str], pairs: Pairs) -> str:
-        chosen = [value for name, value in pairs if name == "signal"]
-        if not chosen:
+        chosen, services = ([value for name, value in pairs if name == wanted] for wanted in ("signal", "service"))
+        if not chosen and not services:
             raise Conflict("choose the alerts that make an incident of their own")
-        return f"/incidents/{port.split_incident(request.path_params['id'], chosen, by=operator_of(request)).id}"
+        found = port.incident(request.path_params["id"])
+        if found is None:
+            raise NotFound("there is no incident with this id")
+        ids = expand(found, chosen, services)
+        return f"/incidents/{port.split_incident(found.id, ids, by=operator_of(request)).id}"
 
     def merge(request: Request, given: dict[str, str], _: Pairs) -> str:
         into = given.get("into", "")

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from detect.indicators import indicator_of
-from detect.types import Incident, Signal
+from detect.types import Incident
 from ingest.types import SeriesKey
-from opsmend.dashboard.charts import charts
+from opsmend.dashboard import charts, folds
 from opsmend.dashboard.layout import place
-from opsmend.dashboard.now import one_coming
 from opsmend.dashboard.progress import VERDICTS, progress
 from opsmend.dashboard.reading import Reading
 from opsmend.dashboard.runs import run_view
@@ -22,7 +21,8 @@ from rootcause.types import Diagnosis, ServiceGraph
 _SHOWN = 12
 
 
-def incident_view(reading: Reading, incident: Incident) -> dict[str, Any]:
+def incident_view(reading: Reading, incident: Incident, *, most_charts: int = charts.MOST,
+                  all_alerts: bool = False) -> dict[str, Any]:
     """Everything that the template incident.html shows."""
     diagnosis = reading.diagnosis(incident)
     plans = list(reading.port.plans(incident_id=incident.id))
@@ -31,15 +31,19 @@ def incident_view(reading: Reading, incident: Incident) -> dict[str, Any]:
     how = progress(incident, diagnosis, plans, runs[0] if runs else None, outcome, reading.now_ns,
                    stopped=reading.control.stopped)
     plan = how.plan or next((p for p in plans if p.state in ("running", "approved")), plans[0] if plans else None)
-    others = [i for i in reading.port.incidents(state="open", limit=50).items if i.id != incident.id]
+    others = sorted((i for i in reading.port.incidents(state="open", limit=50).items if i.id != incident.id),
+                    key=lambda i: i.id not in incident.touches)
+    rows = folds.folds(incident, reading)
+    view = charts.charts(reading, incident, diagnosis, most_charts)
+    lanes = [f for f in rows if not any(s.series for s in f.signals) or f.is_external]
     end = reading.now_ns if incident.state == "open" else incident.closed_ns or incident.updated_ns
     return {"i": incident, "d": diagnosis, "progress": how, "story": story(incident, diagnosis, plan, runs, reading),
             "lasted": span((end - incident.first_signal_ns) / NS), "g": spread(reading, incident, diagnosis),
             "plan": plan, "facts": plan_facts(plan, incident, reading.graph) if plan else [],
             "earlier": [p for p in plans if plan is None or p.id != plan.id], "others": others,
             "runs": [run_view(r, reading.port.outcome(r.id), reading.port.plan(r.plan_id)) for r in runs],
-            "charts": charts(reading, incident, diagnosis), "alerts": alerts(reading, incident),
-            "coming": [one_coming(reading, s, "") for s in incident.signals if s.breach and s.is_open][:2],
+            "charts": view, "lanes": [f for f in lanes if f.kind not in charts.STATE_OF][:max(2, most_charts - 4)],
+            "alerts": rows, "shown": len(rows) if all_alerts else folds.MOST, "proposal": folds.proposed(incident, rows),
             "again": _again(reading, incident), "failed": _failed_requests(reading, incident, end)}
 
 
@@ -146,23 +150,6 @@ def plan_facts(plan: Plan, incident: Incident, graph: ServiceGraph) -> list[tupl
               else "never tried here on this fault")
     return [("touches", f"1 service, {plan.target}{felt}"), ("risk", f"{plan.risk}: {undo}"),
             ("record", trials), ("expected", expected), ("if not", fails)]
-
-
-def alerts(reading: Reading, incident: Incident) -> list[dict[str, Any]]:
-    """The folded alerts by their beginning, each with why it belongs."""
-    why = {m.signal_id: m.why for m in incident.members}
-    return [{"id": s.id, "what": s.series[:120] if s.kind == "alert" else kind_words(s.kind), "service": s.service,
-             "template": reading.port.template_text(s.template_id)[:300] if s.template_id else "",
-             "detail": s.series or s.template_id,
-             "peer": s.peer, "count": s.count, "at": s.start_ns, "is_open": s.is_open, "kind": s.kind,
-             "why": why.get(s.id, "not recorded"), "text": _told(s)}
-            for s in sorted(incident.signals, key=lambda s: (s.start_ns, s.id))]
-
-
-def _told(signal: Signal) -> str:
-    if signal.kind == "alert":
-        return "an alert of another system"  # its name stands above
-    return signal.evidence[0].text if signal.evidence else ""
 
 
 def _failed_requests(reading: Reading, incident: Incident, end: int) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,31 +29,56 @@ def room(key: SeriesKey, values: Floats) -> tuple[float, float]:
     return (max(low, 0.0) if float(present.min()) >= 0 else low), high
 
 
-def thin(values: Floats, most: int) -> Floats:
-    """At most `most` values: of each stretch the one that is furthest from the whole's median, so peaks stay."""
+def thin_at(values: Floats, most: int) -> NDArray[np.int64]:
+    """Which `most` of the values are drawn: of each stretch the one that is furthest from the whole's median, so peaks
+    stay; any of a stretch where none is finite."""
     if len(values) <= most:
-        return values
+        return np.arange(len(values))
     edges = np.linspace(0, len(values), most + 1).astype(int)
     middle = float(np.nanmedian(values)) if np.isfinite(values).any() else 0.0
-    out = np.full(most, np.nan)
-    for at in range(most):
-        stretch = values[edges[at]:edges[at + 1]]
-        stretch = stretch[np.isfinite(stretch)]
-        if len(stretch):
-            out[at] = stretch[int(np.argmax(np.abs(stretch - middle)))]
+    apart = np.where(np.isfinite(values), np.abs(values - middle), -1.0)
+    return np.array([begin + int(np.argmax(apart[begin:end])) for begin, end in pairwise(edges.tolist())])
+
+
+def thin(values: Floats, most: int) -> Floats:
+    """At most `most` values, see `thin_at`."""
+    out: Floats = values[thin_at(values, most)]
     return out
 
 
-def path(values: Floats, low: float, high: float, width: float, height: float) -> str:
-    """An SVG path, "" for fewer than two points. A gap in the series is a gap in the line up to a tenth of it."""
+def path(values: Floats, low: float, high: float, width: float, height: float, left: float = 0.0) -> str:
+    """An SVG path from `left` to `width`, "" for fewer than two points. A gap in the series is a gap in the line up to
+    a tenth of it."""
     at = np.flatnonzero(np.isfinite(values))
     if len(at) < 2:
         return ""
-    xs = at / (len(values) - 1) * width
-    ys = height - 2 - (values[at] - low) / (high - low or 1.0) * (height - 4)
+    xs = left + at / (len(values) - 1) * (width - left)
+    ys = _y(values[at], low, high, height)
     out, longest = [], max(3, len(values) // 10)
     for i, (x, y) in enumerate(zip(xs.tolist(), ys.tolist(), strict=True)):
         out.append(f"{'M' if i == 0 or at[i] - at[i - 1] > longest else 'L'}{x:.0f} {y:.1f}")
+    return "".join(out)
+
+
+def _y(values: Floats, low: float, high: float, height: float) -> Floats:
+    out: Floats = height - 2 - (values - low) / (high - low or 1.0) * (height - 4)
+    return out
+
+
+def between(bottom: Floats, top: Floats, low: float, high: float, width: float, height: float, left: float = 0.0) -> str:
+    """The area between two lines as an SVG path of one closed shape per stretch without gaps; see `path`."""
+    both = np.isfinite(bottom) & np.isfinite(top)
+    at = np.flatnonzero(both)
+    if len(at) < 2:
+        return ""
+    xs = left + np.arange(len(bottom)) / (len(bottom) - 1) * (width - left)
+    lows, highs = (np.clip(_y(np.clip(v, low, high), low, high, height), 0, height) for v in (bottom, top))
+    out = []
+    for run in np.split(at, np.flatnonzero(np.diff(at) > 1) + 1):
+        if len(run) > 1:
+            there = [f"{xs[i]:.0f} {highs[i]:.1f}" for i in run]
+            back = [f"{xs[i]:.0f} {lows[i]:.1f}" for i in run[::-1]]
+            out.append("M" + "L".join(there + back) + "Z")
     return "".join(out)
 
 
@@ -106,17 +130,3 @@ def forecast(times_ns: NDArray[np.int64], values: Floats, breach: Breach, now_ns
     first, last = x(max(breach.eta_low_ns, now_ns)), x(breach.eta_high_ns)
     return Forecast(line, f"{at}L{x(breach.eta_ns)} {top}", f"{at}L{first} {top}L{last} {top}Z", top, first, last,
                     x(now_ns), width, height)
-
-
-def as_json(times_ns: NDArray[np.int64], columns: Sequence[tuple[dict[str, Any], SeriesKey, Floats]],
-            most: int = 300) -> dict[str, Any]:
-    """What the charts draw: {t: seconds, series: [{..., lo, hi, values}]}; NaN is null, at most `most` points."""
-    count = min(most, len(times_ns))
-    edges = np.linspace(0, len(times_ns) - 1, count).astype(int) if count else np.zeros(0, int)
-    out = []
-    for head, key, values in columns:
-        low, high = room(key, values)
-        drawn = thin(values, count)
-        out.append({**head, "lo": low, "hi": high,
-                    "values": [float(f"{v:.5g}") if np.isfinite(v) else None for v in drawn.tolist()]})
-    return {"t": (times_ns[edges] / 1e9).round(2).tolist(), "series": out}

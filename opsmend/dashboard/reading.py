@@ -94,9 +94,9 @@ class Reading:
         seconds = 0.0 if incident.state == "open" else 60.0
         return self.memory.held(("diagnosis", incident.id), seconds, lambda: self.port.diagnosis(incident.id))
 
-    def observations(self, start_ns: int, end_ns: int, keep: Callable[[SeriesKey], bool],
-                     key: Hashable) -> Observations:
+    def observations(self, start_ns: int, end_ns: int, keep: Callable[[SeriesKey], bool], key: Hashable, *,
+                     with_forecast: bool = False) -> Observations:
         """Read once for each event time: nothing of it changes in between."""
         seconds = 30.0 if end_ns < self.now_ns - 5 * NS else 2.0
         return self.memory.held(("observations", key, start_ns, end_ns), seconds,
-                                lambda: self.port.observations(start_ns, end_ns, keep))
+                                lambda: self.port.observations(start_ns, end_ns, keep, with_forecast=with_forecast))

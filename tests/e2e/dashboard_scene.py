@@ -79,7 +79,20 @@ def series(port: MemoryPort) -> None:
     add("postgres", "postgres.lock_waiting", np.where((ts > T - 1282 * S) & (ts < T - 1270 * S), 6.0, 0.0))
     for service in ("front", "orders", "payments", "cart", "stock", "search", "postgres", "redis"):
         add(service, "process.up", np.ones(n))
-    port.recorded = Observations(ts, tuple(k for k, _ in columns), np.column_stack([v for _, v in columns]))
+    values = np.column_stack([v for _, v in columns])
+    port.recorded = Observations(ts, tuple(k for k, _ in columns), values, foretold(values))
+
+
+def foretold(values: Any) -> Any:
+    """[t, s, 3]: what a slow forecaster would have said one step before, with a band of its recent error."""
+    mean, spread = values[0].astype(float), np.abs(values[0]) * 0.02 + 1e-3
+    out = np.full((*values.shape, 3), np.nan, np.float32)
+    for row, now in enumerate(values):
+        if row > 30:
+            out[row] = np.stack([mean - 2.5 * spread, mean, mean + 2.5 * spread], axis=1)
+        error = np.clip(now - mean, -6 * spread, 6 * spread)
+        mean, spread = mean + 0.08 * error, np.maximum(spread + 0.05 * (np.abs(error) - spread), 1e-6)
+    return out
 
 
 def scene() -> MemoryPort:

@@ -33,7 +33,7 @@
     beforeNodeMorphed: (old, next) => {
       if (old.nodeType === 3) return !selected(old); // text that is being selected stays until it is let go
       if (old.nodeType !== 1) return true;
-      if (old.hasAttribute("data-keep") && next.hasAttribute && next.hasAttribute("data-keep")) { old.setAttribute("aria-label", next.getAttribute("aria-label")); return false; }
+      if (old.hasAttribute("data-keep") && next.hasAttribute && next.hasAttribute("data-keep")) { if (next.hasAttribute("aria-label")) old.setAttribute("aria-label", next.getAttribute("aria-label")); old.className = next.className; return false; }
       if (old.tagName === "DETAILS" && old.classList.contains("tool") && old.open) return false;
       return !(old.tagName === "INPUT" && old.type !== "hidden") && old.tagName !== "SELECT";
     },
@@ -94,8 +94,12 @@
   document.body.addEventListener("htmx:confirm", e => {
     if (!e.detail.question) return;
     e.preventDefault();
-    const ask = id("ask"); if (ask.open) return;
-    id("ask-text").textContent = e.detail.question; ask.returnValue = "no"; question = e.detail;
+    const ask = id("ask"), form = e.detail.elt; if (ask.open) return;
+    const chosen = [...form.querySelectorAll("input:checked")];
+    if (form.dataset.none && !chosen.length) return say(form.dataset.none);
+    const of = chosen.filter(c => c.name === "service").map(c => "everything of " + c.value), some = chosen.length - of.length;
+    if (some) of.unshift(some === 1 ? "1 alert" : some + " alerts");
+    id("ask-text").textContent = e.detail.question.replace("{n}", () => of.join(" and ")).replace("{what}", () => chosen[0]?.closest("label").querySelector("[data-what]")?.textContent ?? ""); ask.returnValue = "no"; question = e.detail;
     ask.showModal(); id("ask-yes").focus();
   });
   let question = null;
@@ -117,6 +121,10 @@
       say(why);
     }
     now();
+  });
+  document.addEventListener("click", e => {
+    const tool = id(e.target.closest?.("[data-opens]")?.dataset.opens ?? ""); if (!tool) return;
+    e.preventDefault(); tool.open = true; (tool.querySelector("input:checked") || tool.querySelector("input")).focus();
   });
   // A plan that has taken the place of another one a moment ago is not what the person has read.
   const seen = new Map();
@@ -169,20 +177,60 @@
     for (const [key, one] of drawn) if (!one.root.isConnected) { one.destroy(); drawn.delete(key); }
     for (const box of document.querySelectorAll("[data-plot]")) { const line = of.get(box.dataset.plot); if (line && body.t.length > 1) draw(box, line, body, force); }
   }
+  const tones = { critical: "--crit-fill", warning: "--warn-fill", info: "--accent" };
   function draw(box, line, body, force) {
-    const data = [body.t, line.values], known = drawn.get(box.dataset.plot);
-    if (known && !force && known.root.isConnected) { known.lo = line.lo; known.hi = line.hi; known.marks = body.marks; known.from = body.start; known.to = body.end; known.setData(data); return; }
+    const [low, middle, high] = line.forecast, data = [body.t, low, middle, high, line.values], known = drawn.get(box.dataset.plot);
+    const width = box.clientWidth, height = box.clientHeight || 56;
+    if (known && !force && known.root.isConnected && known.width === width && known.height === height && known.line.quiet === line.quiet) { known.line = line; known.body = body; known.setData(data); return; }
     known?.destroy();
-    const width = box.clientWidth, height = box.clientHeight || 44;
-    const tones = { critical: "--crit-fill", warning: "--warn-fill", info: "--accent" };
+    const bands = colour("--band"), accent = colour("--accent"), crit = colour("--crit-fill"), thin = { width: 0, points: { show: false }, spanGaps: false };
     const stroke = colour(line.quiet ? "--soft" : tones[box.closest("[data-tone]").dataset.tone]);
     const plot = new uPlot({
-      width, height, padding: [3, 0, 3, 0], legend: { show: false }, cursor: { y: false, sync: { key: "clock" }, drag: { x: false, y: false }, points: { size: 6 } },
-      scales: { x: { time: true, range: (u, lo, hi) => [u.from ?? lo, u.to ?? hi] }, y: { range: u => [u.lo ?? line.lo, u.hi ?? line.hi] } },
-      axes: [{ show: false }, { show: false }], series: [{}, { stroke, width: 1.5, points: { show: false }, spanGaps: true }],
-      hooks: { draw: [u => { for (const m of u.marks || []) { const x = Math.round(u.valToPos(m.t, "x", true)); u.ctx.save(); u.ctx.strokeStyle = colour(m.kind === "repair" ? "--ok" : "--ink"); u.ctx.setLineDash(m.kind === "repair" ? [1, 4] : [4, 4]); u.ctx.beginPath(); u.ctx.moveTo(x, u.bbox.top); u.ctx.lineTo(x, u.bbox.top + u.bbox.height); u.ctx.stroke(); u.ctx.restore(); } }] },
-    }, data, (u, init) => { box.replaceChildren(u.root); u.marks = body.marks; u.from = body.start; u.to = body.end; u.lo = line.lo; u.hi = line.hi; init(); });
+      width, height, padding: [3, 0, 3, 0], legend: { show: false }, cursor: { y: false, sync: { key: "clock" }, drag: { x: false, y: false }, points: { size: 6, show: (u, i) => i === 4 ? undefined : false } },
+      scales: { x: { time: true, range: u => [u.body.start, u.body.end] }, y: { range: u => [u.line.lo, u.line.hi] } },
+      axes: [{ show: false }, { show: false }], bands: [{ series: [3, 1], fill: bands }],
+      series: [{}, thin, { stroke: accent, width: 1, dash: [3, 3], points: { show: false } }, thin, { stroke, width: 1.5, points: { show: false }, spanGaps: true }],
+      hooks: { drawClear: [u => { for (const t of u.body.ticks) rule(u, t, colour("--line"), []); }], draw: [u => over(u, { accent, crit, bands })] },
+    }, data, (u, init) => { u.line = line; u.body = body; box.replaceChildren(u.root); init(); });
     drawn.set(box.dataset.plot, plot);
+    if (box.role !== "slider") walk(box);
+  }
+  function stroked(u, points, style, dash, width = 1) {
+    const c = u.ctx; c.save(); c.strokeStyle = style; c.lineWidth = width * devicePixelRatio; c.setLineDash(dash.map(d => d * devicePixelRatio)); c.beginPath();
+    points.forEach(([x, y], i) => i ? c.lineTo(x, y) : c.moveTo(x, y)); c.stroke(); c.restore();
+  }
+  const rule = (u, t, style, dash, width) => { const x = Math.round(u.valToPos(t, "x", true)); if (x >= u.bbox.left) stroked(u, [[x, u.bbox.top], [x, u.bbox.top + u.bbox.height]], style, dash, width); };
+  function over(u, { accent, crit, bands }) {
+    const line = u.line, x = t => Math.min(u.valToPos(t, "x", true), u.bbox.left + u.bbox.width), y = v => u.valToPos(v, "y", true), cross = line.crossing;
+    for (const m of u.body.marks) rule(u, m.t, colour(m.kind === "repair" ? "--ok" : "--ink"), m.kind === "repair" ? [1, 4] : [4, 4]);
+    if (line.onset && line.onset >= u.body.start) rule(u, line.onset, crit, [], 1.5);
+    if (line.limit == null || line.limit < line.lo || line.limit > line.hi) return;
+    const top = y(line.limit);
+    stroked(u, [[u.bbox.left, top], [u.bbox.left + u.bbox.width, top]], crit, []);
+    if (!cross) return;
+    const from = [x(cross.now), y(cross.from)], c = u.ctx;
+    c.save(); c.fillStyle = bands; c.beginPath(); c.moveTo(...from); c.lineTo(x(cross.low), top); c.lineTo(x(cross.high), top); c.fill(); c.restore();
+    if (cross.middle <= u.body.end) stroked(u, [from, [x(cross.middle), top]], accent, [3, 3]);
+    stroked(u, [[x(cross.low), top], [Math.max(x(cross.high), x(cross.low) + 3), top]], crit, [], 5);
+  }
+  // A chart is walked with the arrow keys; what stands there is said.
+  function walk(box) {
+    box.tabIndex = 0; box.role = "slider"; box.setAttribute("aria-valuemin", "0");
+    const at = to => {
+      const u = drawn.get(box.dataset.plot); if (!u) return;
+      const [t, low, , high, values] = u.data, last = t.length - 1, n = Math.max(0, Math.min(last, to(+(box.dataset.at ?? last), last)));
+      const number = v => v == null ? "no value" : Math.abs(v) >= 1000 ? Math.round(v).toLocaleString("en").replaceAll(",", " ") : +v.toPrecision(3);
+      const words = `${new Date(t[n] * 1000).toISOString().slice(11, 19)}: ${number(values[n])}` + (low[n] == null ? "" : `, forecast ${number(low[n])} to ${number(high[n])}`);
+      box.dataset.at = n; box.setAttribute("aria-valuemax", last); box.setAttribute("aria-valuenow", n); box.setAttribute("aria-valuetext", words);
+      return [u, t[n], words];
+    };
+    at((n, last) => last);
+    const show = to => { const [u, t, words] = at(to) ?? []; if (!u) return; u.setCursor({ left: u.valToPos(t, "x"), top: 1 }); id("chart-said").textContent = `${box.dataset.name} ${words}`; };
+    box.addEventListener("keydown", e => {
+      const step = { ArrowLeft: n => n - 1, ArrowRight: n => n + 1, PageUp: n => n - 10, PageDown: n => n + 10, Home: () => 0, End: (n, last) => last }[e.key];
+      if (step && !e.ctrlKey && !e.metaKey && !e.altKey) { e.preventDefault(); show(step); }
+    });
+    box.addEventListener("pointermove", () => { const u = drawn.get(box.dataset.plot); if (u?.cursor.idx != null) { box.dataset.at = u.cursor.idx; const [, , words] = at(n => n) ?? []; id("chart-said").textContent = `${box.dataset.name} ${words}`; } });
   }
   charts(true);
   let sizing = 0;

@@ -7,7 +7,7 @@ import pytest
 
 from detect.types import Breach
 from ingest.types import SeriesKey
-from opsmend.dashboard.plots import as_json, forecast, path, room, spark, thin
+from opsmend.dashboard.plots import between, forecast, path, room, spark, thin
 
 ERRORS = SeriesKey("a", "http.server.error_ratio")
 CPU = SeriesKey("a", "process.cpu.utilization")
@@ -64,11 +64,10 @@ def test_a_forecast_reaches_the_limit_within_its_interval() -> None:
     assert forecast(times[:0], np.zeros(0), breach, now).past == "", "also without a past"
 
 
-def test_json_has_no_nan_and_one_clock() -> None:
-    values = np.arange(1000.0)
-    values[:10] = np.nan
-    out = as_json(np.arange(1000) * 10**9, [({"id": "x"}, CPU, values)], most=300)
-    (line,) = out["series"]
-    assert len(out["t"]) == len(line["values"]) == 300 and line["values"][0] is None
-    assert out["t"][0] == 0 and out["t"][-1] == 999
-    assert as_json(np.zeros(0, np.int64), [])["t"] == []
+def test_a_band_has_a_shape_per_stretch_and_stays_inside() -> None:
+    bottom, top = np.full(60, 1.0), np.full(60, 99.0)
+    bottom[20:30] = np.nan
+    drawn = between(bottom, top, 0.0, 2.0, 600, 56)
+    assert drawn.count("M") == drawn.count("Z") == 2
+    assert min(heights(drawn.replace("Z", ""))) >= 0 and max(heights(drawn.replace("Z", ""))) <= 56
+    assert between(np.full(9, np.nan), top[:9], 0, 2, 600, 56) == ""

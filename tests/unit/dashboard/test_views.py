@@ -76,7 +76,7 @@ def test_an_incident_has_its_evidence(port: MemoryPort, reading: Reading) -> Non
     assert {(line["b"], line["a"], line["after"]) for line in view["g"]["lines"] if line["spread"]} == {
         ("payments", "orders", "+3 s"), ("orders", "front", "+1 s")}
     assert [n["name"] for n in view["g"]["nodes"] if n["is_suspect"]] == ["payments"]
-    assert view["alerts"][1]["template"] == "TypeError: unsupported currency <*>"
+    assert view["alerts"][1].template == "TypeError: unsupported currency <*>"
     assert dict(view["facts"])["record"] == "worked 11 of 12 times here"
     # 134 s at 41 requests a second of which 38 % fail, less the rise of 20 s
     assert 1600 < view["failed"] < 2100
