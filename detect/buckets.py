@@ -111,8 +111,10 @@ class Buckets:
             if (bucket := self._bucket(change.ts_ns, is_rare=True)) is not None:
                 bucket.changes.append(change)
         for alert in batch.alerts:
-            # An alert counts when it arrives: its startsAt may lie hours back.
-            if (bucket := self._bucket(max(alert.starts_ns, self.newest_ns), is_rare=True)) is not None:
+            # By its own time, so that the cut into batches does not move it; where that bucket is closed (its startsAt
+            # may lie hours back), in the first that is open.
+            at_ns = alert.ends_ns if alert.status == "resolved" and alert.ends_ns else alert.starts_ns
+            if (bucket := self._bucket(at_ns, is_rare=True)) is not None:
                 bucket.alerts.append(alert)
 
     def advance(self, batch: Batch) -> None:

@@ -101,7 +101,9 @@ def _related(places: Sequence[Place], used: Ints, relations: Relations, hop_cost
     for i in used.tolist():
         for service in set(places[i]) - {""}:
             at.setdefault(service, []).append(i)
-    a, b, far = [], [], []
+    a: list[int] = []
+    b: list[int] = []
+    far: list[float] = []
     for i in used.tolist():
         nearest: dict[int, int] = {i: 0}
         for service in set(places[i]) - {""}:
@@ -119,4 +121,5 @@ def _ranges(begin: Ints, end: Ints) -> Ints:
     """begin[0], ..., end[0] - 1, begin[1], ..."""
     lengths = end - begin
     offsets = np.cumsum(lengths) - lengths
-    return np.arange(int(lengths.sum()), dtype=np.int64) - np.repeat(offsets - begin, lengths)
+    out: Ints = np.arange(int(lengths.sum()), dtype=np.int64) - np.repeat(offsets - begin, lengths)
+    return out

@@ -28,7 +28,7 @@ class ExternalAlertConfig:
     again_seconds: float = 20.0
     """An alert of the same name and place that starts within this of the last one is the same onset."""
     flap_seconds: float = 120.0
-    """One that has come back within this after its end is flapping: from then on it is over only when it has been
+    """One that has come back within this after it was resolved is flapping: from then on it is over only when it has been
     quiet for as long."""
     tenant: str = "default"
 
@@ -39,8 +39,8 @@ class _Onset(msgspec.Struct):
     signal: Signal
     last_ns: int  # newest start
     firing: int = 0  # alerts
-    quiet_since_ns: int = 0
     is_flapping: bool = False
+    is_resolved: bool = False  # said to be over, not only started anew or forgotten
 
 
 class _Firing(msgspec.Struct):
@@ -63,39 +63,44 @@ class ExternalAlerts:
         self._firing: dict[str, _Firing] = {}
         self._onsets: dict[str, _Onset] = {}  # by signal id
         self._newest: dict[str, str] = {}  # key -> signal id
+        self._quiet: dict[str, int] = {}  # signal id -> since when none of its alerts fires
         self._ended_ns: dict[str, int] = {}  # key -> when it was over, of those that could be flapping
+        self._sweep_ns = 0
 
     def step(self, window: BucketWindow) -> list[Signal]:
         """Signals that opened, grew or closed. About 1 us per alert."""
         news: dict[str, int] = {}  # signal id -> alerts
+        firing, onsets, again_ns = self._firing, self._onsets, int(self._c.again_seconds * 1e9)
         for alert in window.alerts:
             at = alert.fingerprint or f"{alert.name}|{alert.service}|{alert.instance}"
             if alert.status != "firing":
-                self._end(at, window.ts_ns)
+                self._end(at, window.ts_ns, is_resolved=True)
                 continue
-            held = self._firing.get(at)
-            if held is not None and held.starts_ns == alert.starts_ns:
-                held.seen_ns = window.ts_ns
-            else:
-                self._end(at, window.ts_ns)
-                held = self._firing[at] = _Firing(self._onset(alert, window), alert.starts_ns, window.ts_ns)
-                self._onsets[held.onset].firing += 1
+            held = firing.get(at)
+            if held is not None:
+                after_ns = alert.starts_ns - onsets[held.onset].last_ns
+                if 0 <= after_ns <= again_ns:
+                    onsets[held.onset].last_ns += after_ns
+                    held.starts_ns = alert.starts_ns
+                elif held.starts_ns != alert.starts_ns:
+                    self._end(at, window.ts_ns)
+                    held = None
+            if held is None:
+                held = firing[at] = _Firing(self._onset(alert, window), alert.starts_ns, window.ts_ns)
+                onsets[held.onset].firing += 1
+                self._quiet.pop(held.onset, None)
+            held.seen_ns = window.ts_ns
             news[held.onset] = news.get(held.onset, 0) + 1
-            score = _SCORES.get(alert.severity.lower(), _DEFAULT_SCORE) if alert.severity else _DEFAULT_SCORE
-            onset = self._onsets[held.onset]
-            if score > onset.signal.score:
-                onset.signal = msgspec.structs.replace(onset.signal, score=score)
+            if alert.severity:
+                self._raise(held.onset, _SCORES.get(alert.severity.lower(), _DEFAULT_SCORE))
         self._forget(window.ts_ns)
         out = []
         for onset_id, count in news.items():
-            onset = self._onsets[onset_id]
-            seen = onset.signal.count + count
-            onset.signal = msgspec.structs.replace(onset.signal, end_ns=window.ts_ns, count=seen)
+            onset = onsets[onset_id]
+            onset.signal = msgspec.structs.replace(onset.signal, end_ns=window.ts_ns, count=onset.signal.count + count)
             if onset.firing:
-                onset.quiet_since_ns = 0
-            out.append(onset.signal)
-        return sorted([*(s for s in out if self._onsets[s.id].firing), *self._ended(window.ts_ns)],
-                      key=lambda s: (s.key, s.start_ns, s.id))
+                out.append(onset.signal)
+        return sorted([*out, *self._ended(window.ts_ns)], key=lambda s: (s.key, s.start_ns, s.id))
 
     def signal_of(self, fingerprint: str) -> str:
         """The signal that a firing alert is folded into; "" where it does not fire."""
@@ -128,38 +133,51 @@ class ExternalAlerts:
             self._newest[key] = signal.id
         return signal.id
 
-    def _end(self, at: str, now_ns: int) -> None:
+    def _raise(self, onset_id: str, score: float) -> None:
+        onset = self._onsets[onset_id]
+        if score > onset.signal.score:
+            onset.signal = msgspec.structs.replace(onset.signal, score=score)
+
+    def _end(self, at: str, now_ns: int, *, is_resolved: bool = False) -> None:
         held = self._firing.pop(at, None)
         if held is not None:
             onset = self._onsets[held.onset]
             onset.firing -= 1
-            onset.quiet_since_ns = onset.quiet_since_ns or now_ns
+            onset.is_resolved |= is_resolved
+            if not onset.firing:
+                self._quiet[held.onset] = now_ns
 
     def _forget(self, now_ns: int) -> None:
-        limit_ns = now_ns - int(self._c.forget_after_seconds * 1e9)
-        for at in [at for at, held in self._firing.items() if held.seen_ns < limit_ns]:
-            self._end(at, now_ns)
+        """Alerts that nobody has repeated for long, looked for once a minute; and the oldest of too many."""
+        if now_ns >= self._sweep_ns:
+            self._sweep_ns = now_ns + 60 * 10**9
+            limit_ns = now_ns - int(self._c.forget_after_seconds * 1e9)
+            for at in [at for at, held in self._firing.items() if held.seen_ns < limit_ns]:
+                self._end(at, now_ns)
+            since_ns = now_ns - int(self._c.flap_seconds * 1e9)
+            self._ended_ns = {key: ns for key, ns in self._ended_ns.items() if ns >= since_ns}
         while len(self._firing) > self._c.max_alerts:
             self._end(next(iter(self._firing)), now_ns)
-        since_ns = now_ns - int(self._c.flap_seconds * 1e9)
-        self._ended_ns = {key: ns for key, ns in self._ended_ns.items() if ns >= since_ns}
 
     def _ended(self, now_ns: int) -> list[Signal]:
         """Close onsets none of whose alerts fires; one that flaps is given time to come back."""
         out = []
-        for onset_id, onset in list(self._onsets.items()):
-            if onset.firing or (onset.is_flapping and now_ns - onset.quiet_since_ns < self._c.flap_seconds * 1e9):
+        for onset_id, since_ns in list(self._quiet.items()):
+            onset = self._onsets[onset_id]
+            if onset.is_flapping and now_ns - since_ns < self._c.flap_seconds * 1e9:
                 continue
-            del self._onsets[onset_id]
+            del self._onsets[onset_id], self._quiet[onset_id]
             if self._newest.get(onset.signal.key) == onset_id:
                 del self._newest[onset.signal.key]
-            self._ended_ns[onset.signal.key] = now_ns
+            if onset.is_resolved:
+                self._ended_ns[onset.signal.key] = now_ns
             out.append(msgspec.structs.replace(onset.signal, is_open=False, end_ns=now_ns))
         return out
 
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode({"firing": self._firing, "onsets": list(self._onsets.values()),
-                                       "newest": self._newest, "ended": self._ended_ns})
+                                       "newest": self._newest, "quiet": self._quiet, "ended": self._ended_ns,
+                                       "sweep": self._sweep_ns})
 
     def restore(self, data: bytes) -> None:
         """Go on from `snapshot`; what fired in a state from before there were onsets has to be told again."""
@@ -167,4 +185,6 @@ class ExternalAlerts:
         self._firing = msgspec.convert(state["firing"], dict[str, _Firing]) if "onsets" in state else {}
         self._onsets = {o.signal.id: o for o in msgspec.convert(state.get("onsets", []), list[_Onset])}
         self._newest = msgspec.convert(state.get("newest", {}), dict[str, str])
+        self._quiet = msgspec.convert(state.get("quiet", {}), dict[str, int])
         self._ended_ns = msgspec.convert(state.get("ended", {}), dict[str, int])
+        self._sweep_ns = state.get("sweep", 0)

@@ -36,7 +36,7 @@ def stream(storm: Storm, config: ConvergenceConfig | None = None) -> Iterator[tu
     done = 0
     for bucket in range(int(storm.alerts[0].at_s // seconds), int(storm.alerts[-1].at_s // seconds) + 1):
         until = (bucket + 1) * seconds
-        new = []
+        new: list[RawAlert] = []
         while done + len(new) < len(storm.alerts) and storm.alerts[done + len(new)].at_s < until:
             new.append(storm.alerts[done + len(new)])
         done += len(new)
