@@ -19,7 +19,7 @@ def draw_rca(report: dict[str, Any]) -> None:
     from rich.table import Table
 
     style: dict[str, Any] = {"title_justify": "left", "box": SIMPLE_HEAD, "padding": (0, 0, 0, 1)}
-    title = (f"{report['what']}: {report['cases']} cases ({report['split']}), clock {report['clock']}, "
+    title = (f"{report['what']}{' on alerts' if 'level' in report else ''}: {report['cases']} cases ({report['split']}), clock {report['clock']}, "
              f"{report['failed']} failed")
     table, trust = Table(title=title, **style), Table(title="what it is sure of", **style)
     for drawn, heads in ((table, ["AC@1 95%", *_SCORES.values()]), (trust, [*_TRUST.values()])):
@@ -33,12 +33,15 @@ def draw_rca(report: dict[str, Any]) -> None:
             trust.add_row(method, *(_shown(scores, name) for name in _TRUST))
     console = Console()
     console.print(table)
-    console.print(trust)
+    if trust.rows:
+        console.print(trust)
     console.print(_groups(report, Table(title="AC@1 by system and by fault", **style)))
     for method, scores in report["methods"].items():
         if method == "opsmend" and "abstention" in scores:
             curve = "  ".join(f"{p['coverage']:.0%} {p['accuracy']:.2f}" for p in scores["abstention"])
             console.print(f"{method}, accuracy by share answered: {curve}", highlight=False)
+    if "alerts" in report:
+        draw_rca(report["alerts"])
     if "onsets" in report:
         console.print("onsets: " + ", ".join(f"{k} {v:g}" for k, v in report["onsets"].items()), highlight=False)
 
@@ -50,12 +53,16 @@ def _shown(scores: dict[str, Any], name: str) -> str:
 
 
 def _groups(report: dict[str, Any], table: Any) -> Any:
-    for name in ("group", "cases", "opsmend", "95%", "best other", ""):
+    tuned = "fine_tuned" in report["methods"]
+    for name in ("group", "cases", "opsmend", "95%", "best other", "", *(["tuned"] if tuned else [])):
         table.add_column(name, justify="left" if name in ("group", "") else "right", no_wrap=True)
     for group, scores in report["groups"].items():
-        others = {m: scores[m]["AC@1"] for m in report["methods"] if m != "opsmend"}
+        others = {m: s["AC@1"] for m, s in scores.items() if m not in ("cases", "opsmend") and not m.startswith("fine_tuned")}
         best = max(others, key=lambda m: others[m])
         low, high = scores["opsmend"].get("AC@1 95%", (0.0, 0.0))
-        table.add_row(group, f"{scores['cases']['n']:.0f}", f"{scores['opsmend']['AC@1']:.2f}", f"{low:.2f}-{high:.2f}",
-                      f"{others[best]:.2f}", best)
+        row = [group, f"{scores['cases']['n']:.0f}", f"{scores['opsmend']['AC@1']:.2f}", f"{low:.2f}-{high:.2f}",
+               f"{others[best]:.2f}", best]
+        if tuned:
+            row.append(f"{scores['fine_tuned']['AC@1']:.2f}" if "fine_tuned" in scores else "")
+        table.add_row(*row)
     return table

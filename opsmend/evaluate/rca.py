@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsmend.config import ConfigError
+from opsmend.evaluate.rca_alert_cases import alert_folders
+from opsmend.evaluate.rca_alerts import evaluate_alerts
 from opsmend.evaluate.rca_cases import CaseError, RecordedCase, case_folders, read_cases
 from opsmend.evaluate.rca_clock import Onset, find_onset, split_at
 from opsmend.evaluate.rca_made import calm_windows, overlaid, pairs, with_deploy
@@ -44,10 +46,23 @@ def evaluate_rca(data: Path, *, split: str = "", seed: int = 0, clock: str = "kn
     `ranker` one name of `RANKERS` (beside ours and the floor), or "" for all of them.
 
     `seed` is that of the bootstrap. Cases that can't be read and cases on which a ranker fails count as misses and
-    are named. Raises CaseError where there are no cases, ConfigError for unknown names.
+    are named. Alert-level sets are recognised by their `events.csv`; beside series they are in `alerts`. Raises
+    CaseError where there are no cases, ConfigError for unknown names.
     """
     if clock not in CLOCKS:
         raise ConfigError(f"eval: unknown clock '{clock}'; known: {', '.join(CLOCKS)}")
+    if alert_folders(data):  # sets without series
+        alerts = evaluate_alerts(data, split=split, seed=seed)
+        if not any(data.rglob("metrics.csv")):
+            return alerts
+        report = evaluate_series(data, split=split, seed=seed, clock=clock, ranker=ranker)
+        return report | {"alerts": alerts, "failed": report["failed"] + alerts["failed"],
+                         "failures": report["failures"] + alerts["failures"]}
+    return evaluate_series(data, split=split, seed=seed, clock=clock, ranker=ranker)
+
+
+def evaluate_series(data: Path, *, split: str, seed: int, clock: str, ranker: str) -> dict[str, Any]:
+    """Of the cases with series."""
     rankers = _chosen(ranker)
     cases, failures, lost = _read(data, split, clock)
     if not cases and not failures:

@@ -1,0 +1,1 @@
+"""Root causes from alerts alone: no series, only who raised what in which signal."""

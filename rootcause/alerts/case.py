@@ -1,0 +1,94 @@
+"""One incident as a set of alerts, and what the kinds of alerts are called whatever the source calls them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_INDICATORS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("host", re.compile(r"^node_|^host")), ("latency", re.compile(r"p\d\d|lat|duration|rt$|response_time")),
+    ("errors", re.compile(r"succ|err|fail|exception")), ("traffic", re.compile(r"qps|rps|request|count$|throughput")),
+    ("cpu", re.compile(r"cpu|load")), ("memory", re.compile(r"mem|rss|cache|heap|jvm")),
+    ("disk", re.compile(r"fs_|disk|blk|diskio")), ("netin", re.compile(r"receive|rx|_in(_|$)|inbound")),
+    ("netout", re.compile(r"trans|trainsmit|tx|_out(_|$)|outbound")), ("threads", re.compile(r"thread|proc|fd")))
+_SIDED = frozenset({"latency", "errors", "traffic"})
+METRIC_KINDS = tuple(f"{name}{side}.{way}" for name in (
+    "cpu", "memory", "disk", "threads", "netin", "netout", "latency", "errors", "traffic", "host", "other")
+    for side in (("", "@in", "@out") if name in _SIDED else ("",)) for way in ("up", "down"))
+TRACE_KINDS = tuple(f"{role}.{what}" for role in ("self", "callee", "caller") for what in ("slow", "failed"))
+KINDS = METRIC_KINDS + TRACE_KINDS
+"""Of metrics: indicator, side of the call ("in" as a server, "out" as a client), direction. Of traces: whose part of
+the call it is. Log templates have no kinds: they are told apart by their number alone."""
+
+
+@dataclass(frozen=True)
+class Alert:
+    """`modality` metric, trace or log; of traces `peer` is the caller of `instance`, itself for its own part."""
+
+    modality: str
+    instance: str
+    peer: str
+    feature: str
+    value: str
+
+
+@dataclass(frozen=True)
+class AlertCase:
+    """The alerts of one incident in the order in which they were recorded, and all instances there are."""
+
+    system: str
+    instances: tuple[str, ...]
+    alerts: tuple[Alert, ...]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was told of each instance: kind to number of alerts, and log template to number."""
+
+    kinds: Mapping[str, Counter[str]]
+    templates: Mapping[str, Counter[str]]
+
+
+def service_of(instance: str) -> str:
+    """The name without the number of the replica.
+
+    >>> service_of("carts-1"), service_of("dbservice2"), service_of("redis")
+    ('carts', 'dbservice', 'redis')
+    """
+    return re.sub(r"[-_]?\d+$", "", instance) or instance
+
+
+def metric_kind(feature: str, value: str) -> str:
+    """
+    >>> metric_kind("dest_p95", "up"), metric_kind("fs_usage", "down"), metric_kind("x", "up")
+    ('latency@in.up', 'disk.down', 'other.up')
+    """
+    name = feature.lower()
+    found = next((indicator for indicator, pattern in _INDICATORS if pattern.search(name)), "other")
+    side = ""
+    if found in _SIDED:
+        side = "@out" if name.startswith(("src", "client")) else "@in" if name.startswith(("dest", "server")) else ""
+    return f"{found}{side}.{'down' if value == 'down' else 'up'}"
+
+
+def told(case: AlertCase) -> Told:
+    """Alerts by the instance that they speak of; a slow or failed call counts for both of its ends."""
+    kinds: dict[str, Counter[str]] = {}
+    templates: dict[str, Counter[str]] = {}
+    for alert in case.alerts:
+        here = kinds.setdefault(alert.instance, Counter())
+        if alert.modality == "metric":
+            here[metric_kind(alert.feature, alert.value)] += 1
+        elif alert.modality == "trace":
+            what = "slow" if alert.value == "PD" else "failed"
+            if alert.peer in ("", "-1", alert.instance):
+                here[f"self.{what}"] += 1
+            else:
+                here[f"callee.{what}"] += 1
+                kinds.setdefault(alert.peer, Counter())[f"caller.{what}"] += 1
+        else:
+            number = alert.feature.removeprefix(alert.instance).strip("-_")
+            templates.setdefault(alert.instance, Counter())[number] += 1
+    return Told(kinds, templates)

@@ -1,0 +1,43 @@
+"""A linear listwise ranker: softmax over the instances of a case, fitted on labelled cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+Floats = NDArray[np.float64]
+
+
+def fit_listwise(tables: Sequence[Floats], roots: Sequence[int], *, ridge: float = 0.01) -> Floats:
+    """[width] weights with the least mean negative log likelihood plus ridge * |w|^2. Convex, so without a seed.
+    Cost: about a second for 250 cases of 20 instances. Raises ValueError for no cases."""
+    if not tables:
+        raise ValueError("no labelled case to fit on")
+    rows = np.concatenate(list(tables))
+    starts = np.cumsum([0] + [len(t) for t in tables])[:-1]
+    picked = starts + np.asarray(roots)
+    target = rows[picked].sum(axis=0)
+    sizes = np.array([len(t) for t in tables])
+
+    def loss(w: Floats) -> tuple[float, Floats]:
+        score = rows @ w
+        top = np.repeat(np.maximum.reduceat(score, starts), sizes)
+        e = np.exp(score - top)
+        p = e / np.repeat(np.add.reduceat(e, starts), sizes)
+        nll = -np.log(np.maximum(p[picked], 1e-300)).mean() + ridge * float(w @ w)
+        return nll, (rows.T @ p - target) / len(tables) + 2 * ridge * w
+
+    found = minimize(loss, np.zeros(rows.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 300})
+    weights: Floats = np.asarray(found.x, dtype=np.float64)
+    return weights
+
+
+def listwise_probabilities(table: Floats, weights: Floats) -> Floats:
+    """[n] softmax of the scores."""
+    score = table @ weights
+    p: Floats = np.exp(score - score.max(initial=-np.inf))
+    p /= p.sum()
+    return p
