@@ -22,5 +22,7 @@ class DetectionConfig:
     """Names; empty: all."""
     limits: Mapping[str, str | float] = field(default_factory=dict)
     max_series: int = 20_000
+    forecaster_dir: str = ""
+    """Where promoted versions of the forecaster are kept; empty, or none there: the shipped weights."""
     miner: MinerConfig = field(default_factory=MinerConfig)
     convergence: ConvergenceConfig = field(default_factory=ConvergenceConfig)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -19,6 +20,8 @@ from detect.config import DetectionConfig
 from detect.derive import Derivation
 from detect.detectors.base import BucketWindow, Foretells
 from detect.detectors.registry import make_detectors
+from detect.forecaster.versions import ModelVersions
+from detect.forecaster.weights import UsesForecaster, Weights
 from detect.templates.miner import TemplateMiner
 from detect.types import Signal
 from ingest.types import Batch, Float64, SeriesKey
@@ -52,6 +55,14 @@ class ShardDetection:
         self._derivation = Derivation(self.table, config.bucket_seconds)
         limits = tuple(sorted(config.limits.items()))
         self._detectors = make_detectors(config.detectors, config.tenant, limits)
+        if config.forecaster_dir:
+            self.use_forecaster(ModelVersions(Path(config.forecaster_dir)).champion())
+
+    def use_forecaster(self, weights: Weights) -> None:
+        """Let every detector that forecasts go on with these weights."""
+        for detector in self._detectors:
+            if isinstance(detector, UsesForecaster):
+                detector.use_weights(weights)
 
     def step(self, batch: Batch) -> list[Judged]:
         """Sort the rows in, and judge the buckets that this closes."""

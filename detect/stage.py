@@ -8,6 +8,7 @@ import numpy as np
 from detect.config import DetectionConfig
 from detect.convergence.converge import Convergence
 from detect.corrections import Corrections
+from detect.forecaster.weights import Weights
 from detect.shard import Judged, ShardDetection
 from detect.types import DetectResult, Incident, Observations, Signal
 from ingest.types import Batch
@@ -28,6 +29,10 @@ class Detection(Corrections):
         late_before = self._shard.buckets.late
         judged = self._shard.step(batch)
         return self._converge(judged, calls, self._shard.buckets.late - late_before)
+
+    def use_forecaster(self, weights: Weights) -> None:
+        """Go on with these weights; between two steps only."""
+        self._shard.use_forecaster(weights)
 
     def flush(self, calls: frozenset[tuple[str, str]]) -> DetectResult:
         """Close every bucket, complete or not: the end of the input."""

@@ -8,15 +8,16 @@ with `NUMBA_DISABLE_JIT=1`, the same source runs as it stands: some hundred time
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def compiled(*signatures: str) -> Callable[[F], F]:
+def compiled(*signatures: str, error_model: Literal["python", "numpy"] = "python") -> Callable[[F], F]:
     """A decorator. With `signatures` the function is compiled when its module is imported, for these types alone;
     without, it is one that only compiled functions call: it is kept as a part of these, or they would go on with its
-    old code after a change."""
+    old code after a change. `error_model="numpy"`: a division by zero gives inf or NaN and not an exception, which is
+    what lets loops of divisions run on vectors."""
     try:
         import numba
     except ImportError:
@@ -25,10 +26,11 @@ def compiled(*signatures: str) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         chosen = list(signatures) or None
         try:
-            return cast(F, numba.njit(chosen, cache=bool(signatures), nogil=True, boundscheck=False)(function))
+            return cast(F, numba.njit(chosen, cache=bool(signatures), nogil=True, boundscheck=False,
+                                      error_model=error_model)(function))
         except RuntimeError as error:
             if "cannot cache" not in str(error):
                 raise
-            return cast(F, numba.njit(chosen, nogil=True, boundscheck=False)(function))
+            return cast(F, numba.njit(chosen, nogil=True, boundscheck=False, error_model=error_model)(function))
 
     return decorate

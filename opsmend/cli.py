@@ -97,7 +97,7 @@ def _root(quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Results and
 
 @app.command("eval")
 def evaluate(what: Annotated[str, typer.Argument(help="rca")],
-             data: Annotated[Path, typer.Option(help="Directory of the recorded cases.")],
+             data: Annotated[Path | None, typer.Option(help="Directory of the recorded cases.")] = None,
              json_file: Annotated[Path | None, typer.Option("--json", help="Write the report there.")] = None,
              split: Annotated[str, typer.Option(help="dev or test; empty: all cases.")] = "",
              clock: Annotated[str, typer.Option(help="rca: known (when it began is told) or detected.")] = "known",
@@ -112,10 +112,10 @@ def _mount() -> None:
     """The command groups, once. Each is a small module without heavy imports."""
     if app.registered_groups:
         return
-    from opsmend.commands import actions, config, incidents, plans, repairs, runbook, runs
+    from opsmend.commands import actions, config, incidents, models, plans, repairs, runbook, runs
 
     for name, group in (("incidents", incidents), ("plans", plans), ("runs", runs), ("repairs", repairs),
-                        ("actions", actions), ("runbook", runbook), ("config", config)):
+                        ("actions", actions), ("runbook", runbook), ("config", config), ("models", models)):
         app.add_typer(group.app, name=name)
     from opsmend.lab import cli as lab
 

@@ -15,6 +15,7 @@ from ingest.errors import OpsmendError
 from ingest.schema_registry import SchemaRegistryConfig
 from ingest.transports.config import TransportConfig
 from opsmend.config import ConfigError, Settings, secret
+from opsmend.forecasting.background import models_dir
 from opsmend.outlet import Receiver
 from opsmend.pipeline import PipelineConfig
 from remediate.actions.base import Endpoints
@@ -77,7 +78,8 @@ def pipeline_config(settings: Settings) -> PipelineConfig:
         detection=DetectionConfig(
             tenant=settings.service.tenant, bucket_seconds=settings.detect.bucket_seconds,
             allowed_lateness_seconds=settings.detect.allowed_lateness_seconds,
-            detectors=tuple(settings.detect.detectors), limits=dict(settings.limits)),
+            detectors=tuple(settings.detect.detectors), limits=dict(settings.limits),
+            forecaster_dir=str(models_dir(settings.data_dir))),
         graph=GraphConfig(edges=tuple(settings.topology.edges), external=tuple(settings.topology.external)),
         rootcause=RootCauseConfig(),
         diagnose_every_seconds=max(1.0, settings.detect.bucket_seconds))

@@ -17,6 +17,7 @@ from ingest.errors import OpsmendError
 from opsmend.config_sections import (
     ActuatorSection,
     DetectSection,
+    ForecasterSection,
     HookSection,
     IngestSection,
     LlmSection,
@@ -45,6 +46,7 @@ class Settings(BaseSettings):
     service: ServiceSection = ServiceSection()
     ingest: IngestSection = IngestSection()
     detect: DetectSection = DetectSection()
+    forecaster: ForecasterSection = ForecasterSection()
     topology: TopologySection = TopologySection()
     limits: dict[str, str | float] = {}
     """`usage metric = limit metric or number`."""

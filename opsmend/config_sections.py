@@ -302,3 +302,12 @@ class ScaleSection(_Section):
     """When the group gives up a worker that fell silent."""
     idle_seconds: Annotated[float, Field(ge=1)] = 60.0
     """A partition this far behind the others, in event time, is no longer waited for."""
+
+
+class ForecasterSection(_Section):
+    tune: bool = True
+    """Check the forecaster against the service's own series, tune it, and promote what wins on data held back."""
+    every_hours: Annotated[float, Field(gt=0)] = 24.0
+    """Between two checks."""
+    cpu_seconds: Annotated[int, Field(ge=10)] = 240
+    """A check ends after so much CPU time; it runs in a process of its own, at the lowest priority."""

@@ -17,11 +17,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from detect.forecaster.weights import Weights
 from detect.stage import Detection, DetectionConfig
 from detect.tenant import TenantDetection
 from detect.types import DetectResult, Incident, Observations
 from ingest.decode import Decoder, DecoderConfig
 from ingest.types import Batch, Change, Record, Watermark
+from opsmend.corrections import Correction, apply
 from opsmend.history import History
 from opsmend.retries import RetryConfig, RetryWindow
 from opsmend.store.records import StepResult
@@ -76,6 +78,11 @@ class Pipeline:
                 totals={**origin.totals, "records": len(records), "duplicates": repeated})
         return self._conclude(origin, result)
 
+    def use_forecaster(self, weights: Weights) -> None:
+        """Forecast with these weights from the next bucket on; between two steps only."""
+        if isinstance(self.detection, Detection):
+            self.detection.use_forecaster(weights)
+
     def flush(self) -> StepResult:
         """Close every open bucket: the end of a replay."""
         return self._conclude(StepResult(Watermark(), {}), self.detection.flush(calls=self.graph.edges))
@@ -89,15 +96,25 @@ class Pipeline:
     def _conclude(self, origin: StepResult, result: DetectResult) -> StepResult:
         """`origin` says where the step came from and what it brought; added is what was concluded from it."""
         self.history.add(result.observations, tuple(origin.changes))
-        for incident in result.incidents:
+        self._note(result.incidents)
+        diagnoses = self._diagnose(result.watermark_ns)
+        return replace(origin, states=self.snapshot(), incidents=result.incidents, diagnoses=diagnoses,
+                       observations=result.observations)
+
+    def correct(self, correction: Correction) -> StepResult:
+        """Do as a person said, between two steps. What is returned holds no records: the incidents that changed, and
+        the state that knows of it."""
+        changed = apply(correction, self.detection, self.graph.edges)
+        self._note(changed)
+        return StepResult(Watermark(), self.snapshot(), incidents=changed)
+
+    def _note(self, incidents: Sequence[Incident]) -> None:
+        for incident in incidents:
             if incident.state == "open":
                 self.open_incidents[incident.id] = incident
             else:
                 self.open_incidents.pop(incident.id, None)
                 self._diagnosed_ns.pop(incident.id, None)
-        diagnoses = self._diagnose(result.watermark_ns)
-        return replace(origin, states=self.snapshot(), incidents=result.incidents, diagnoses=diagnoses,
-                       observations=result.observations)
 
     def _diagnose(self, now_ns: int) -> tuple[Diagnosis, ...]:
         """Diagnose the open incidents whose turn it is, in the order of their opening."""

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING
 
 import structlog
 
+from detect.forecaster.versions import ModelVersions
 from ingest.errors import OpsmendError
 from ingest.transport import Consumer
 from ingest.transports.config import TransportConfig
@@ -32,6 +33,8 @@ from opsmend.compose import (
     verify_config,
 )
 from opsmend.config import Settings, secret
+from opsmend.forecasting.background import ForecasterLife, LifeConfig, models_dir
+from opsmend.forecasting.check import Order
 from opsmend.healing import Healer
 from opsmend.intake import Intake
 from opsmend.journal import JournalWriter
@@ -42,6 +45,7 @@ from opsmend.observer import LiveObserver
 from opsmend.outlet import Outlet
 from opsmend.pipeline import Pipeline, PipelineConfig
 from opsmend.runners.local import LocalRunner, LocalRunnerConfig
+from opsmend.store.corrections import CorrectionLog
 from opsmend.store.engine import open_engine
 from opsmend.store.ledger import SqlLedger
 from opsmend.store.queries import Queries
@@ -83,6 +87,7 @@ class Service:
         self.ledger = SqlLedger(self.engine, default_mode=s.repair.mode)
         self._adopt_mode()
         self.queries = Queries(self.engine)
+        self.corrections = CorrectionLog(self.engine)
         self.seat = Seat(self.engine)
         self.records = Records(self.engine, retention_seconds=s.service.retention_seconds, seat=self.seat.number)
         self.metrics = ServiceMetrics()
@@ -97,7 +102,7 @@ class Service:
         self.runner = LocalRunner(
             LocalRunnerConfig(s.ingest.max_rows, s.ingest.max_poll_ms, s.ingest.max_poll_mb << 20, config.history_seconds),
             self.consumer, lambda: self._pipeline(config), self.records, self.queries,
-            journal=journal, on_step=self._stepped)
+            journal=journal, on_step=self._stepped, corrections=self.corrections)
         self.observer = LiveObserver(self.runner, self.queries)
         self.catalogue = self._catalogue()
         self.runbooks = load_runbooks(self.catalogue, s.repair.runbooks_dir)
@@ -121,10 +126,12 @@ class Service:
             evictions=lambda: self.runner.pipeline.detection.evictions(), now_ns=self.observer.now_ns))
         if self._repairs:
             self.outlet.start()
+        self.forecasting = self._forecasting()
         self._thread = threading.Thread(target=self._run, name="runner", daemon=True)
         self._thread.start()
         if self._workers is not None:
             self._workers.start_threads()
+        self.forecasting.start()
         recovered = self.repair.recover() if self._repairs else 0
         if self._repairs:
             self.healer.start()
@@ -148,6 +155,15 @@ class Service:
         self._workers = QuixWorkers(config, stages.decoder, stages.detection, self.settings.scale.role,
                                     on_failure=self._died)
         return open_consumer(replace(transport, topics=(SIGNALS,), patterns=(), group_id=f"{transport.group_id}-conclude"))
+
+    def _forecasting(self) -> ForecasterLife:
+        """Of members that share a store, the first one tunes; shards of the distributed engine take a new champion at
+        their next start."""
+        s, directory = self.settings, models_dir(self.settings.data_dir)
+        config = LifeConfig(s.forecaster.tune and self._repairs, s.forecaster.every_hours * 3600.0, s.forecaster.cpu_seconds)
+        order = Order(s.store_url, str(directory), s.detect.bucket_seconds, s.forecaster.cpu_seconds)
+        return ForecasterLife(config, ModelVersions(directory), order,
+                              lambda weights: self.runner.ask(lambda pipeline: pipeline.use_forecaster(weights)))
 
     @property
     def _repairs(self) -> bool:
@@ -212,6 +228,7 @@ class Service:
 
     def stop(self) -> None:
         """Finish the batch at hand, then close. Runs that are under way go on at the next start."""
+        self.forecasting.stop()
         if self._repairs:
             self.healer.stop()
         if self._workers is not None:

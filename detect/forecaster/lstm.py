@@ -1,169 +1,210 @@
 """The forecaster: one LSTM for all series, advanced by one step per bucket for all of them in one batch.
 
-Inference is numpy: at a few hundred series a step costs less than one call into torch, and the state is two
-plain arrays. `detect/train.py` trains the same equations in torch; a test holds both against each other.
+    value ──observe──► scale, season, features ──advance──► LSTM ──settle──► judged, blended, banded forecast
 
-    i, f, g, o = W x + U h + b;  c = s(f) c + s(i) tanh(g);  h = s(o) tanh(c);  q = V h + d
+The three steps are compiled (scaling.py, cell.py, blend.py). `detect/train.py` trains the same equations in torch on
+features that `observe` made; a test holds both against each other.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-Float = NDArray[np.float32]
+from detect.forecaster.blend import (
+    LAG,
+    LOSS_EWMA,
+    LOSS_NETWORK,
+    LOSS_SEASON,
+    PENDING,
+    TRACK,
+    TRUST,
+    WIDTH_HIGH,
+    WIDTH_LOW,
+    settle,
+)
+from detect.forecaster.cell import advance
+from detect.forecaster.scaling import (
+    BASE,
+    COUNT,
+    ORIGIN,
+    SCALARS,
+    SCALE,
+    SEASON_BINS,
+    SEASON_NOW,
+    SINCE,
+    STEP,
+    observe,
+)
+from detect.forecaster.shape import FEATURES, HIDDEN, HORIZONS, LAG_INDEX, OUTPUTS, QUANTILES, WARM_UP, ahead
+from detect.forecaster.weights import MODELS_DIR, BadWeights, Weights
 
-HIDDEN = 32
-HORIZONS = (1, 4, 16, 60)
-"""Steps ahead. At one-second buckets up to a minute, at 30-second buckets up to 30 minutes."""
-QUANTILES = (0.05, 0.5, 0.95)
-FEATURES = 6
-MODELS_DIR = Path(__file__).resolve().parent.parent / "models"
-WARM_UP = 60
-"""Steps until a series' forecasts are used; EWMA until then."""
+__all__ = ["FEATURES", "HIDDEN", "HORIZONS", "LAG_INDEX", "MODELS_DIR", "QUANTILES", "WARM_UP", "BadWeights",
+           "Forecaster", "Weights", "ahead"]
 
-
-def _sigmoid(x: Float) -> Float:
-    out: Float = (0.5 * (1.0 + np.tanh(0.5 * x))).astype(np.float32)
-    return out
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Shapes: w [4h, x], u [4h, h], b [4h], v [h*q, h], d [h*q] with h*q = horizons x quantiles."""
-
-    w: Float
-    u: Float
-    b: Float
-    v: Float
-    d: Float
-    version: str
-
-    @classmethod
-    def load(cls, directory: Path = MODELS_DIR) -> Weights:
-        """The shipped weights, or those of `directory`. Raises OSError if there are none."""
-        from safetensors.numpy import load_file
-
-        tensors = load_file(str(directory / "forecaster.safetensors"))
-        card = json.loads((directory / "forecaster.json").read_text())
-        w, u, b, v, d = (tensors[name].astype(np.float32) for name in "wubvd")
-        return cls(w, u, b, v, d, str(card["version"]))
-
-
-def features(value: Float, previous: Float, level: Float, ts_ns: int) -> Float:
-    """[n, FEATURES] of scaled values: value, step, slow level, time of day and of week."""
-    seconds = ts_ns / 1e9
-    day, week = 2 * np.pi * (seconds % 86_400) / 86_400, 2 * np.pi * (seconds % 604_800) / 604_800
-    n = len(value)
-    constant = np.array([np.sin(day), np.cos(day), np.sin(week)], dtype=np.float32)
-    return np.concatenate(
-        [np.stack([value, value - previous, level], axis=1), np.tile(constant, (n, 1))], axis=1).astype(np.float32)
+_LARGEST = 1e30
+"""Values beyond this size count as missing."""
+_PRIOR_LOSS = {LOSS_NETWORK: 0.5, LOSS_EWMA: 0.8, LOSS_SEASON: 1.0}
+"""Before a candidate was ever judged, in scales."""
+_FIELDS: dict[str, tuple[tuple[int, ...], str]] = {
+    "scalars": ((SCALARS,), "<f8"), "hidden": ((2 * HIDDEN,), "<f4"), "season": ((SEASON_BINS,), "<f4"),
+    "visits": ((SEASON_BINS,), "<u2"), "due": ((len(HORIZONS),), "<f8"), "pending": ((len(HORIZONS), PENDING), "<f4"),
+    "track": ((len(HORIZONS), TRACK), "<f4"), "ring": ((LAG, len(QUANTILES)), "<f4")}
 
 
 class Forecaster:
     """State of all series. `step` takes [s] values and gives [s, horizons, quantiles] forecasts.
 
-    Memory: 2 x 32 x 4 bytes of state and 40 bytes of scaling a series. Fails (wide bands) on series whose
-    scale changes by orders of magnitude within a minute.
+    Memory: `BYTES_PER_SERIES` a series. NaN, infinite and huge (over 1e30) values count as missing. Results do not
+    depend on which other series are stepped along. Fails (wide bands) on series whose scale changes by orders of
+    magnitude as a habit, and forecasts a local-time season wrong for some days after a change of the clocks.
     """
 
-    def __init__(self, weights: Weights) -> None:
+    BYTES_PER_SERIES = sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in _FIELDS.values())
+
+    def __init__(self, weights: Weights, bucket_ns: int = 0) -> None:
+        """`bucket_ns`: distance of two steps; 0: learned from the times, for each series by itself."""
         self._weights = weights
-        self._h = np.zeros((0, HIDDEN), np.float32)
-        self._c = np.zeros((0, HIDDEN), np.float32)
-        # columns: location, scale, previous scaled value, slow level, count, recent loss of LSTM, of EWMA, EWMA
-        self._s = np.zeros((0, 8))
-        self._ahead = np.zeros((0, 2))  # the one-step medians (LSTM, EWMA) to be judged by the next value
+        self._hint = bucket_ns / 1e9
+        self._size = 0
+        self._state = {name: np.zeros((0, *shape), kind) for name, (shape, kind) in _FIELDS.items()}
+        self._lagged = np.zeros((0, len(QUANTILES)))
+        self._at, self._raw = np.zeros(0, np.int64), np.zeros((0, OUTPUTS), np.float32)
+
+    @property
+    def version(self) -> str:
+        """Of the weights."""
+        return self._weights.version
 
     @property
     def counts(self) -> NDArray[np.float64]:
-        return self._s[:, 4]
+        """Values seen, [s]."""
+        return self._of("scalars")[:, COUNT]
+
+    @property
+    def scales(self) -> NDArray[np.float64]:
+        """The robust scale (mean absolute deviation) of each series, [s], in its own unit."""
+        return self._of("scalars")[:, SCALE]
+
+    @property
+    def step_seconds(self) -> NDArray[np.float64]:
+        """The distance of two values of each series, [s]: `shape.horizon_minutes` makes minutes of it."""
+        return self._of("scalars")[:, STEP]
+
+    @property
+    def lagged(self) -> NDArray[np.float64]:
+        """[s, quantiles]: what was forecast for the time of the last `step` 30 steps before it; NaN where nothing was.
+
+        A forecast of a moment ago follows a shift of level at once and hides it; this one does so 30 steps later.
+        """
+        return self._lagged[: self._size]
+
+    @property
+    def usual(self) -> NDArray[np.float64]:
+        """[s]: what the season says of the last value, or the slow level (some 500 values) where no season is known
+        yet. It does not know the minutes before, so nothing that lasts less than days is absorbed."""
+        s = self._of("scalars")
+        season = s[:, SEASON_NOW] + s[:, ORIGIN]
+        level: NDArray[np.float64] = np.where(np.isfinite(season), season, s[:, BASE])
+        return level
+
+    @property
+    def losses(self) -> NDArray[np.float64]:
+        """[s, horizons, 3]: recent pinball loss of network, EWMA and season, in scales."""
+        return self._of("track")[:, :, [LOSS_NETWORK, LOSS_EWMA, LOSS_SEASON]].astype(float)
+
+    def _of(self, name: str) -> NDArray[np.float64]:
+        return self._state[name][: self._size]
 
     def _grow(self, size: int) -> None:
-        more = size - len(self._s)
-        if more > 0:
-            self._h = np.concatenate([self._h, np.zeros((more, HIDDEN), np.float32)])
-            self._c = np.concatenate([self._c, np.zeros((more, HIDDEN), np.float32)])
-            self._s = np.concatenate([self._s, np.zeros((more, 8))])
-            self._ahead = np.concatenate([self._ahead, np.full((more, 2), np.nan)])
+        have = len(self._lagged)
+        if size > have:
+            room = max(size, have + have // 2)  # some to spare: one new series must not copy all others
+            for name, (shape, kind) in _FIELDS.items():
+                self._state[name] = np.concatenate([self._state[name], np.zeros((room - have, *shape), kind)])
+            self._lagged = np.concatenate([self._lagged, np.full((room - have, len(QUANTILES)), np.nan)])
+            for column, loss in _PRIOR_LOSS.items():
+                self._state["track"][have:, :, column] = loss
+                self._state["track"][have:, :, TRUST + column] = (loss + 1e-3) ** -8
+            self._state["track"][have:, :, [WIDTH_LOW, WIDTH_HIGH]] = 1.0
+            self._state["due"][have:] = -1.0
+        self._size = max(size, self._size)
 
-    def step(self, ts_ns: int, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Advance all series that have a value; others keep their state and get NaN."""
+    def step(self, ts_ns: int, values: NDArray[np.float64],
+             covariates: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Advance all series that have a value; others keep their state and get NaN.
+
+        `covariates`: [s], one known number beside each value (the traffic beside a latency), NaN where there is none.
+        """
         self._grow(len(values))
+        values = np.ascontiguousarray(values, np.float64)
         out = np.full((len(values), len(HORIZONS), len(QUANTILES)), np.nan)
-        at = np.flatnonzero(np.isfinite(values))
+        self._lagged[:] = np.nan
+        at = np.flatnonzero(np.abs(values) < _LARGEST)
         if len(at) == 0:
             return out
-        x, s = values[at], self._s[at]
-        self._judge(at, x, s)
-        self._rescale(x, s)
-        scaled = np.clip((x - s[:, 0]) / s[:, 1], -8, 8)
-        previous = np.where(s[:, 4] > 1, s[:, 2], scaled)
-        s[:, 3] += 0.02 * (scaled - s[:, 3])
-        s[:, 7] = np.where(s[:, 4] > 1, s[:, 7] + 0.3 * (x - s[:, 7]), x)
-        w = self._weights
-        inputs = features(scaled.astype(np.float32), previous.astype(np.float32), s[:, 3].astype(np.float32), ts_ns)
-        gates = inputs @ w.w.T + self._h[at] @ w.u.T + w.b
-        i, f, g, o = np.split(gates, 4, axis=1)
-        c = _sigmoid(f) * self._c[at] + _sigmoid(i) * np.tanh(g)
-        h = (_sigmoid(o) * np.tanh(c)).astype(np.float32)
-        delta = (h @ w.v.T + w.d).reshape(len(at), len(HORIZONS), len(QUANTILES))
-        # Relative to the value itself: where the input was clipped, the forecast must not be.
-        lstm = x[:, None, None] + np.sort(delta, axis=2) * s[:, 1, None, None]
-        self._h[at], self._c[at] = h, c
-        s[:, 2] = scaled
-        self._ahead[at, 0], self._ahead[at, 1] = lstm[:, 0, 1], s[:, 7]
-        out[at] = self._blend(lstm, s)
-        self._s[at] = s
+        s, w = self._state, self._weights
+        feats = np.empty((len(at), FEATURES), np.float32)
+        raw = np.empty((len(at), OUTPUTS), np.float32)
+        beside = np.zeros(0) if covariates is None else np.ascontiguousarray(covariates, np.float64)
+        observe(at, values, ts_ns / 1e9, self._hint, beside, s["scalars"], s["hidden"], s["season"], s["visits"], feats)
+        self._at, self._raw = at, raw
+        advance(at, feats, s["hidden"], w.w, w.b, w.v, w.d, raw)
+        settle(at, values, raw, s["scalars"], s["due"], s["pending"], s["track"], s["ring"], out, self._lagged)
         return out
 
-    def _judge(self, at: NDArray[np.int64], x: NDArray[np.float64], s: NDArray[np.float64]) -> None:
-        """Recent absolute error of both one-step forecasts, in units of the scale."""
-        for column, which in ((5, 0), (6, 1)):
-            loss = np.abs(x - self._ahead[at, which]) / np.maximum(s[:, 1], 1e-12)
-            s[:, column] += np.where(np.isfinite(loss), 0.05 * (np.minimum(loss, 10) - s[:, column]), 0.0)
+    def network_alone(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[s, horizons, quantiles]: what the network said in the `step` that took `values`, unblended; for scores.
 
-    @staticmethod
-    def _rescale(x: NDArray[np.float64], s: NDArray[np.float64]) -> None:
-        """Location and scale: exponentially weighted, with clipped steps so that a spike moves them little."""
-        count = s[:, 4]
-        rate = np.maximum(0.01, 1.0 / (count + 1.0))
-        error = x - s[:, 0]
-        bound = np.where(count > 20, 4 * s[:, 1], np.inf)
-        error = np.clip(error, -bound, bound)
-        s[:, 0] += rate * error
-        s[:, 1] += rate * (np.abs(error) - s[:, 1])
-        s[:, 1] = np.maximum(s[:, 1], 1e-3 * np.abs(s[:, 0]) + 1e-6)
-        s[:, 4] += 1
+        NaN for a series that had no value."""
+        count = len(HORIZONS) * len(QUANTILES)
+        out = np.full((len(values), len(HORIZONS), len(QUANTILES)), np.nan)
+        raw = np.sort(self._raw[:, :count].reshape(-1, len(HORIZONS), len(QUANTILES)).astype(float), axis=2)
+        at = self._at
+        out[at] = values[at, None, None] + raw * self.scales[at, None, None]
+        return out
 
-    @staticmethod
-    def _blend(lstm: NDArray[np.float64], s: NDArray[np.float64]) -> NDArray[np.float64]:
-        """EWMA with a band of its scale until warm; then by recent loss."""
-        steps = np.sqrt(np.array(HORIZONS, float))[None, :, None]
-        band = np.array([-2.0, 0.0, 2.0])[None, None, :]
-        ewma = s[:, 7, None, None] + band * steps * s[:, 1, None, None]
-        # Fourth power: a forecast that was half as good gets a seventeenth, not a third.
-        lstm_loss, ewma_loss = s[:, 5] ** 4, s[:, 6] ** 4
-        share = np.where(s[:, 4] < WARM_UP, 0.0, (ewma_loss + 1e-12) / (lstm_loss + ewma_loss + 2e-12))
-        blended: NDArray[np.float64] = lstm * share[:, None, None] + ewma * (1 - share[:, None, None])
-        return blended
+    def use(self, weights: Weights) -> None:
+        """Go on with other weights, without a cold start.
+
+        Scales, seasons, records and waiting forecasts stay. Weights that were tuned from ours (their card names ours
+        as parent, or the other way round) go on from the short memory as it is; for any others it starts empty, and
+        EWMA and season stand in until it is warm. The network's record is set back to what EWMA's is.
+        """
+        related = weights.card.get("parent") == self.version or self._weights.card.get("parent") == weights.version
+        if weights.version == self.version:
+            return
+        self._weights = weights
+        track = self._state["track"]
+        track[:, :, LOSS_NETWORK] = np.maximum(track[:, :, LOSS_NETWORK], track[:, :, LOSS_EWMA])
+        track[:, :, TRUST + LOSS_NETWORK] = (track[:, :, LOSS_NETWORK] + 1e-3) ** -8
+        if not related:
+            self._forget_network()
 
     def dump(self) -> dict[str, object]:
-        """msgpack-able state. float32 as bytes: exact and small."""
-        return {"n": len(self._s), "h": self._h.tobytes(), "c": self._c.tobytes(), "s": self._s.tobytes(),
-                "a": self._ahead.tobytes(), "version": self._weights.version}
+        """msgpack-able state: exact, as bytes."""
+        state: dict[str, object] = {name: self._of(name).tobytes() for name in _FIELDS}
+        return {**state, "n": self._size, "version": self.version, "layout": _LAYOUT}
 
-    def load(self, state: dict[str, object]) -> None:
-        """Go on from `dump`. A state of other weights is dropped: the forecaster warms up again."""
-        if state["version"] != self._weights.version:
+    def load(self, state: Mapping[str, object]) -> None:
+        """Go on from `dump`. State of another layout is dropped; with that of other weights see `use`."""
+        if state.get("layout") != _LAYOUT:
             return
-        n = int(state["n"])  # type: ignore[call-overload]
-        raw = {k: v for k, v in state.items() if isinstance(v, bytes)}
-        self._h = np.frombuffer(raw["h"], np.float32).reshape(n, HIDDEN).copy()
-        self._c = np.frombuffer(raw["c"], np.float32).reshape(n, HIDDEN).copy()
-        self._s = np.frombuffer(raw["s"]).reshape(n, 8).copy()
-        self._ahead = np.frombuffer(raw["a"]).reshape(n, 2).copy()
+        size = int(state["n"])  # type: ignore[call-overload]
+        read = {}
+        for name, (shape, kind) in _FIELDS.items():
+            raw = state[name]
+            read[name] = np.frombuffer(raw, kind).reshape(size, *shape).copy()  # type: ignore[call-overload]
+        self._state, self._size = read, size
+        self._lagged = np.full((size, len(QUANTILES)), np.nan)
+        if state["version"] not in (self.version, self._weights.card.get("parent")):
+            self._forget_network()
+
+    def _forget_network(self) -> None:
+        self._state["hidden"][:] = 0.0
+        self._state["scalars"][:, SINCE] = 0.0
+
+
+_LAYOUT = f"4:{SCALARS}:{HIDDEN}:{SEASON_BINS}:{HORIZONS}"

@@ -1,0 +1,80 @@
+"""The forecaster's weights, and their card."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detect.forecaster.shape import FEATURES, HIDDEN, HORIZONS, OUTPUTS, QUANTILES
+from ingest.errors import OpsmendError
+
+MODELS_DIR = Path(__file__).resolve().parent.parent / "models"
+_SHAPES = {"w": (4 * HIDDEN, FEATURES + HIDDEN), "b": (4 * HIDDEN,), "v": (OUTPUTS, FEATURES + HIDDEN), "d": (OUTPUTS,)}
+
+
+class BadWeights(OpsmendError, ValueError):
+    """Model files that do not fit this forecaster: another shape, other horizons, or numbers that are none."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="model")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Shapes: w [4h, x + h] (gates i, f, g, o), b [4h], v [horizons * quantiles, x + h], d [horizons * quantiles]."""
+
+    w: NDArray[np.float32]
+    b: NDArray[np.float32]
+    v: NDArray[np.float32]
+    d: NDArray[np.float32]
+    version: str
+    card: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def load(cls, directory: Path = MODELS_DIR) -> Weights:
+        """The shipped weights, or those of `directory`. Raises OSError if there are none, BadWeights if they do
+        not fit."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            card = json.loads((directory / "forecaster.json").read_text())
+            tensors = load_file(str(directory / "forecaster.safetensors"))
+            return cls.of(tensors, card)
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise BadWeights(f"{directory}: {error}") from error
+
+    @classmethod
+    def of(cls, tensors: dict[str, Any], card: dict[str, Any]) -> Weights:
+        """Checked: shapes, horizons, quantiles, finite numbers. Raises BadWeights."""
+        if tuple(card["horizons"]) != HORIZONS or tuple(card["quantiles"]) != QUANTILES:
+            raise BadWeights(f"{card['version']}: made for other horizons or quantiles")
+        made = {}
+        for name, shape in _SHAPES.items():
+            made[name] = np.ascontiguousarray(tensors[name], dtype=np.float32)
+            if made[name].shape != shape:
+                raise BadWeights(f"{card['version']}: '{name}' is {made[name].shape}, not {shape}")
+            if not np.isfinite(made[name]).all():
+                raise BadWeights(f"{card['version']}: '{name}' has numbers that are none")
+        return cls(**made, version=str(card["version"]), card=card)
+
+    def save(self, directory: Path) -> None:
+        """`forecaster.safetensors` and `forecaster.json` into `directory`, which is made."""
+        from safetensors.numpy import save_file
+
+        directory.mkdir(parents=True, exist_ok=True)
+        save_file({name: np.asarray(getattr(self, name)) for name in _SHAPES},
+                  str(directory / "forecaster.safetensors"), {"version": self.version})
+        (directory / "forecaster.json").write_text(json.dumps(self.card, indent=2) + "\n")
+
+
+@runtime_checkable
+class UsesForecaster(Protocol):
+    """A detector whose weights may be changed between two buckets."""
+
+    def use_weights(self, weights: Weights) -> None: ...
