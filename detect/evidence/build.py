@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +27,8 @@ _SAME: Final = 20
 """Rises of one stream within 20 points count once, by the highest."""
 
 
-def streams_of(ts_ns: NDArray[np.int64], values: Floats, forecaster: Expects, calibration: Calibration) -> tuple[Floats, Floats]:
+def streams_of(ts_ns: NDArray[np.int64], values: Floats, forecaster: Expects,
+               calibration: Calibration) -> tuple[Floats, Floats]:
     """([t, s, 4] streams, [t, s] points seen) of [s, t] values."""
     evidence = Evidence(calibration)
     out, counts = np.zeros((values.shape[1], len(values), len(STREAMS))), np.zeros((values.shape[1], len(values)))
@@ -61,33 +64,57 @@ def _levels(streams: list[Floats]) -> Floats:
     for k in range(len(STREAMS)):
         heights = np.sort(np.concatenate([onset_heights(part[:, s, k]) for part in streams for s in range(part.shape[1])]))
         points = sum(part.shape[0] * part.shape[1] for part in streams)
-        ranks = [min(max(int(points * 10.0**-r), 1), len(heights)) for r in RARITIES]
-        levels = np.maximum(heights[[len(heights) - rank for rank in ranks]], 1e-9)
-        rows.append(np.maximum.accumulate(levels) * (1 + 1e-6 * np.arange(len(levels))))
+        heights = np.concatenate([np.zeros(max(0, points // 10 + 1 - len(heights))), heights])
+        ranks = [max(int(points * 10.0**-r), 1) for r in RARITIES]
+        # Streams that are mostly zero start at a height that means something, and rise from there.
+        levels = np.maximum(heights[[len(heights) - rank for rank in ranks]], 1e-3)
+        rows.append(np.maximum.accumulate(levels) * 1.01 ** np.arange(len(levels)))
     return np.array(rows)
 
 
-def _rate(x: Floats, rate: float) -> float:
+def rate_level(x: Floats, rate: float) -> float:
     """The height that this share of the points reaches."""
     return float(np.sort(x)[::-1][int(len(x) * rate)])
+
+
+def collect(make: Callable[[], Expects], parts: Sequence[tuple[NDArray[np.int64], Floats]]) -> list[tuple[Floats, Floats]]:
+    """Streams and counts of each part of a corpus, with a new forecaster for each."""
+    blank = Calibration(np.array(RARITIES), np.tile(np.geomspace(1, 2, len(RARITIES)), (len(STREAMS), 1)), 1.0, 1.0, "")
+    return [streams_of(ts, values, make(), blank) for ts, values in parts]
+
+
+def calibrate(parts: Sequence[tuple[Floats, Floats]], version: str = "",
+              use: Sequence[int] = range(len(STREAMS))) -> Calibration:
+    """Table and thresholds from collected streams; `use`: the streams that count."""
+    table = Calibration(np.array(RARITIES), _levels([streams for streams, _ in parts]), 1.0, 1.0, version)
+    off = [k for k in range(len(STREAMS)) if k not in use]
+    onsets, states = [], []
+    for streams, counts in parts:
+        onset, state = answers(np.array([table.joined(_without(x, off), c) for x, c in zip(streams, counts, strict=True)]))
+        onsets.append(onset.ravel())
+        states.append(state.ravel())
+    return replace(table, page=rate_level(np.concatenate(onsets), 1 / POINTS_PER_PAGE),
+                   flag=rate_level(np.concatenate(states), FLAGGED))
+
+
+def _without(streams: Floats, off: list[int]) -> Floats:
+    out = np.ascontiguousarray(streams).copy()
+    out[:, off] = 0.0
+    return out
 
 
 def build(seed: int = 0) -> dict[str, Any]:
     """The table with its card."""
     weights = Weights.load()
-    blank = Calibration(np.array(RARITIES), np.tile(np.geomspace(1, 2, len(RARITIES)), (len(STREAMS), 1)), 1.0, 1.0, "")
-    parts = [streams_of(ts, values, Lstm(Forecaster(weights)), blank) for ts, values in corpus(seed)]
-    table = Calibration(np.array(RARITIES), _levels([streams for streams, _ in parts]), 1.0, 1.0, "")
-    found = [answers(np.array([table.joined(np.ascontiguousarray(x), c) for x, c in zip(streams, counts, strict=True)]))
-             for streams, counts in parts]
-    onset = np.concatenate([o.ravel() for o, _ in found])
-    state = np.concatenate([s.ravel() for _, s in found])
+    series = corpus(seed)
+    table = calibrate(collect(lambda: Lstm(Forecaster(weights)), series))
     return {"version": f"evidence-1-{seed}", "made_by": "python -m detect.evidence.build",
-            "data": "synthetic (detect/evidence/corpus.py), unlabelled", "points": len(onset), "seed": seed,
+            "data": "synthetic (detect/evidence/corpus.py), unlabelled",
+            "points": sum(values.size for _, values in series), "seed": seed,
             "forecaster": weights.version, "points_per_page": POINTS_PER_PAGE, "share_flagged": FLAGGED,
             "rarities": list(RARITIES),
             "levels": {stream: [float(f"{x:.6g}") for x in row] for stream, row in zip(STREAMS, table.levels, strict=True)},
-            "page": round(_rate(onset, 1 / POINTS_PER_PAGE), 4), "flag": round(_rate(state, FLAGGED), 4)}
+            "page": round(table.page, 4), "flag": round(table.flag, 4)}
 
 
 def main(path: Path = TABLE) -> None:

@@ -56,7 +56,8 @@ def _counts(n: int, s: Floats, rng: np.random.Generator) -> Floats:
 
 def _bursts(n: int, s: Floats, rng: np.random.Generator) -> Floats:
     rare = rng.random(n) < rng.choice([0.002, 0.01, 0.03])
-    return rng.poisson(_day(s, rng) * rng.lognormal(0.5, 1)) + rare * rng.pareto(1.5, n) * _level(rng)
+    out: Floats = rng.poisson(_day(s, rng) * rng.lognormal(0.5, 1)) + rare * rng.pareto(1.5, n) * _level(rng)
+    return out
 
 
 def _gauge(n: int, s: Floats, rng: np.random.Generator) -> Floats:
@@ -115,13 +116,13 @@ def _happenings(x: Floats, rng: np.random.Generator) -> None:
 
 def unlabelled(count: int, n: int, step_seconds: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Floats]:
     """(times [n] in ns, values [count, n]) of series that are sampled every `step_seconds` at the same times."""
-    seconds = float(rng.integers(0, 7 * 86_400)) + np.arange(n) * float(step_seconds)
+    seconds: Floats = float(rng.integers(0, 7 * 86_400)) + np.arange(n, dtype=float) * float(step_seconds)
     rows = []
     for _ in range(count):
-        x = _KINDS[int(rng.integers(len(_KINDS)))](n, seconds, rng)
+        x: Floats = _KINDS[int(rng.integers(len(_KINDS)))](n, seconds, rng)
         _happenings(x, rng)
         if rng.random() < 0.3:
-            x = np.round(x, int(rng.choice([0, 1, 2])))
+            np.round(x, int(rng.choice([0, 1, 2])), out=x)
         rows.append(np.maximum(x, 0) if rng.random() < 0.7 else x)
     return ((1_700_000_000 + seconds) * 1e9).astype(np.int64), np.array(rows)
 

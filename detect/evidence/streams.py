@@ -90,7 +90,7 @@ class Evidence:
     def step(self, ts_ns: int, values: Floats, forecaster: Expects) -> Tick:
         """Judge [s] values by what was known before them, then learn them."""
         self.grow(len(values))
-        values = np.ascontiguousarray(values, float)
+        values = np.array(values, float)  # a copy: compiled code wants arrays that can be written to
         at = np.flatnonzero(np.abs(values) < LARGEST)
         streams = np.zeros((len(values), len(STREAMS)))
         expected = forecaster.expected(ts_ns, values)

@@ -114,15 +114,18 @@ def thresholds(scores: Floats, candidates: int = 400) -> Floats:
 
 
 class Composite:
-    """Fc1 (Garg et al., 2021): harmonic mean of the recall of events and the precision of points, over all series."""
+    """Fc1 (Garg et al., 2021): harmonic mean of the recall of events and the precision of points, over all series, after
+    the points that NAB does not score either."""
 
     def __init__(self, series: Sequence[Labelled]) -> None:
         self._labels = np.concatenate([s.labels for s in series])
+        self._counted = np.concatenate([np.arange(len(s.values)) >= probation(len(s.values)) for s in series])
         starts = np.cumsum([0, *(len(s.values) for s in series)])
         self._events = [(int(start) + a, int(start) + b + 1) for s, start in zip(series, starts, strict=False)
                         for a, b in s.windows]
 
     def score(self, flagged: Bools) -> float:
+        flagged = flagged & self._counted
         total = int(flagged.sum())
         if not total or not self._events:
             return 0.0
