@@ -1,0 +1,52 @@
+"""A recorded or made series, by the minute, with the truth about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detect.breach.fits import middle_half
+from detect.breach.scoring import Truth
+
+MINUTE: Final = 60
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One series by the minute. `values` grow towards `limit` (for a floor both have changed sign)."""
+
+    truth: Truth
+    ticks: NDArray[np.int64]  # [m] minutes with at least one sample
+    values: NDArray[np.float64]  # [m] their middles
+    limit: float
+    size: float  # scale: the limit, or for one of nought the largest value of the first hour
+
+    @property
+    def at(self) -> NDArray[np.float64]:
+        """Unix seconds at which each minute is over."""
+        return (self.ticks + 1) * float(MINUTE)
+
+
+def by_minute(truth: Truth, at: NDArray[np.float64], values: NDArray[np.float64], limit: float, up: bool) -> Recorded:
+    """The middle of each minute's samples; whatever is not finite is left out."""
+    kept = np.isfinite(values) & np.isfinite(at)
+    order = np.argsort(at[kept], kind="stable")
+    at, values = at[kept][order], values[kept][order] * (1.0 if up else -1.0)
+    ticks, first = np.unique((at // MINUTE).astype(np.int64), return_index=True)
+    middles = np.array([middle_half(part.copy(), len(part)) for part in np.split(values, first[1:])]) if len(ticks) else values
+    limit = limit if up else -limit
+    return Recorded(truth, ticks, middles, limit, size_of(limit, middles[:MINUTE]))
+
+
+def size_of(limit: float, values: NDArray[np.float64]) -> float:
+    """What heights are compared with: the limit; what is left at first where that is nought (or negative).
+
+    >>> size_of(100.0, np.array([20.0])), size_of(0.0, np.array([-7.0, -6.5]))
+    (100.0, 7.0)
+    """
+    if limit > 0:
+        return limit
+    return float(max(1e-12, limit - np.min(values, initial=limit)))

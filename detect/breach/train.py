@@ -1,0 +1,140 @@
+"""Making the early-warning models: `opsmend train breach`. Two cores, some minutes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detect.breach.episode import Policy
+from detect.breach.features import BEST_ETA, BEST_SURE, FEATURES, N_FEATURES, run
+from detect.breach.memory import new_state
+from detect.breach.models import LEAST_SURE, MODELS_DIR, QUANTILES, BreachModels, write_models
+from detect.breach.scoring import LEAST_LEAD, by_kind, judge, summary
+from detect.breach.series import Recorded
+from detect.breach.synthetic.make import make_series
+from detect.breach.trees import from_sklearn
+
+VERSION: Final = 1
+POLICY: Final = Policy()
+_EVERY = 5
+"""Minutes between two rows of a training series."""
+_BREACHING = 0.5
+
+
+@dataclass
+class Table:
+    """Rows to learn from. `label`: 1 a ramp into the limit, 0 none, -1 not to be learned from."""
+
+    rows: NDArray[np.float32]  # [n, features]
+    label: NDArray[np.int8]  # [n]
+    left: NDArray[np.float64]  # [n] minutes to the crossing, NaN: none
+    weight: NDArray[np.float64]  # [n]
+
+
+def labels(series: Recorded, at: NDArray[np.float64]) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """(label, minutes left) at the times `at`. Ramps that are cancelled or out of scope teach nothing."""
+    truth = series.truth
+    label, left = np.zeros(len(at), np.int8), np.full(len(at), np.nan)
+    for e in truth.episodes:
+        inside = (at >= e.onset) & (at <= e.end)
+        if e.cancelled or not truth.in_scope:
+            label[inside] = -1
+        else:
+            left[inside] = (e.crossing - at[inside]) / 60
+            label[inside] = np.where(e.crossing - at[inside] >= LEAST_LEAD, 1, -1)
+    over = at >= truth.end
+    label[over], left[over] = -1, np.nan
+    return label, left
+
+
+def rows_of(series: Recorded, every: int = _EVERY) -> Table:
+    """The rows of one series at which something rises; together they weigh the root of their number."""
+    n = len(series.ticks)
+    rows, there = np.full((n, N_FEATURES), np.nan), np.zeros(n, np.bool_)
+    run(new_state(), series.ticks, series.values, series.limit, series.size, rows, there, every)
+    there &= (rows[:, BEST_SURE] >= LEAST_SURE) & (rows[:, BEST_ETA] < 10.0)
+    label, left = labels(series, series.at[there])
+    weight = np.full(len(label), 1.0 / np.sqrt(max(1, int((label >= 0).sum()))))
+    return Table(rows[there].astype(np.float32), label, left, weight)
+
+
+def joined(tables: Sequence[Table]) -> Table:
+    return Table(*(np.concatenate([getattr(t, f) for t in tables]) for f in ("rows", "label", "left", "weight")))
+
+
+def fit(table: Table, *, seed: int = 0, policy: Policy = POLICY, version: str = "") -> BreachModels:
+    """Gate and quantiles; the interval is not widened yet."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    judged = table.label >= 0
+    gate = HistGradientBoostingClassifier(
+        max_iter=150, learning_rate=0.12, max_leaf_nodes=24, min_samples_leaf=200, l2_regularization=5.0,
+        max_features=0.5, early_stopping=False, random_state=seed)
+    gate.fit(table.rows[judged], table.label[judged], sample_weight=table.weight[judged])
+    ramp = np.isfinite(table.left) & (table.left > 0)
+    target = np.log(np.maximum(table.left[ramp], 0.5)) - table.rows[ramp, BEST_ETA]
+    quantiles = []
+    for q in QUANTILES:
+        model = HistGradientBoostingRegressor(
+            loss="quantile", quantile=q, max_iter=70, learning_rate=0.15, max_leaf_nodes=16, min_samples_leaf=200,
+            max_features=0.5, early_stopping=False, random_state=seed)
+        quantiles.append(from_sklearn(model.fit(table.rows[ramp], target, sample_weight=table.weight[ramp])))
+    return BreachModels(from_sklearn(gate), tuple(quantiles), (0.0, 0.0), policy, version)
+
+
+def widening(models: BreachModels, table: Table) -> tuple[float, float]:
+    """How far out each end has to go for 5 % of held-back rows to lie beyond it (never inwards)."""
+    ramp = np.isfinite(table.left) & (table.left > 0)
+    told = np.log(models.judge(table.rows[ramp].astype(np.float64)).ticks)
+    truth = np.log(np.maximum(table.left[ramp], 0.5))
+    there = np.isfinite(told[:, 0])
+    order_weight = table.weight[ramp][there]
+    return (max(0.0, _weighted_quantile((told[:, 0] - truth)[there], order_weight, 1 - QUANTILES[0])),
+            max(0.0, _weighted_quantile((truth - told[:, 2])[there], order_weight, QUANTILES[2])))
+
+
+def _weighted_quantile(values: NDArray[np.float64], weight: NDArray[np.float64], q: float) -> float:
+    order = np.argsort(values)
+    total = np.cumsum(weight[order])
+    return float(values[order][min(len(values) - 1, int(np.searchsorted(total, q * total[-1])))])
+
+
+def train_breach(out: Path = MODELS_DIR, *, seed: int = 0, progress: bool = True, series: int = 6000,
+                 check: int = 600) -> dict[str, Any]:
+    """Make series, learn, score on other made series, write `breach.safetensors` and its card; returns the card."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from detect.breach.predictor import foretell
+
+    began = time.perf_counter()
+
+    def made(n: int, stream: int, what: str) -> list[Recorded]:
+        out = []
+        for k in track(range(n), what, console=Console(stderr=True), disable=not progress):
+            one = make_series(np.random.default_rng([seed, stream, k]), f"{stream}-{k}",
+                              breaching=k % 100 < 100 * _BREACHING)
+            if len(one.ticks) > 10:
+                out.append(one)
+        return out
+
+    tables = [rows_of(s) for s in made(series, 1, "training series")]
+    models = fit(joined(tables), seed=seed, version=f"breach-{VERSION}-{seed}")
+    held = [rows_of(s) for s in made(check, 2, "series for the width")]
+    widen = widening(models, joined(held))
+    models = BreachModels(models.gate, models.quantiles, widen, models.policy, models.version)
+    tallies = [judge(s.truth, foretell(s, models)) for s in made(check, 3, "series to score")]
+    card: dict[str, Any] = {
+        "model": "breach", "version": models.version, "data": "made series (detect/breach/synthetic)", "seed": seed,
+        "series": series, "rows": int(sum(len(t.rows) for t in tables)), "quantiles": QUANTILES, "widen": widen,
+        "policy": asdict(models.policy), "metrics": summary(tallies),
+        "metrics_by_kind": {k: v for k, v in by_kind(tallies).items() if v["series"] >= 5},
+        "features": FEATURES, "seconds": round(time.perf_counter() - began)}
+    write_models(models, out, card)
+    return card

@@ -1,0 +1,56 @@
+"""`opsmend eval breach [--data DIR]`: score, tables, report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+_SHOWN = {"precision": "precision", "recall": "recall", "lead_s": "lead min", "lead_15min_share": ">= 15 min",
+          "false_per_series_day": "false/day", "coverage90": "coverage"}
+"""Score and its column head."""
+
+
+def run_breach(data: Path | None, json_file: Path | None) -> int:
+    """Returns 1 where series failed."""
+    from opsmend.evaluate.breach import evaluate_breach
+
+    report = evaluate_breach(data, show_progress=sys.stderr.isatty())
+    if json_file is not None:
+        json_file.write_text(json.dumps(report, indent=2) + "\n")
+    _draw(report)
+    for failure in report["failures"]:
+        typer.echo(f"failed: {failure}", err=True)
+    return 1 if report["failed"] else 0
+
+
+def _draw(report: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    style: dict[str, Any] = {"title_justify": "left", "box": SIMPLE_HEAD, "padding": (0, 0, 0, 1)}
+    methods = Table(title=f"breach: {report['cases']} series of {report['data']}, {report['failed']} failed", **style)
+    kinds = Table(title="opsmend by kind", **style)
+    methods.add_column("method", no_wrap=True)
+    kinds.add_column("kind", no_wrap=True)
+    kinds.add_column("n", justify="right")
+    for table in (methods, kinds):
+        for head in _SHOWN.values():
+            table.add_column(head, justify="right", no_wrap=True)
+    for name, scores in report["methods"].items():
+        methods.add_row(name, *_cells(scores))
+    for kind, scores in report["groups"].items():
+        kinds.add_row(kind, f"{scores['cases']['n']:.0f}", *_cells(scores["opsmend"]))
+    console = Console()
+    console.print(methods)
+    console.print(kinds)
+
+
+def _cells(scores: Mapping[str, float]) -> list[str]:
+    return ["" if name not in scores else f"{scores[name] / 60:.0f}" if name == "lead_s" else f"{scores[name]:.3f}"
+            for name in _SHOWN]
