@@ -61,6 +61,33 @@ def _moved(case: CaseWindow, name: str, nodes: dict[str, Change], calls: dict[st
     return moved
 
 
+def excess(case: CaseWindow, name: str, nodes: dict[str, Change], calls: dict[str, Change],
+           share: Floats) -> tuple[Floats, Floats]:
+    """(what a service has too much of, the same without what its callees have too much of), both [n], as parts of the
+    largest. Failed requests, or seconds that all its requests together take longer, per second: unlike ratios, these
+    add up along calls, so a busy service with a small ratio outweighs a seldom-called one with a large one."""
+    n = len(case.services)
+    own = nodes.get(name)
+    if own is None:
+        return np.zeros(n), np.zeros(n)
+    a, b = case.edges[:, 0], case.edges[:, 1]
+    asked = nodes["traffic"].before if "traffic" in nodes else np.ones(n)
+    asked = np.where(asked > 0, asked, 0.0)
+    load = np.minimum(np.maximum(asked, nodes["traffic"].now), 2 * asked) if "traffic" in nodes else asked
+    # Deviations within the noise count little: added up over many requests they would count much.
+    mass = np.maximum(own.now - own.before, 0.0) * np.clip(np.abs(own.z) / 3, 0, 1) * load * own.has
+    through = share * asked[a]
+    into = np.bincount(b, weights=through, minlength=n)
+    passed = mass[b] * np.minimum(1.0, through / np.maximum(np.maximum(into, asked)[b], 1e-12))
+    if name in calls:
+        call = calls[name]
+        measured = np.maximum(call.now - call.before, 0.0) * np.clip(np.abs(call.z) / 3, 0, 1) * through
+        passed = np.where(call.has, measured, passed)
+    rest = mass - np.bincount(a, weights=passed, minlength=n)
+    largest = float(max(mass.max(initial=0.0), passed.max(initial=0.0)))
+    return (mass / largest, np.clip(rest / largest, -1, 1)) if largest > 0 else (np.zeros(n), np.zeros(n))
+
+
 def regression_residuals(case: CaseWindow, name: str, *, ridge: float = 0.05) -> Floats:
     """[n] median residual of the fault rows when each service is regressed on its callees (traffic: on its
     callers) over the usual rows, in robust deviations of the usual residuals (Li et al., CIRCA, KDD 2022, with
@@ -98,6 +125,40 @@ def regression_residuals(case: CaseWindow, name: str, *, ridge: float = 0.05) ->
     deviation = np.maximum(1.48 * np.median(np.abs(left_usual), axis=0), 0.3) if len(u) else np.ones(n)
     (middle,), _ = quantiles(np.ascontiguousarray(left.T), (0.5,))
     return np.where(ok, np.nan_to_num(middle) / deviation, 0.0)
+
+
+def steady_residuals(case: CaseWindow, *, ridge: float = 0.05) -> Floats:
+    """[n] the largest of: upper quartile of what the callees do not explain of errors and of latency, and of CPU as it
+    is; in deviations of what is usually unexplained. After CIRCA, with medians for means, weights that cannot be
+    negative (a slower callee makes nobody faster), and nothing for what got better."""
+    worst = np.zeros(len(case.services))
+    near: list[list[int]] = [[] for _ in case.services]
+    for a, b in case.edges.tolist():
+        near[a].append(b)
+    for name, floor in (("errors", 0.01), ("latency", 0.0), ("cpu", 0.0)):
+        table = case.node_metrics.get(name)
+        if table is None or not np.isfinite(table).any():
+            continue
+        usual, now = table[:case.baseline_rows], table[case.baseline_rows:][-12:]
+        (middle,), count = quantiles(np.ascontiguousarray(usual.T), (0.5,))
+        ok = count >= max(5.0, 0.05 * len(usual))
+        middle = np.nan_to_num(middle)
+        spread = 1.25 * np.nansum(np.abs(usual - middle), axis=0) / np.maximum(count, 1)
+        largest = 0.03 * float(middle.max(initial=0.0)) if name == "cpu" else 0.0
+        spread = np.maximum(spread, np.maximum(np.maximum(floor, 0.05 * np.abs(middle)), max(largest, 1e-12)))
+        u, f = np.clip(np.nan_to_num((usual - middle) / spread), -10, 10), (now - middle) / spread
+        left_usual, left, filled = u.copy(), f.copy(), np.nan_to_num(f)
+        gram = u.T @ u / max(1, len(u)) if name != "cpu" else np.zeros((0, 0))
+        for i in np.flatnonzero(ok).tolist() if name != "cpu" else ():
+            x = [j for j in near[i] if ok[j]]
+            if x:
+                weights = np.maximum(np.linalg.solve(gram[np.ix_(x, x)] + ridge * np.eye(len(x)), gram[x, i]), 0)
+                left_usual[:, i] -= u[:, x] @ weights
+                left[:, i] -= filled[:, x] @ weights
+        rest = np.abs(left_usual - np.median(left_usual, axis=0)).mean(axis=0) if len(u) else np.ones(len(worst))
+        (upper,), _ = quantiles(np.ascontiguousarray(left.T), (0.75,))
+        worst = np.maximum(worst, np.where(ok, np.nan_to_num(upper) / np.maximum(1.25 * rest, 0.3), 0.0))
+    return worst
 
 
 def flow_residual(case: CaseWindow, nodes: dict[str, Change], share: Floats) -> Floats:

@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.types import SIGNAL_KINDS
-from rootcause.contrast import REGRESSED, call_share, flow_residual, own_minus_callees, regression_residuals
+from rootcause.contrast import REGRESSED, call_share, excess, flow_residual, own_minus_callees, regression_residuals
 from rootcause.robust import Change, Floats, edge_changes, node_changes
 from rootcause.types import CaseWindow
 from rootcause.window import EDGE_INDICATORS, NODE_INDICATORS
 
 CAUSES = ("rollout", "config")
-_PER_INDICATOR = 8
-_PER_CALL_INDICATOR = 6
+_PER_INDICATOR = 10
+_PER_CALL_INDICATOR = 7
 _CALL_KINDS = ("error_ratio", "latency")
-_SAID = ("errors", "latency", "traffic")
-NODE_FEATURES = (_PER_INDICATOR * len(NODE_INDICATORS) + len(SIGNAL_KINDS) + 3 * len(REGRESSED) + 1
-                 + 2 * len(_SAID) + 2 + 3 + 2 + len(_CALL_KINDS) + 2 + 8)
+_SAID = ("errors", "latency", "traffic", "network")
+NODE_FEATURES = (_PER_INDICATOR * len(NODE_INDICATORS) + len(SIGNAL_KINDS) + 3 * len(REGRESSED) + 5
+                 + 2 * len(_SAID) + 3 + 3 + 2 + len(_CALL_KINDS) + 2 + 8)
 EDGE_FEATURES = _PER_CALL_INDICATOR * len(EDGE_INDICATORS) + 6 + len(_CALL_KINDS)
 
 
@@ -64,8 +64,8 @@ def _describe(change: Change | None, width: int, *, brief: bool = False) -> list
     raw = np.where(change.has, change.now - change.before, 0.0)
     largest = float(np.abs(raw).max(initial=0.0))
     columns = [squash(change.z), _relative(change.z), np.clip(change.ratio, -4, 4) / 2, change.has.astype(float),
-               raw / largest if largest > 0 else raw, squash(change.recent)]
-    return columns if brief else [*columns, squash(change.peak), squash(change.lost)]
+               raw / largest if largest > 0 else raw, squash(change.recent), np.clip(change.novel, -3, 3) / 1.5]
+    return columns if brief else [*columns, squash(change.peak), squash(change.lost), _relative(change.news)]
 
 
 def _node(case: CaseWindow, nodes: dict[str, Change], calls: dict[str, Change], share: Floats) -> NDArray[np.float32]:
@@ -77,6 +77,8 @@ def _node(case: CaseWindow, nodes: dict[str, Change], calls: dict[str, Change], 
     for name in REGRESSED:
         rest, part = own_minus_callees(case, name, nodes, calls, share)
         columns += [squash(rest), part, squash(regression_residuals(case, name))]
+    for name in ("errors", "latency"):
+        columns += excess(case, name, nodes, calls, share)
     columns.append(np.clip(flow_residual(case, nodes, share), -4, 4) / 2)
     columns += _said_by_callers(case, calls)
     columns += _network(case, nodes, calls)
@@ -138,7 +140,13 @@ def _network(case: CaseWindow, nodes: dict[str, Change], calls: dict[str, Change
         if name in calls:
             np.maximum.at(gap, b, np.maximum(_gap(case, name, nodes, calls), 0.0))
         out.append(gap)
-    return out
+    around = np.zeros(n)  # of all calls from and to it: the network of one machine is slow for whoever calls
+    if "network" in calls and len(case.edges):
+        ends = case.edges.ravel()
+        z = np.repeat(squash(calls["network"].z), 2)
+        seen = np.repeat(calls["network"].has, 2).astype(float)
+        around = np.bincount(ends, weights=z, minlength=n) / np.maximum(np.bincount(ends, weights=seen, minlength=n), 1)
+    return [*out, around]
 
 
 def _gap(case: CaseWindow, name: str, nodes: dict[str, Change], calls: dict[str, Change]) -> Floats:

@@ -8,7 +8,7 @@ case in six or so has no cause at all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from rootcause.simulator.topology import draw_system
 from rootcause.simulator.watchers import draw_changes, names_of, usual_rows, watch
 from rootcause.simulator.weather import blip, disturb, settle
 from rootcause.types import CaseWindow
+
+_NOVEL = float(np.log1p(1.2))
+"""A fifth further from the usual than the usual rows ever were for as long."""
 
 __all__ = ["FAULTS", "Simulated", "simulate"]
 
@@ -51,8 +54,11 @@ def _draw(rng: np.random.Generator) -> Simulated | None:
     step = {"full": 1.0, "spans": 300.0, "pods": 60.0}.get(profile.name, float(rng.choice([1.0, 10.0, 60.0])))
     if profile.name == "spans" and rng.random() < 0.4:
         step = float(rng.choice([10.0, 60.0]))
+    if step >= 300 and rng.random() < 0.6:  # few requests in a row
+        system = replace(system, entry=system.entry * float(np.exp(rng.uniform(np.log(0.003), 0))))
     base, after = usual_rows(step, rng)
-    onset = base + int(rng.integers(-1, 2)) if after < 8 else base + int(rng.integers(-3, 3))
+    early, late = (0, 3) if step >= 300 else (-1, 2) if after < 8 else (-3, 3)
+    onset = base + int(rng.integers(early, late))
     given = Conditions.usual(system, base + after)
     settle(system, given, base, step, rng)
     disturb(fault, root, system, given, base, step, rng)
@@ -61,7 +67,7 @@ def _draw(rng: np.random.Generator) -> Simulated | None:
     calm = flow(system, given)
     marks = Marks() if root < 0 else strike(fault, root, system, given, max(1, onset), step, rng)
     found = flow(system, given) if root >= 0 else calm
-    node, edge = measure(system, given, found, marks, root, rolling, base, step, profile, rng)
+    node, edge = measure(fault, system, given, found, marks, root, rolling, base, step, profile, rng)
     signals: tuple[Signal, ...] = ()
     if rng.random() < (0.85 if profile.name == "full" else 0.4):
         signals = watch(system, node, edge, marks, root, base, onset, step, rng)
@@ -73,7 +79,7 @@ def _draw(rng: np.random.Generator) -> Simulated | None:
 
 
 def _leaves_a_trace(case: CaseWindow, root: int) -> bool:
-    """Whether anything near the root moved out of its usual range: what nobody could find teaches nothing."""
+    """Whether anything near the root moved to where it had not been: what nobody could find teaches nothing."""
     edges = case.edges
     near = np.zeros(len(case.services), bool)
     lines = (edges == root).any(axis=1)
@@ -81,6 +87,7 @@ def _leaves_a_trace(case: CaseWindow, root: int) -> bool:
     near[edges[lines].ravel()] = True
     for changes, where in ((node_changes(case), near), (edge_changes(case), lines)):
         for change in changes.values():
-            if ((np.abs(change.z[where]) > 3) | (np.abs(change.lost[where]) > 4)).any():
+            unseen = (np.abs(change.z[where]) > 4) & (np.abs(change.novel[where]) > _NOVEL)
+            if (unseen | (np.abs(change.lost[where]) > 4)).any():
                 return True
     return False

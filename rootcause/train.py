@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rootcause.features import case_features
-from rootcause.rankers.gnn import MODELS_DIR, GnnRanker, load_nets, sharpen
+from rootcause.rankers.fused import FusedRanker
+from rootcause.rankers.gnn import MODELS_DIR, GnnRanker, load_weights, sharpen
 from rootcause.rankers.registry import RANKERS
 from rootcause.scoring import accuracy, calibration_error, rank_chances
 from rootcause.simulate import Simulated, simulate
+from rootcause.types import Ranker
 
 __all__ = ["MODELS_DIR", "TrainConfig", "train_rootcause"]
 
@@ -25,13 +30,17 @@ __all__ = ["MODELS_DIR", "TrainConfig", "train_rootcause"]
 class TrainConfig:
     """Sizes of a training."""
 
-    graphs: int = 7000
+    graphs: int = 8000
     epochs: int = 12
-    members: int = 3
+    members: int = 5
     batch: int = 64
     learning_rate: float = 3e-3
-    calibration: int = 500
-    """Simulated cases that the temperature is fitted on."""
+    calibration: int = 1000
+    """Simulated cases that the temperature and the bias of "none of these" are fitted on."""
+    workers: int = 2
+    """Processes that simulate; 0: this one."""
+    wrong_abstentions: float = 0.03
+    """Share of the cases with a cause in which "none of these" may win."""
     held_out: int = 700
     """Simulated cases for the card; neither trained nor calibrated on."""
 
@@ -48,8 +57,8 @@ def train_rootcause(out_dir: Path, *, seed: int = 0, progress: bool = True,
     began = time.monotonic()
     torch.set_num_threads(1)
     console = Console(stderr=True)
-    items = [_tensors(simulate(np.random.default_rng([seed, 0, n]))) for n in track(
-        range(c.graphs), "simulate", console=console, disable=not progress)]
+    items = [_torched(arrays) for arrays in track(
+        _simulated(seed, c), "simulate", total=c.graphs, console=console, disable=not progress)]
     tensors: dict[str, Any] = {}
     for member in range(c.members):
         steps = track(range(c.epochs), f"model {member + 1} of {c.members}", console=console, disable=not progress)
@@ -58,15 +67,17 @@ def train_rootcause(out_dir: Path, *, seed: int = 0, progress: bool = True,
     out_dir.mkdir(parents=True, exist_ok=True)
     save_file(tensors, str(out_dir / "rootcause.safetensors"))
     card: dict[str, Any] = {
-        "model": "rootcause", "version": f"rootcause-2-{seed}", "members": c.members, "temperature": 1.0,
+        "model": "rootcause", "version": f"rootcause-3-{seed}", "members": c.members, "temperature": 1.0,
         "seed": seed, "data": f"{c.graphs} simulated cases (rootcause/simulate.py), no real one; "
-                              f"{c.calibration} for the temperature, {c.held_out} held out", "revision": _revision()}
+                              f"{c.calibration} for temperature and bias, {c.held_out} held out", "revision": _revision()}
     _write(out_dir, card)
     ranker = GnnRanker(out_dir)
-    card["temperature"] = _temperature(ranker, [simulate(np.random.default_rng([seed, 1, n]))
-                                                for n in range(c.calibration)])
+    cases = [simulate(np.random.default_rng([seed, 1, n])) for n in range(c.calibration)]
+    card["temperature"] = _temperature(ranker, cases)
+    card["none_bias"] = _none_bias([sharpen(ranker.log_probabilities(s.case), card["temperature"]) for s in cases],
+                                   cases, c.wrong_abstentions)
     _write(out_dir, card)
-    card["metrics"] = _score([simulate(np.random.default_rng([seed, 2, n])) for n in range(c.held_out)], ranker)
+    card["metrics"] = _score([simulate(np.random.default_rng([seed, 2, n])) for n in range(c.held_out)], out_dir)
     card["seconds"] = round(time.monotonic() - began)
     _write(out_dir, card)
     return card
@@ -74,15 +85,33 @@ def train_rootcause(out_dir: Path, *, seed: int = 0, progress: bool = True,
 
 def _write(out_dir: Path, card: dict[str, Any]) -> None:
     (out_dir / "rootcause.json").write_text(json.dumps(card, indent=2) + "\n")
-    load_nets.cache_clear()
+    load_weights.cache_clear()
 
 
-def _tensors(s: Simulated) -> tuple[Any, Any, Any, int]:
+Arrays = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], int]
+
+
+def _arrays(of: tuple[int, int, int]) -> Arrays:
+    s = simulate(np.random.default_rng(of))
+    features = case_features(s.case)
+    return features.node, s.case.edges.astype(np.int64).T.copy(), features.edge, s.root
+
+
+def _simulated(seed: int, c: TrainConfig) -> Iterator[Arrays]:
+    """In the same order, whoever makes them."""
+    wanted = [(seed, 0, n) for n in range(c.graphs)]
+    if c.workers == 0:
+        yield from map(_arrays, wanted)
+        return
+    with ProcessPoolExecutor(c.workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_arrays, wanted, chunksize=50)
+
+
+def _torched(arrays: Arrays) -> tuple[Any, Any, Any, int]:
     import torch
 
-    features = case_features(s.case)
-    return (torch.from_numpy(features.node), torch.from_numpy(s.case.edges.astype(np.int64).T.copy()),
-            torch.from_numpy(features.edge), s.root)
+    node, edges, edge, root = arrays
+    return torch.from_numpy(node), torch.from_numpy(edges), torch.from_numpy(edge), root
 
 
 def _fit(items: list[tuple[Any, Any, Any, int]], c: TrainConfig, seed: int, member: int, epochs: Any) -> Any:
@@ -133,15 +162,24 @@ def _temperature(ranker: GnnRanker, cases: list[Simulated]) -> float:
     return round(float(min(grid, key=loss)), 3)
 
 
-def _score(held: list[Simulated], gnn: GnnRanker) -> dict[str, Any]:
+def _none_bias(p: list[NDArray[np.float64]], cases: list[Simulated], wrong: float) -> float:
+    """How far "none of these" must be ahead for its answer to be wrong in at most this share of the cases with a cause.
+    A decision of its own: the loss weighs all mistakes alike, an engineer who is told "nothing" does not."""
+    ahead = [float(np.log(max(q[-1], 1e-12)) - np.log(max(q[:-1].max(), 1e-12)))
+             for q, s in zip(p, cases, strict=True) if s.root >= 0]
+    return round(max(0.0, float(np.quantile(ahead, 1 - wrong))), 3) if ahead else 0.0
+
+
+def _score(held: list[Simulated], directory: Path) -> dict[str, Any]:
     """AC@k on held-out cases with a cause, for the model and every baseline; how well "none" is told apart; ECE."""
     out: dict[str, Any] = {}
+    trained: dict[str, Ranker] = {r.name: r for r in (GnnRanker(directory), FusedRanker(directory))}
     for name, make in RANKERS.items():
-        ranker = gnn if name == gnn.name else make()
+        ranker = trained.get(name) or make()
         rankings = [ranker.rank(s.case) for s in held]
         chances = [rank_chances(r.scores, [s.root], 5) for r, s in zip(rankings, held, strict=True) if s.root >= 0]
         out[name] = {k: round(v, 3) for k, v in accuracy(chances).items()}
-        if name == gnn.name:
+        if name in trained:
             p = [np.append(r.scores, r.p_none or 0.0) for r in rankings]
             out[name] |= _probabilities(p, held) | {"by_fault": _by_fault(p, held)}
     return out

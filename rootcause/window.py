@@ -13,8 +13,9 @@ from ingest.types import Change
 from rootcause.types import CaseWindow, ServiceGraph
 
 NODE_INDICATORS = ("errors", "latency", "traffic", "saturation", "cpu", "memory", "lock_wait", "cache_full", "up",
-                   "responsive", "logs")
-EDGE_INDICATORS = ("errors", "latency", "traffic")
+                   "responsive", "logs", "error_lines", "templates", "spans", "pattern")
+EDGE_INDICATORS = ("errors", "latency", "traffic", "network")
+_LINES = {"log.lines_per_second": "logs", "log.error_lines_per_second": "error_lines"}
 _LOWEST = ("up", "responsive")
 
 
@@ -35,7 +36,7 @@ def case_window(incident: Incident, graph: ServiceGraph, seen: Observations, cha
     node = {name: np.full((len(ts_ns), len(services)), np.nan) for name in NODE_INDICATORS}
     edge = {name: np.full((len(ts_ns), len(edges)), np.nan) for name in EDGE_INDICATORS}
     for column, key in enumerate(seen.series):
-        name: str = "logs" if key.name == "log.lines_per_second" else indicator_of(key)
+        name: str = _LINES.get(key.name) or indicator_of(key)
         if key.peer:
             where = edge_at.get((at.get(key.service, -1), at.get(key.peer, -1)))
             if where is not None and name in edge:
@@ -53,7 +54,7 @@ def _put(table: NDArray[np.float64], at: int, column: NDArray[np.float64], name:
     both = np.isfinite(there) & np.isfinite(column)
     if name in _LOWEST:
         joined = np.fmin(there, column)
-    elif name in ("traffic", "cpu", "memory", "logs"):
+    elif name in ("traffic", "cpu", "memory", "logs", "error_lines"):
         joined = np.where(both, there + column, np.where(np.isfinite(there), there, column))
     else:
         joined = np.fmax(there, column)

@@ -11,7 +11,7 @@ import csv
 import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ingest.errors import OpsmendError
 from opsmend.evaluate.rca_columns import Role, role_of
+from opsmend.evaluate.rca_modalities import Channels, read_channels
 from rootcause.types import CaseWindow
 
 Floats = NDArray[np.float64]
@@ -66,7 +67,16 @@ def read_case(folder: Path, clock: str = "known") -> RecordedCase:
     normal, abnormal, columns = _rows(folder, label, clock)
     edges_file = folder / "graph.csv"
     edges = _edges(edges_file) if edges_file.is_file() else []
+    begin = label.get("inject_time")
+    channels = None
+    if begin is not None and not label.get("all_rows_abnormal"):
+        end = float(begin) + float(label.get("abnormal_seconds") or 600)
+        channels = read_channels(folder, float(begin), end, str(label.get("day") or ""), clock)
+    if channels is not None:
+        normal = _with_rows(channels.usual, normal)
     window = build_window(normal, abnormal, columns, edges)
+    if channels is not None:
+        window = _add_channels(window, channels, np.concatenate([normal[:, 0], abnormal[:, 0]]))
     if root not in window.services:
         raise CaseError(f"{folder.name}: the root '{root}' is not among its services")
     return RecordedCase(folder.name, str(label.get("dataset") or folder.parent.name), str(label.get("fault_type") or ""),
@@ -115,6 +125,34 @@ def build_window(normal: Floats, abnormal: Floats, columns: tuple[str, ...],
     # A clock of its own: usual rows may come from another day, or from both sides of the fault.
     ts_ns = np.arange(len(rows), dtype=np.int64) * max(step_ns, 1)
     return CaseWindow(ts_ns, tuple(services), node, np.array(pairs, dtype=np.int32).reshape(-1, 2), edge, base)
+
+
+def _with_rows(minutes: tuple[int, ...], normal: Floats) -> Floats:
+    """The rows, and empty ones before them for usual minutes that have lines or spans and no metrics."""
+    known = set((normal[:, 0] // 60).astype(int).tolist())
+    extra = [t for t in minutes if t // 60 not in known]
+    rows = np.full((len(extra), normal.shape[1]), np.nan)
+    rows[:, 0] = extra
+    return np.concatenate([rows, normal])
+
+
+def _add_channels(window: CaseWindow, channels: Channels, seconds: Floats) -> CaseWindow:
+    """Minutes of logs and spans into the rows of the same time, those of the fault into the nearest of its rows."""
+    base, n = window.baseline_rows, len(window.services)
+    at = {service: i for i, service in enumerate(window.services)}
+    edge_at = {(window.services[a], window.services[b]): k for k, (a, b) in enumerate(window.edges.tolist())}
+    row_of = {int(t // 60) * 60: row for row, t in enumerate(seconds[:base].tolist())}
+    rows = {t: row_of[t // 60 * 60] for t in channels.usual if t // 60 * 60 in row_of}
+    for t in channels.fault:
+        rows[t] = base + int(np.argmin(np.abs(seconds[base:] - t)))
+    node, edge = dict(window.node_metrics), dict(window.edge_metrics)
+    for (name, t, service), value in channels.node.items():
+        if service in at and t in rows:
+            node.setdefault(name, np.full((len(seconds), n), np.nan))[rows[t], at[service]] = value
+    for (t, a, b), value in channels.call.items():
+        if (a, b) in edge_at and t in rows:
+            edge.setdefault("network", np.full((len(seconds), len(edge_at)), np.nan))[rows[t], edge_at[a, b]] = value
+    return replace(window, node_metrics=node, edge_metrics=edge)
 
 
 def calm_window(case: RecordedCase) -> CaseWindow | None:
@@ -171,7 +209,8 @@ def _rows(folder: Path, label: dict[str, Any], clock: str) -> tuple[Floats, Floa
         usual_columns, normal = _table((folder / str(label["normal"])).resolve())
         both = [c for c in columns if c in set(usual_columns)]
         pick = [0, *(columns.index(c) + 1 for c in both)]
-        normal, abnormal, before = normal[:, [0, *(usual_columns.index(c) + 1 for c in both)]], abnormal[:, pick], before[:, pick]
+        normal = normal[:, [0, *(usual_columns.index(c) + 1 for c in both)]]
+        abnormal, before = abnormal[:, pick], before[:, pick]
         columns = tuple(both)
         if begin is not None and not label.get("all_rows_abnormal"):  # those come with a fault-free day of its own
             # Who knows when a fault began looks back on it; who has just detected it can't know what comes later.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,30 +15,47 @@ from rootcause.features import case_features
 from rootcause.types import CaseWindow, Ranking
 
 if TYPE_CHECKING:
-    from rootcause.rankers.model import RootCauseNet
+    from rootcause.rankers.stacked import StackedNets
 
 MODELS_DIR = Path(__file__).resolve().parent.parent / "models"
 
 
-@lru_cache(maxsize=2)
-def load_nets(directory: Path = MODELS_DIR) -> tuple[tuple[RootCauseNet, ...], float, str]:
-    """(nets, temperature, version). Raises OSError where there are no weights, RuntimeError where they are of
-    another architecture than this code."""
+@dataclass(frozen=True)
+class Weights:
+    """The ensemble and what was fitted after it."""
+
+    nets: StackedNets
+    temperature: float
+    none_bias: float
+    """"None of these" is the answer where its log probability is this much above that of the first suspect."""
+    version: str
+
+
+@lru_cache(maxsize=4)
+def load_weights(directory: Path = MODELS_DIR) -> Weights:
+    """Raises OSError where there are no weights, RuntimeError where they are of another architecture than this code."""
     import torch
     from safetensors.torch import load_file
 
     from rootcause.rankers.model import RootCauseNet
+    from rootcause.rankers.stacked import StackedNets
 
     card = json.loads((directory / "rootcause.json").read_text())
     tensors = load_file(str(directory / "rootcause.safetensors"))
-    nets = []
+    members = []
     for n in range(int(card["members"])):
         net = RootCauseNet()
         net.load_state_dict({k.split("/", 1)[1]: v for k, v in tensors.items() if k.startswith(f"{n}/")})
-        net.eval()
-        nets.append(net)
+        members.append(net.state_dict())
     torch.set_num_threads(1)
-    return tuple(nets), float(card["temperature"]), str(card["version"])
+    return Weights(StackedNets(members), float(card["temperature"]), float(card.get("none_bias", 0.0)),
+                   str(card["version"]))
+
+
+def load_nets(directory: Path = MODELS_DIR) -> tuple[int, float, str]:
+    """(members, temperature, version) of what is loaded."""
+    weights = load_weights(directory)
+    return weights.nets.members, weights.temperature, weights.version
 
 
 def sharpen(log_p: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
@@ -49,7 +67,7 @@ def sharpen(log_p: NDArray[np.float64], temperature: float) -> NDArray[np.float6
 
 
 class GnnRanker:
-    """Mean log probability of the ensemble, over the temperature. Cost: some 15 ms per case of 20 services."""
+    """Mean log probability of the ensemble, over the temperature. Cost: some 10 ms per case of 40 services."""
 
     name = "gnn"
 
@@ -60,22 +78,22 @@ class GnnRanker:
         """[n + 1] mean over the members, before the temperature; the last is "none of these"."""
         import torch
 
-        from rootcause.rankers.model import log_probabilities
-
-        nets, _, _ = load_nets(self._directory)
-        n = len(case.services)
         features = case_features(case)
-        x, attr = torch.from_numpy(features.node), torch.from_numpy(features.edge)
         edges = torch.from_numpy(case.edges.astype(np.int64).T.copy()).reshape(2, -1)
-        total = np.zeros(n + 1)
-        with torch.no_grad():
-            for net in nets:
-                log_p, log_none = log_probabilities(net, x, edges, attr, torch.zeros(n, dtype=torch.int64), 1)
-                total += torch.cat([log_p, log_none]).double().numpy()
-        mean: NDArray[np.float64] = total / len(nets)
+        log_p = load_weights(self._directory).nets.log_probabilities(
+            torch.from_numpy(features.node), edges, torch.from_numpy(features.edge))
+        mean: NDArray[np.float64] = log_p.double().clamp_min(-20).mean(dim=0).numpy()
         return mean
 
     def rank(self, case: CaseWindow) -> Ranking:
-        _, temperature, version = load_nets(self._directory)
-        p = sharpen(self.log_probabilities(case), temperature)
-        return Ranking(p[:-1], float(p[-1]), version)
+        weights = load_weights(self._directory)
+        p = decide(sharpen(self.log_probabilities(case), weights.temperature), weights.none_bias)
+        return Ranking(p[:-1], float(p[-1]), weights.version)
+
+
+def decide(p: NDArray[np.float64], none_bias: float) -> NDArray[np.float64]:
+    """The odds of "none of these" lowered by a factor of e^`none_bias`, so that it is the largest exactly where it is
+    the answer. [n + 1], sums to 1."""
+    out = p.copy()
+    out[-1] *= np.exp(-none_bias)
+    return np.asarray(out / out.sum())

@@ -14,10 +14,11 @@ from rootcause.rankers.baselines import (
     Random,
     Regression,
 )
+from rootcause.rankers.fused import FusedRanker
 from rootcause.rankers.gnn import GnnRanker
 from rootcause.rankers.mlp import MlpRanker
 from rootcause.types import Ranker
 
 RANKERS: dict[str, Callable[[], Ranker]] = {
-    r.name: r for r in (GnnRanker, MaxRobustZ, NSigma, Baro, BaroOwnClock, Regression, PersonalisedPageRank, MlpRanker,
-                        NearestToAlert, LastChange, Random)}
+    r.name: r for r in (FusedRanker, GnnRanker, MaxRobustZ, NSigma, Baro, BaroOwnClock, Regression,
+                        PersonalisedPageRank, MlpRanker, NearestToAlert, LastChange, Random)}

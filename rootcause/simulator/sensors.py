@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rootcause.simulator.channels import LOG_CHANNELS, TRACE_CHANNELS, few_rows, logs_of, spans_of, wire_of
 from rootcause.simulator.faults import Marks
 from rootcause.simulator.gauges import Table, gauges
 from rootcause.simulator.physics import Conditions, Flow
@@ -28,17 +29,24 @@ class Profile:
 
 
 def draw_profile(rng: np.random.Generator) -> Profile:
-    kind = str(rng.choice(["full", "spans", "pods", "mixed"], p=[0.35, 0.25, 0.15, 0.25]))
+    kind = str(rng.choice(["full", "spans", "pods", "mixed"], p=[0.3, 0.25, 0.2, 0.25]))
+    told = frozenset(name for names, share in ((LOG_CHANNELS, 0.4), (TRACE_CHANNELS, 0.4)) if rng.random() < share
+                     for name in names if rng.random() < 0.85)
+    wire = frozenset({"network"}) if rng.random() < 0.3 else frozenset()
     if kind == "full":
-        return Profile(kind, frozenset(NODE_INDICATORS), frozenset(EDGE_INDICATORS), False)
+        usual = frozenset(NODE_INDICATORS) - LOG_CHANNELS - TRACE_CHANNELS
+        lines = frozenset({"error_lines"}) if rng.random() < 0.7 else frozenset()
+        return Profile(kind, usual | lines | (told if rng.random() < 0.3 else frozenset()),
+                       frozenset({"errors", "latency", "traffic"}), False)
     if kind == "spans":
-        edge = frozenset() if rng.random() < 0.7 else frozenset(EDGE_INDICATORS)
-        return Profile(kind, _SPANS, edge, True)
+        edge = frozenset() if rng.random() < 0.7 else frozenset({"errors", "latency", "traffic"})
+        return Profile(kind, _SPANS | (told if rng.random() < 0.4 else frozenset()), edge, True)
     if kind == "pods":
-        return Profile(kind, _PODS if rng.random() < 0.7 else _PODS | {"errors"}, frozenset({"latency"}), True)
-    node = frozenset(name for name in NODE_INDICATORS if rng.random() < 0.7) | {"latency" if rng.random() < 0.7 else "errors"}
-    edge = frozenset(name for name in EDGE_INDICATORS if rng.random() < 0.6)
-    return Profile(kind, node, edge, bool(rng.random() < 0.5))
+        node = _PODS if rng.random() < 0.7 else _PODS | {"errors"}
+        return Profile(kind, node | told, frozenset({"latency"}) | wire, True)
+    node = frozenset(name for name in NODE_INDICATORS if rng.random() < 0.7) - LOG_CHANNELS - TRACE_CHANNELS
+    edge = frozenset(name for name in EDGE_INDICATORS if rng.random() < 0.6) - {"network"}
+    return Profile(kind, node | {"latency" if rng.random() < 0.7 else "errors"} | told, edge | wire, bool(rng.random() < 0.5))
 
 
 def counted(rate: Floats, error: Floats, seconds: Floats, step: float, spread: Floats,
@@ -52,7 +60,7 @@ def counted(rate: Floats, error: Floats, seconds: Floats, step: float, spread: F
     return hits / step, np.where(none, np.nan, failed / some), np.where(none, np.nan, noisy)
 
 
-def measure(system: System, given: Conditions, found: Flow, marks: Marks, root: int,
+def measure(fault: str, system: System, given: Conditions, found: Flow, marks: Marks, root: int,
             rolling: Sequence[tuple[int, slice]], base: int, step: float, profile: Profile,
             rng: np.random.Generator) -> tuple[Table, Table]:
     """(node tables [t, n], edge tables [t, m]); all NaN columns where nobody measures."""
@@ -69,7 +77,7 @@ def measure(system: System, given: Conditions, found: Flow, marks: Marks, root: 
     for twin, original in twin_of.items():
         # The calls under the second name are a part of all, with a mix of their own: they may feel more of it.
         rate[:, twin] = by_callers[0][:, original] * rng.uniform(0.03, 1.0)
-        mix = rng.lognormal(0, 0.8)
+        mix = rng.lognormal(0.2, 1.0)
         usual = np.median(by_callers[2][:base, original])
         error[:, twin] = np.minimum(1.0, by_callers[1][:, original] * mix)
         seconds[:, twin] = np.maximum(usual + (by_callers[2][:, original] - usual) * mix, 0.3 * usual)
@@ -79,6 +87,11 @@ def measure(system: System, given: Conditions, found: Flow, marks: Marks, root: 
     for name in ("traffic", "errors", "latency"):
         node[name] = np.where(silent & ~remote, np.nan, node[name])
     node |= gauges(system, given, found, served, marks, root, step, rng)
+    node |= logs_of(fault, system, found, served, marks, root, rng)
+    node["error_lines"] = rng.poisson(np.clip(node["error_lines"] * step, 0, 1e9)) / step
+    node |= spans_of(system, given, found, marks, root, rng)
+    for name in ("templates", "spans", "pattern"):
+        node[name][served * step < 1] = np.nan
     for service, rows in rolling:  # starting costs CPU, and the new process has not filled its memory yet
         node["cpu"][rows, service] += float(np.exp(rng.uniform(np.log(0.02), np.log(0.6))))
         node["memory"][rows.start:, service] *= rng.uniform(0.6, 1.05)
@@ -92,6 +105,10 @@ def measure(system: System, given: Conditions, found: Flow, marks: Marks, root: 
         into = system.edges_to(twin)
         e_error[:, into], e_seconds[:, into] = error[:, [twin]], seconds[:, [twin]]
     edge["traffic"], edge["errors"], edge["latency"] = counted(e_rate, e_error, e_seconds, step, e_spread, rng)
+    edge["network"] = np.where(edge["traffic"] > 0, wire_of(system, given, rng), np.nan)
+    if rng.random() < 0.5:
+        few_rows(node, LOG_CHANNELS, base, rng)
+    few_rows(node | edge, TRACE_CHANNELS | {"network"}, base, rng)
     gone = silent[:, system.edges[:, 0]] if len(system.edges) else np.zeros((t, 0), bool)
     for name in EDGE_INDICATORS:
         edge[name] = np.where(gone, np.nan, edge[name])

@@ -36,8 +36,8 @@ class System:
 
 
 def draw_system(rng: np.random.Generator) -> System:
-    """5 to 45 services."""
-    n = int(rng.integers(5, 14)) if rng.random() < 0.5 else int(rng.integers(14, 46))
+    """5 to 59 services."""
+    n = int(rng.integers(5, 14)) if rng.random() < 0.5 else int(rng.integers(14, 60))
     stores = int(rng.integers(1, max(2, n // 5) + 1))
     externals = int(rng.integers(0, max(1, n // 10) + 1))
     first_leaf = n - stores - externals
@@ -76,7 +76,7 @@ def _twins(rng: np.random.Generator, edges: NDArray[np.int32], entries: int,
            first_leaf: int) -> tuple[tuple[int, int], ...]:
     """A leaf becomes a second name of another callee of its caller: a load balancer, a "remote" address."""
     out = []
-    if rng.random() < 0.5:
+    if rng.random() < 0.6:
         for twin in rng.permutation(np.arange(entries, first_leaf))[:3].tolist():
             if (edges[:, 0] == twin).any():
                 continue

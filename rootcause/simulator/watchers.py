@@ -116,6 +116,8 @@ def draw_changes(fault: str, root: int, system: System, onset: int, step: float,
 
 def usual_rows(step: float, rng: np.random.Generator) -> tuple[int, int]:
     """(rows before, rows after) of a window with this clock."""
+    if step >= 300 and rng.random() < 0.5:
+        return int(rng.integers(60, 400)), int(rng.integers(4, 7))
     if step >= 60:
         return int(rng.integers(60, 160)), int(rng.integers(3, 9))
     return int(rng.integers(25, 140)), int(rng.integers(3, 30))

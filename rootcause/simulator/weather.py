@@ -36,7 +36,7 @@ def settle(system: System, given: Conditions, base: int, step: float, rng: np.ra
     given.own_error += np.where(rng.random(n) < 0.3, rng.exponential(0.004, n), 0.0)
     if rng.random() < 0.4:  # services that have failed for ever, and nobody minds
         given.own_error += np.where(rng.random(n) < 0.08, rng.uniform(0.05, 1.0, n), 0.0)
-    if rng.random() < 0.45:
+    if rng.random() < (0.6 if step >= 60 else 0.35):
         _standing(given, base, rng)
 
 
@@ -44,8 +44,9 @@ def _standing(given: Conditions, base: int, rng: np.random.Generator) -> None:
     """The window of the incident lies on another day than the usual rows, or something changed just before."""
     n = given.load.shape[1]
     since = base if rng.random() < 0.5 else max(1, base - int(rng.integers(3, 20)))
-    given.load[since:] *= rng.lognormal(0, 0.4)
-    given.own_seconds[since:] *= np.where(rng.random(n) < 0.5, rng.lognormal(0, 0.25, n), 1.0)
+    strong = float(rng.uniform(0.1, 0.6))
+    given.load[since:] *= rng.lognormal(0, strong + 0.2)
+    given.own_seconds[since:] *= np.where(rng.random(n) < rng.uniform(0.2, 0.8), rng.lognormal(0, strong, n), 1.0)
     given.own_error[since:] += np.where(rng.random(n) < 0.1, rng.exponential(0.01, n), 0.0)
 
 

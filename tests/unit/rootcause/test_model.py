@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
-from rootcause.features import EDGE_FEATURES, NODE_FEATURES
-from rootcause.rankers.gnn import MODELS_DIR, GnnRanker, load_nets, sharpen
+from rootcause.features import EDGE_FEATURES, NODE_FEATURES, case_features
+from rootcause.rankers.fused import FusedRanker
+from rootcause.rankers.gnn import MODELS_DIR, GnnRanker, decide, load_nets, load_weights, sharpen
+from rootcause.rankers.model import RootCauseNet, log_probabilities
 from rootcause.rankers.registry import RANKERS
 from rootcause.scoring import accuracy, calibration_error, rank_chances
 from rootcause.simulate import simulate
 from rootcause.train import TrainConfig, train_rootcause
 from rootcause.types import CaseWindow
 
-TINY = TrainConfig(graphs=96, epochs=2, members=2, calibration=20, held_out=20)
+TINY = TrainConfig(graphs=96, epochs=2, members=2, calibration=20, held_out=20, workers=0)
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +31,14 @@ def card() -> dict[str, object]:
 
 
 def test_weights_fit_the_code_and_the_card(card: dict[str, object]) -> None:
-    nets, temperature, version = load_nets()
-    assert len(nets) == card["members"]
-    assert temperature == card["temperature"]
-    assert version == card["version"]
+    weights = load_weights()
+    members = weights.nets.members
+    assert members == card["members"]
+    assert weights.temperature == card["temperature"]
+    assert weights.none_bias == card["none_bias"]
+    assert weights.version == card["version"] == load_nets()[2]
     tensors = load_file(MODELS_DIR / "rootcause.safetensors")
-    assert {name.split("/")[0] for name in tensors} == {str(n) for n in range(len(nets))}
+    assert {name.split("/")[0] for name in tensors} == {str(n) for n in range(members)}
     assert tensors["0/lift.0.weight"].shape[1] == NODE_FEATURES
     assert tensors["0/down.0.message_of.weight"].shape[1] == 2 * tensors["0/lift.0.weight"].shape[0] + EDGE_FEATURES
     assert all(np.isfinite(t).all() for t in tensors.values())
@@ -43,8 +49,9 @@ def test_card_tells_baselines_calibration_and_what_is_hard(card: dict[str, objec
     assert isinstance(metrics, dict)
     assert set(metrics) == set(RANKERS)
     ours = metrics["gnn"]
-    best = max(m["AC@1"] for name, m in metrics.items() if name != "gnn")
+    best = max(m["AC@1"] for name, m in metrics.items() if name not in ("gnn", "fused"))
     assert best < ours["AC@1"] < 1.0
+    assert best < metrics["fused"]["AC@1"] < 1.0
     assert ours["ECE"] < 0.1
     assert 0 < ours["none_recognised"] < 1
     assert min(ours["by_fault"].values()) < 0.9
@@ -97,6 +104,41 @@ def test_direction_of_the_calls_matters() -> None:
     assert moved > 5
 
 
+def test_stacked_members_say_what_each_of_them_says() -> None:
+    tensors = {k: torch.from_numpy(v) for k, v in load_file(MODELS_DIR / "rootcause.safetensors").items()}
+    for n in range(3):
+        case = simulate(np.random.default_rng([8, n])).case
+        features, size = case_features(case), len(case.services)
+        x, attr = torch.from_numpy(features.node), torch.from_numpy(features.edge)
+        edges = torch.from_numpy(case.edges.astype(np.int64).T.copy())
+        together = load_weights().nets.log_probabilities(x, edges, attr)
+        for member in range(len(together)):
+            net = RootCauseNet().eval()
+            net.load_state_dict({k.split("/", 1)[1]: v for k, v in tensors.items() if k.startswith(f"{member}/")})
+            with torch.no_grad():
+                log_p, log_none = log_probabilities(net, x, edges, attr, torch.zeros(size, dtype=torch.int64), 1)
+            np.testing.assert_allclose(together[member].exp(), torch.cat([log_p, log_none]).exp(), atol=1e-5)
+
+
+def test_none_is_the_answer_only_where_it_is_far_enough_ahead() -> None:
+    p = np.array([0.2, 0.3, 0.5])
+    assert int(np.argmax(decide(p, 0.0))) == 2
+    assert int(np.argmax(decide(p, 1.0))) == 1
+    assert decide(p, 1.0).sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("bias", [0.0, 1.5])
+def test_fused_keeps_the_decision_about_none(bias: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = replace(load_weights(), none_bias=bias)
+    monkeypatch.setattr("rootcause.rankers.gnn.load_weights", lambda _: weights)
+    monkeypatch.setattr("rootcause.rankers.fused.load_weights", lambda _: weights)
+    for n in range(20):
+        case = simulate(np.random.default_rng([6, n])).case
+        one, both = GnnRanker().rank(case), FusedRanker().rank(case)
+        assert (one.p_none > one.scores.max()) == (both.p_none > both.scores.max())
+        assert both.scores.sum() + both.p_none == pytest.approx(1.0)
+
+
 def test_temperature_changes_confidence_and_not_the_order() -> None:
     log_p = np.log(np.array([0.7, 0.2, 0.1]))
     cool, hot = sharpen(log_p, 0.5), sharpen(log_p, 2.0)
@@ -112,7 +154,7 @@ def test_training_writes_what_the_ranker_loads_and_repeats_itself(tmp_path: Path
     assert cards[0]["metrics"] == cards[1]["metrics"]
     assert cards[0] == json.loads((tmp_path / "a" / "rootcause.json").read_text())
     assert cards[0]["version"] == GnnRanker(tmp_path / "a").rank(simulate(np.random.default_rng(0)).case).model_version
-    load_nets.cache_clear()
+    load_weights.cache_clear()
 
 
 def test_without_weights_it_says_so(tmp_path: Path) -> None:

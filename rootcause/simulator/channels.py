@@ -1,0 +1,85 @@
+"""What logs and spans would say: error lines, changed templates, spans per request, time on the wire."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rootcause.simulator.faults import Marks
+from rootcause.simulator.physics import Conditions, Flow
+from rootcause.simulator.topology import Floats, System
+
+Table = dict[str, Floats]
+LOG_CHANNELS = frozenset({"error_lines", "templates"})
+TRACE_CHANNELS = frozenset({"spans", "pattern"})
+_TALKATIVE = {"error": 0.7, "early_return": 0.8, "bad_config": 0.7, "crash_loop": 0.9, "down": 0.3, "pool": 0.6, "lock": 0.3,
+              "cache_full": 0.5, "net_loss": 0.4, "logs": 0.4, "leak": 0.2, "cpu": 0.05, "slow": 0.1, "net_delay": 0.05}
+"""How often a service writes of its own fault in words that say so, or in lines it did not write before."""
+
+
+def logs_of(fault: str, system: System, found: Flow, served: Floats, marks: Marks, root: int,
+            rng: np.random.Generator) -> Table:
+    """`error_lines` per second and `templates` (how far the mix of lines is from the usual one), both [t, n].
+
+    Some services write of every failed request, some of none; who fails because of a callee writes as well.
+    """
+    t, n = served.shape
+    quiet = rng.random(n) < 0.4
+    per_failure = np.where(rng.random(n) < 0.5, rng.lognormal(-0.5, 1.0, n), 0.0)
+    lines = served * np.where(quiet, 0.0, rng.lognormal(-5, 1.5, n)) + served * found.error * per_failure
+    for e, (a, _) in enumerate(system.edges.tolist()):  # a failed call is written of, even where it is answered
+        lines[:, a] += found.edge_traffic[:, e] * found.edge_error[:, e] * per_failure[a] * 0.5
+    shift: Floats = np.abs(rng.normal(0, rng.uniform(0.1, 0.6), (t, n))) + rng.uniform(0.3, 1.5, n)
+    felt = found.error > np.median(found.error, axis=0) + 0.02
+    shift += felt * np.where(rng.random(n) < 0.5, rng.uniform(0.0, 2.0, n), 0.0)
+    if root >= 0 and marks.shape is not None:
+        on = marks.shape
+        if rng.random() < _TALKATIVE.get(fault, 0.1):
+            lines[:, root] += on * np.maximum(served[:, root], 0.05) * np.exp(rng.uniform(np.log(0.02), np.log(3)))
+        if rng.random() < max(0.15, _TALKATIVE.get(fault, 0.1)):
+            shift[:, root] += on * rng.uniform(0.5, 4.0)
+    for _ in range(int(rng.poisson(0.7))):  # somebody innocent writes something new
+        other, at = int(rng.integers(0, n)), int(rng.integers(0, t))
+        lines[at:, other] += rng.exponential(0.05) * served[at:, other]
+        shift[at:, other] += rng.exponential(0.7)
+    return {"error_lines": lines, "templates": shift}
+
+
+def spans_of(system: System, given: Conditions, found: Flow, marks: Marks, root: int,
+             rng: np.random.Generator) -> Table:
+    """`spans` that a service makes per request that reaches it, and `pattern` (how far their mix is from the usual
+    one), both [t, n]. A request answered early makes fewer."""
+    t, n = found.traffic.shape
+    inner = rng.uniform(0.0, 6.0, n) * (rng.random(n) < 0.7) + 0.05
+    made = inner * (1 - 0.7 * given.skipped) * (1 - 0.3 * given.own_error)
+    asked = np.maximum(found.traffic, 1e-9)
+    for e, (a, _) in enumerate(system.edges.tolist()):
+        made[:, a] += found.edge_traffic[:, e] / asked[:, a]
+    usual = np.median(made, axis=0)
+    apart = np.abs(np.log(np.maximum(made, 1e-3) / np.maximum(usual, 1e-3)))
+    noise = rng.uniform(0.02, 0.15, n)
+    shift: Floats = np.abs(rng.normal(0, rng.uniform(0.1, 0.5), (t, n))) + rng.uniform(0.3, 1.5, n)
+    shift += np.log1p(apart * rng.uniform(3, 40))
+    if root >= 0 and marks.shape is not None and marks.strange:
+        shift[:, root] += marks.shape * rng.uniform(0.3, 3.0)
+    return {"spans": made * np.exp(rng.normal(0, 1, (t, n)) * noise), "pattern": shift}
+
+
+def wire_of(system: System, given: Conditions, rng: np.random.Generator) -> Floats:
+    """[t, m] seconds that a call takes its caller beyond what the callee measures."""
+    t, m = given.edge_seconds.shape
+    usual = rng.lognormal(-7, 0.8, m) * rng.lognormal(0, 0.6)
+    # A process that waits for a processor looks like a slow network, from both ends.
+    excess = np.maximum(given.own_seconds / system.own_seconds - 1.3, 0)
+    waiting = (excess[:, system.edges[:, 0]] + excess[:, system.edges[:, 1]]) * usual * rng.uniform(0, 1, m)
+    return np.asarray((usual + given.edge_seconds + waiting) * np.exp(rng.normal(0, rng.uniform(0.05, 0.4), (t, m))))
+
+
+def few_rows(tables: Table, names: frozenset[str], base: int, rng: np.random.Generator) -> None:
+    """Lines and spans are often kept for a while around an incident only: most usual rows have none."""
+    if rng.random() < 0.5:
+        keep = np.zeros(len(next(iter(tables.values()))), bool)
+        keep[base:] = True
+        keep[rng.choice(base, size=min(base, int(rng.integers(1, 25))), replace=False)] = True
+        for name in names:
+            if name in tables:
+                tables[name][~keep] = np.nan

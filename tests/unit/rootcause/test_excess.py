@@ -1,0 +1,82 @@
+"""Who has most of what went wrong, what is news, and what the callees do not explain."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rootcause.contrast import call_share, excess, steady_residuals
+from rootcause.robust import edge_changes, node_changes
+from rootcause.types import CaseWindow
+
+ROWS, BASE = 70, 60
+
+
+def window(node: dict[str, np.ndarray], edges: list[tuple[int, int]], edge: dict[str, np.ndarray] | None = None) -> CaseWindow:
+    rows, n = next(iter(node.values())).shape
+    return CaseWindow(np.arange(rows, dtype=np.int64) * 10**9, tuple(f"s{i}" for i in range(n)), node,
+                      np.array(edges, dtype=np.int32).reshape(-1, 2), edge or {}, BASE)
+
+
+def steady(levels: list[float]) -> np.ndarray:
+    return np.array(levels) * (1 + 0.03 * np.random.default_rng(0).normal(size=(ROWS, len(levels))))
+
+
+def of(case: CaseWindow, name: str) -> tuple[np.ndarray, np.ndarray]:
+    nodes, calls = node_changes(case), edge_changes(case)
+    return excess(case, name, nodes, calls, call_share(case, nodes, calls))
+
+
+def test_a_busy_service_with_few_failures_outweighs_a_seldom_called_one_with_many() -> None:
+    """s1 fails in 3 % of 1,000 requests; s2, a second name of it, in 20 % of 50; s0 inherits both."""
+    errors, traffic = np.zeros((ROWS, 3)), steady([600.0, 1000.0, 50.0])
+    errors[BASE:] = [0.05, 0.03, 0.2]
+    mass, rest = of(window({"errors": errors, "traffic": traffic}, [(0, 1), (0, 2)]), "errors")
+    assert mass[1] > mass[2]
+    assert np.argmax(rest) == 1
+    assert rest[0] < 0.1 < rest[2] < 0.7
+
+
+def test_measured_calls_count_instead_of_what_the_callee_says() -> None:
+    """The callee says nothing; its caller's calls to it take all the time that the caller has lost."""
+    latency, traffic = steady([0.1, 0.02]), steady([100.0, 100.0])
+    latency[BASE:, 0] += 0.5
+    calls = {"latency": steady([0.02]), "traffic": steady([100.0])}
+    calls["latency"][BASE:] += 0.5
+    _, rest = of(window({"latency": latency, "traffic": traffic}, [(0, 1)], calls), "latency")
+    assert abs(rest[0]) < 0.2
+
+
+def test_without_a_change_nobody_has_an_excess() -> None:
+    errors = np.zeros((ROWS, 2))
+    mass, rest = of(window({"errors": errors, "traffic": steady([10.0, 10.0])}, [(0, 1)]), "errors")
+    assert not mass.any()
+    assert not rest.any()
+
+
+def test_what_a_callee_explains_is_no_residual_and_better_is_none() -> None:
+    rng = np.random.default_rng(1)
+    callee = 0.1 * np.exp(rng.normal(0, 0.3, ROWS))
+    latency = np.stack([0.2 + callee, callee, 0.05 * np.exp(rng.normal(0, 0.1, ROWS))], axis=1)
+    latency[BASE:, :2] += 0.5
+    latency[BASE:, 2] *= 0.1
+    rest = steady_residuals(window({"latency": latency}, [(0, 1), (0, 2)]))
+    assert rest[1] > 2 * rest[0]
+    assert rest[2] == 0.0
+
+
+def test_novel_is_what_has_never_lasted_as_long() -> None:
+    usual = steady([1.0, 1.0])
+    usual[::12, 1] = 3.0
+    usual[20:33, 1] = usual[40:53, 1] = 3.0  # s1 has been there twice
+    usual[BASE:] = 3.0
+    change = node_changes(window({"cpu": usual}, []))["cpu"]
+    assert change.novel[0] > 2.5 * change.novel[1] > 0
+
+
+def test_half_of_what_all_rows_share_is_taken_away() -> None:
+    lasting, new = steady([1.0]), steady([1.0])
+    lasting[BASE:] = 2.0
+    new[BASE + 3:] = 2.0
+    both = [node_changes(window({"cpu": table}, []))["cpu"] for table in (lasting, new)]
+    assert 0.4 < both[0].z[0] / both[1].z[0] < 0.6
+    assert both[0].peak[0] > 1.5 * both[0].z[0]
