@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
-import msgspec
+import sqlalchemy as sa
 
-from detect.types import NAMESPACE, Incident, IncidentState, Membership, Observations, Signal
+from detect.types import Incident, IncidentState, Observations, Signal
+from ingest.errors import OpsmendError
 from ingest.types import Change, DeadLetter, SeriesKey
 from opsmend.api.derive import service_statuses, trust_stats
 from opsmend.api.port import (
@@ -23,6 +25,7 @@ from opsmend.api.port import (
     ServiceStatus,
     TrustStats,
 )
+from opsmend.corrections import Correction
 from opsmend.service import Service
 from opsmend.store.outbox import Event, events_since, last_seq
 from remediate.actions.base import risk_of
@@ -32,6 +35,11 @@ from remediate.types import Mode, Outcome, Plan, PlanState, Run
 from rootcause.types import Diagnosis, ServiceGraph
 
 _SAME_BUCKET = 200  # incidents that open in one bucket and so have one opening time: far more than ever do
+
+_PATIENCE_SECONDS = 10.0
+"""How long a correction may take: it waits for the batch at hand."""
+_OTHERS_SECONDS = 3.0
+"""How much longer another member may need."""
 
 
 class StorePort:
@@ -77,40 +85,47 @@ class StorePort:
         return incident
 
     def close_incident(self, incident_id: str, *, by: str, reason: str = "") -> Incident:
-        incident = self._open(incident_id)
-        self._s.runner.ask(lambda pipeline: pipeline.detection.close_incident(incident_id))
-        return self._put(msgspec.structs.replace(incident, state="closed", closed_ns=self.now_ns()))
+        self._open(incident_id)
+        return self._correct("close", incident_id, by, incident_id, lambda i: i.state == "closed")
 
     def split_incident(self, incident_id: str, signal_ids: Sequence[str], *, by: str) -> Incident:
         incident, wanted = self._open(incident_id), set(signal_ids)
-        moved = tuple(s for s in incident.signals if s.id in wanted)
+        moved = tuple(s.id for s in incident.signals if s.id in wanted)
+        if wanted - set(moved):
+            raise Conflict("some of these alerts are not in this incident any more")
         if not moved or len(moved) == len(incident.signals):
             raise Conflict("a split moves some of the signals, not none and not all")
-        new_id = str(uuid.uuid5(NAMESPACE, f"split\x1f{incident_id}\x1f{min(s.id for s in moved)}"))
-        self._s.runner.ask(lambda pipeline: pipeline.detection.split_incident(incident_id, wanted, new_id))
-        rest = tuple(s for s in incident.signals if s.id not in wanted)
-        self._put(msgspec.structs.replace(
-            incident, signals=rest, services=tuple(sorted({s.service for s in rest})),
-            members=tuple(m for m in incident.members if m.signal_id not in wanted)))
-        return self._put(msgspec.structs.replace(
-            incident, id=new_id, signals=moved, split_from=incident_id, opened_ns=self.now_ns(),
-            services=tuple(sorted({s.service for s in moved})),
-            members=tuple(Membership(s.id, f"split off by {by}") for s in moved)))
+        return self._correct("split", incident_id, by, str(uuid.uuid4()), lambda i: True, moved)
 
     def merge_incident(self, incident_id: str, into: str, *, by: str) -> Incident:
         gone, home = self._open(incident_id), self._open(into)
         if gone.id == home.id:
             raise Conflict("an incident can't be merged into itself")
-        self._s.runner.ask(lambda pipeline: pipeline.detection.merge_incident(incident_id, into))
-        self._put(msgspec.structs.replace(gone, state="merged", merged_into=into, closed_ns=self.now_ns()))
-        return self._put(msgspec.structs.replace(
-            home, signals=(*home.signals, *gone.signals),
-            members=(*home.members, *(Membership(m.signal_id, f"merged by {by}") for m in gone.members)),
-            services=tuple(sorted({*home.services, *gone.services}))))
+        there = {s.id for s in gone.signals}
+        return self._correct("merge", incident_id, by, into, lambda i: there <= {s.id for s in i.signals})
 
-    def _put(self, incident: Incident) -> Incident:
-        self._s.records.put_alone(incident)
-        return incident
+    def _correct(self, kind: Literal["split", "merge", "close"], incident_id: str, by: str, other_id: str,
+                 is_done: Callable[[Incident], bool], signal_ids: tuple[str, ...] = ()) -> Incident:
+        """Store what a person said (from then on it counts, whatever dies), and wait for what the pipeline makes of it:
+        the incident `other_id` as it is then. Raises Conflict where it can't be done any more."""
+        correction = Correction(str(uuid.uuid4()), kind, incident_id, by, self.now_ns(), signal_ids, other_id)
+        try:
+            seq = self._s.corrections.append(correction)
+        except sa.exc.SQLAlchemyError as error:
+            raise OpsmendError("the store is away: nothing was changed", reason="store", is_transient=True) from error
+        self._s.runner.look()
+        began, applied = time.monotonic(), 0.0
+        while time.monotonic() - began < _PATIENCE_SECONDS:
+            found = self._q.incident(other_id)
+            if found is not None and is_done(found):
+                return found
+            if self._s.runner.corrected >= seq:  # by us; of members that share the store another one may have it
+                applied = applied or time.monotonic()
+                if time.monotonic() - applied > _OTHERS_SECONDS:
+                    raise Conflict("the incident has changed meanwhile: look again")
+            time.sleep(0.02)
+        raise OpsmendError("it is noted, and will be done as soon as telemetry is read again", reason="store",
+                           is_transient=True)
 
     def diagnosis(self, incident_id: str) -> Diagnosis | None:
         """The newest; once a repair of it is under way or has helped, the one that the repair was based on: signs

@@ -17,7 +17,7 @@ from detect.convergence.cases import Case, Cases
 from detect.convergence.config import ConvergenceConfig
 from detect.convergence.neighbours import cluster, fold, neighbour_graph
 from detect.convergence.parts import weight_of
-from detect.convergence.reasons import STRONG, is_alive
+from detect.convergence.reasons import STRONG, corrected, is_alive
 from detect.convergence.relations import Calls, Relations, entries, host_of, relations
 from detect.convergence.runs import Run, Runs
 from detect.types import Incident, Signal
@@ -138,42 +138,65 @@ class Convergence:
                 return case.run
         return ""
 
-    def close(self, incident_id: str) -> None:
-        """Forget an incident; its signals are not put into a new one."""
-        self._cases.by_id.pop(incident_id, None)
+    def close(self, incident_id: str, now_ns: int = 0) -> list[Incident]:
+        """Forget an incident; its signals are not put into a new one. Gives it as it ended."""
+        case = self._cases.by_id.pop(incident_id, None)
         self._runs.forget()
+        return [] if case is None else [msgspec.structs.replace(
+            case.incident, state="closed", closed_ns=now_ns or case.incident.updated_ns,
+            updated_ns=now_ns or case.incident.updated_ns)]
 
-    def split(self, incident_id: str, signal_ids: set[str], new_id: str) -> None:
-        """Move some signals of an open incident into a new one; a person's word, so both stay as they are."""
+    def split(self, incident_id: str, signal_ids: set[str], new_id: str, by: str = "", now_ns: int = 0,
+              calls: Calls = frozenset()) -> list[Incident]:
+        """Move some signals of an open incident into a new one; a person's word, so both stay as they are. Gives both;
+        none where the incident is not open, or would lose none or all."""
         case = self._cases.by_id.get(incident_id)
         if case is None:
-            return
+            return []
         signals, members = case.incident.signals, case.incident.members
         moved = tuple(s for s in signals if s.id in signal_ids)
         rest = tuple(s for s in signals if s.id not in signal_ids)
         if not moved or not rest:
-            return
+            return []
+        now_ns = now_ns or case.incident.updated_ns
         self._cases.by_id[new_id] = Case(msgspec.structs.replace(
-            case.incident, id=new_id, signals=moved, split_from=incident_id, maybe_two=False, note="",
-            members=tuple(m for m in members if m.signal_id in signal_ids)), case.quiet_since_ns, new_id,
-            min(s.start_ns for s in moved))
+            case.incident, id=new_id, opened_ns=now_ns, signals=moved, split_from=incident_id, maybe_two=False, note="",
+            again_ns=0, touches=(), first_signal_ns=min(s.start_ns for s in moved),
+            fingerprint="|".join(sorted({f"{s.kind}@{s.service}" for s in moved})),
+            members=corrected([m for m in members if m.signal_id in signal_ids], "split off", by)),
+            case.quiet_since_ns, new_id, min(s.start_ns for s in moved))
         case.incident = msgspec.structs.replace(
-            case.incident, signals=rest, maybe_two=False, note="",
+            case.incident, signals=rest, maybe_two=False, note="", again_ns=0,
+            first_signal_ns=min(s.start_ns for s in rest),
             members=tuple(m for m in members if m.signal_id not in signal_ids))
         for signal in moved:
             self._cases.of[signal.id] = new_id
         self._runs.note(new_id, moved)
         self._runs.by_id[new_id].is_fixed = self._runs.by_id[case.run].is_fixed = True
+        return self._described((incident_id, new_id), now_ns, calls)
 
-    def merge(self, gone: str, into: str) -> None:
-        """Put one open incident into another; a person's word, so it is not cut again."""
+    def merge(self, gone: str, into: str, by: str = "", now_ns: int = 0, calls: Calls = frozenset()) -> list[Incident]:
+        """Put one open incident into another; a person's word, so it is not cut again. Gives both; none where one of
+        them is not open."""
         cases = self._cases.by_id
-        if gone in cases and into in cases and gone != into:
-            run, other = cases[into].run, cases[gone].run
-            self._cases.merged(gone, into, cases[into].incident.updated_ns)
-            self._runs.by_id[run].points |= self._runs.by_id[other].points
-            self._runs.by_id[run].is_fixed = True
-            self._runs.forget()
+        if gone not in cases or into not in cases or gone == into:
+            return []
+        now_ns = now_ns or cases[into].incident.updated_ns
+        cases[gone].incident = msgspec.structs.replace(
+            cases[gone].incident, members=corrected(cases[gone].incident.members, "merged", by))
+        run, other = cases[into].run, cases[gone].run
+        ended = self._cases.merged(gone, into, now_ns)
+        self._runs.by_id[run].points |= self._runs.by_id[other].points
+        self._runs.by_id[run].is_fixed = True
+        self._runs.forget()
+        cases[into].incident = msgspec.structs.replace(cases[into].incident, maybe_two=False, note="", again_ns=0,
+                                                       touches=tuple(t for t in cases[into].incident.touches if t != gone))
+        return [ended, *self._described((into,), now_ns, calls)]
+
+    def _described(self, ids: Sequence[str], now_ns: int, calls: Calls) -> list[Incident]:
+        for incident_id in ids:
+            self._cases.describe(incident_id, now_ns, entries(calls))
+        return [self._cases.by_id[i].incident for i in ids]
 
     def dump(self) -> object:
         return {"signals": list(self._signals.values()), "of": self._cases.of, "hosts": self._hosts,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from detect.convergence.relations import Relations
-from detect.types import LEVEL_KINDS, Incident, Signal
+from detect.types import LEVEL_KINDS, Incident, Membership, Signal
 
 STRONG = 0.5
 
@@ -36,6 +36,13 @@ def why(signal: Signal, others: Sequence[Signal], relations: Relations) -> str:
         if relations.of(signal.service).get(other) == 1:
             return f"on the host of {other}, {when}"
     return f"connected through calls, {when}"
+
+
+def corrected(members: Sequence[Membership], did: str, by: str) -> tuple[Membership, ...]:
+    """`split off by ana; before: caller of payments, 3 s later`: a person's word stands first, what spoke for it stays."""
+    first = f"{did} by {by[:60]}" if by else did
+    return tuple(Membership(m.signal_id, f"{first}; before: {m.why.partition('; before: ')[2] or m.why}"[:300])
+                 for m in members)
 
 
 def clock(ns: int) -> str:

@@ -112,8 +112,8 @@ class Runs:
         for k, incident_id in enumerate(ids):
             case = self._cases.by_id[incident_id]
             until = onset_ns[k + 1] if k + 1 < len(ids) else 2**63
-            notes = [f"it may be two: something began again at {clock(ns)}" for ns in second_ns
-                     if onset_ns[k] < ns < until]
+            again = [ns for ns in second_ns if onset_ns[k] < ns < until]
+            notes = [f"it may be two: something began again at {clock(ns)}" for ns in again]
             touches = []
             for j in (k - 1, k + 1):
                 if not 0 <= j < len(ids):
@@ -122,7 +122,7 @@ class Runs:
                 if gain_at.get(onset_ns[max(j, k)], 0.0) < self._c.onsets.doubt:
                     notes.append(f"it may be one with the incident that began at {clock(onset_ns[j])}")
             case.incident = msgspec.structs.replace(case.incident, maybe_two=bool(notes), note="; ".join(notes),
-                                                    touches=tuple(touches))
+                                                    again_ns=min(again, default=0), touches=tuple(touches))
 
 
 def _parts(signals: Sequence[Signal], onsets: Onsets) -> tuple[list[list[Signal]], list[int]]:

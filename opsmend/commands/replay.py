@@ -20,6 +20,7 @@ def run_replay(file: Path, config: Path | None, as_json: bool) -> None:
     from detect.types import Incident
     from opsmend.compose import pipeline_config
     from opsmend.config import load
+    from opsmend.corrections import TOPIC, of_record
     from opsmend.journal import read_polls
     from opsmend.pipeline import Pipeline
 
@@ -39,6 +40,10 @@ def run_replay(file: Path, config: Path | None, as_json: bool) -> None:
             if not sys.stderr.isatty() and time.monotonic() - told >= 1:
                 told = time.monotonic()
                 output.note(f"replay: {count} records, {len(incidents)} incidents")
+            if records[0].topic == TOPIC:
+                for record in records:
+                    keep(tuple(pipeline.correct(of_record(record)).incidents))
+                continue
             result = pipeline.step(records)
             keep(tuple(result.incidents))
             for diagnosis in result.diagnoses:

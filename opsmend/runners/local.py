@@ -7,20 +7,26 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
+import msgspec
 import sqlalchemy as sa
 import structlog
 
 from ingest.transport import MAX_POLL_BYTES, Consumer
 from ingest.types import DeadLetter, Record, Watermark
+from opsmend.corrections import as_record
 from opsmend.journal import JournalWriter
 from opsmend.pipeline import Pipeline
 from opsmend.runners.poison import PoisonBudget, PoisonConfig
+from opsmend.store.corrections import CorrectionLog
 from opsmend.store.queries import Queries
 from opsmend.store.records import Fenced, Records, StepResult
 
 log = structlog.get_logger()
+CORRECTED = "runner.corrected"
+"""Beside the stages' states: the number of the last correction that they know of."""
 _T = TypeVar("_T")
 
 
@@ -38,6 +44,8 @@ class LocalRunnerConfig:
     store_retry_seconds: float = 1.0
     """Pause after the store refused a commit; the same batch is then tried again."""
     poison: PoisonConfig = PoisonConfig()
+    look_seconds: float = 1.0
+    """How often corrections of people are looked for where nobody told of one."""
 
 
 class LocalRunner:
@@ -58,7 +66,8 @@ class LocalRunner:
 
     def __init__(self, config: LocalRunnerConfig, consumer: Consumer, make_pipeline: Callable[[], Pipeline],
                  records: Records, queries: Queries, *, journal: JournalWriter | None = None,
-                 on_step: Callable[[StepResult], None] | None = None) -> None:
+                 on_step: Callable[[StepResult], None] | None = None,
+                 corrections: CorrectionLog | None = None) -> None:
         self._config = config
         self._consumer = consumer
         self._make_pipeline = make_pipeline
@@ -67,11 +76,14 @@ class LocalRunner:
         self._queries = queries
         self._journal = journal
         self._on_step = on_step
+        self._corrections = corrections
         self._stop = threading.Event()
         self._asked: deque[Callable[[Pipeline], None]] = deque()
         self._uncommitted: list[Callable[[Pipeline], None]] = []
         self._budget = PoisonBudget(config.poison)
         self._aside: list[DeadLetter] = []
+        self._corrected = 0  # number of the last correction that the state knows of
+        self._looked = 0.0  # when we last asked for more of them
         self._came: dict[tuple[str, int], int] = {}  # partitions that came to us, and where they begin
 
     def ask(self, change: Callable[[Pipeline], None]) -> None:
@@ -107,8 +119,11 @@ class LocalRunner:
         incidents = self._queries.incidents(state="open", limit=1000)
         newest = self._queries.newest_observation_ns()
         start = newest - int(self._config.history_seconds * 1e9)
+        states = self._records.states()
+        self._corrected = msgspec.msgpack.decode(states[CORRECTED], type=int) if CORRECTED in states else 0
+        self._looked = 0.0
         self.pipeline.restore(
-            self._records.states(), incidents=incidents, observations=self._queries.observations(start, newest),
+            states, incidents=incidents, observations=self._queries.observations(start, newest),
             changes=self._queries.changes(start, newest + 3600 * 10**9))
         self._remember_requests()
         for change in self._uncommitted:
@@ -131,6 +146,7 @@ class LocalRunner:
         while self._asked:
             self._uncommitted.append(self._asked.popleft())
             self._uncommitted[-1](self.pipeline)
+        self._correct()
         records = self._consumer.poll(self._config.max_rows, self._config.max_poll_ms, self._config.max_bytes)
         if self._came:  # whoever read these partitions before us took requests that may be sent again
             self._records.adopt(self._came)
@@ -143,6 +159,43 @@ class LocalRunner:
             self._journal.write(records)
         self._step_and_commit(records)
         return len(records)
+
+    @property
+    def corrected(self) -> int:
+        """Number of the last correction that was applied here."""
+        return self._corrected
+
+    def look(self) -> None:
+        """A correction was stored: apply it before the next batch. From any thread."""
+        self._looked = 0.0
+
+    def _correct(self) -> None:
+        """Apply what people corrected since, each in a transaction with the state that knows of it. Other processes
+        that share the store may have taken it, so we look once a second without being told."""
+        if self._corrections is None or time.monotonic() - self._looked < self._config.look_seconds:
+            return
+        self._looked = time.monotonic()
+        for seq, correction in self._ask_store(partial(self._corrections.after, self._corrected)):
+            if self._journal is not None:
+                self._journal.write([as_record(seq, correction)])
+            before, self._corrected = self._corrected, seq
+            try:
+                result = self._with_aside(self.pipeline.correct(correction))
+            except Exception:
+                # A bug that this one triggers: it is left out, as a record would be, and everything else goes on.
+                log.error("runner.correction_failed", correction=correction.id, exc_info=True)
+                self._ask_store(self._restore)
+                self._corrected = seq
+                continue
+            try:
+                if not self._commit(result):
+                    self._corrected = before
+                    return
+            except Fenced as error:
+                self._go_on_from_store(error)
+                return
+            self._uncommitted.clear()
+            self._committed(result)
 
     def _step_and_commit(self, records: Sequence[Record]) -> bool:
         """False when the service is being stopped while the store is away: then nothing after it may be stored."""
@@ -174,8 +227,9 @@ class LocalRunner:
         for letter in self._aside:
             watermark = watermark.merge(Watermark({(letter.topic, letter.partition): letter.offset + 1}))
             totals.update(records=1, dead=1, bytes=len(letter.value))
+        ours = {**self._budget.snapshot(), CORRECTED: msgspec.msgpack.encode(self._corrected)}
         return replace(
-            result, watermark=watermark, totals=totals, states={**result.states, **self._budget.snapshot()},
+            result, watermark=watermark, totals=totals, states={**result.states, **ours},
             dead_letters=(*self._aside, *result.dead_letters))
 
     def _commit_aside(self) -> None:
@@ -199,7 +253,8 @@ class LocalRunner:
 
     def _committed(self, result: StepResult) -> None:
         self._aside.clear()
-        self._consumer.commit(result.watermark)
+        if result.watermark.next_offsets:
+            self._consumer.commit(result.watermark)
         if self._on_step is not None:
             self._on_step(result)
 

@@ -1,0 +1,170 @@
+"""A split or a merge counts once, whoever dies, and stands in the journal where it counted."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+import structlog
+
+from detect.config import DetectionConfig
+from detect.types import Incident
+from ingest.transports.config import TransportConfig
+from ingest.transports.embedded import EmbeddedConsumer, EmbeddedProducer
+from opsmend.corrections import TOPIC, Correction, of_record
+from opsmend.journal import JournalWriter, read_polls
+from opsmend.pipeline import Pipeline, PipelineConfig
+from opsmend.runners.local import LocalRunner, LocalRunnerConfig
+from opsmend.store.corrections import CorrectionLog
+from opsmend.store.engine import open_engine
+from opsmend.store.outbox import events_since
+from opsmend.store.queries import Queries
+from opsmend.store.records import Records
+from rootcause.graph import GraphConfig
+
+START = 1_790_000_000
+CONFIG = PipelineConfig(detection=DetectionConfig(bucket_seconds=1.0, allowed_lateness_seconds=0.0),
+                        graph=GraphConfig(edges=(("front", "cart"),)))
+
+
+def alert(name: str, service: str, second: int) -> dict[str, object]:
+    return {"status": "firing", "labels": {"alertname": name, "service": service, "severity": "critical"},
+            "annotations": {}, "startsAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(START + second)),
+            "endsAt": "0001-01-01T00:00:00Z", "fingerprint": f"{name}-{service}"}
+
+
+def tick(second: int) -> bytes:
+    return b'{"type":"log","service":"front","ts":%d,"message":"all is well"}' % (START + second)
+
+
+@dataclass
+class Machine:
+    """A transport, a store and a journal; runners come and go."""
+
+    directory: Path
+    engine: sa.Engine
+
+    def __post_init__(self) -> None:
+        self.transport = TransportConfig(topics=("in",), data_dir=str(self.directory / "transport"), partitions=1)
+        (self.directory / "transport" / "in" / "0").mkdir(parents=True)
+        self.queries, self.log = Queries(self.engine), CorrectionLog(self.engine)
+        self.second = 0
+        self.journals: list[JournalWriter] = []
+
+    def start(self) -> LocalRunner:
+        self.journals.append(JournalWriter(self.directory / "run.journal"))
+        runner = LocalRunner(LocalRunnerConfig(max_poll_ms=1, look_seconds=0.0), EmbeddedConsumer(self.transport),
+                             lambda: Pipeline(CONFIG), Records(self.engine, retention_seconds=3600), self.queries,
+                             journal=self.journals[-1], corrections=self.log)
+        runner.recover()
+        return runner
+
+    def feed(self, runner: LocalRunner, seconds: int, *alerts: tuple[str, str]) -> None:
+        producer = EmbeddedProducer(self.transport)
+        if alerts:
+            fired = [alert(name, service, self.second) for name, service in alerts]
+            producer.send("in", json.dumps({"version": "4", "status": "firing", "receiver": "r", "groupKey": "g",
+                                            "alerts": fired}).encode())
+        for self.second in range(self.second + 1, self.second + 1 + seconds):
+            producer.send("in", tick(self.second))
+        producer.close()
+        while runner.turn():
+            pass
+
+    def broken(self, runner: LocalRunner) -> Incident:
+        """One incident of two services."""
+        self.feed(runner, 25)  # time is believed from twenty rows on
+        self.feed(runner, 8, ("Errors", "front"), ("Slow", "cart"))
+        (found,) = self.queries.incidents(state="open")
+        assert {s.service for s in found.signals} == {"front", "cart"}
+        return found
+
+    def split(self, incident: Incident, new_id: str = "the-other") -> None:
+        moved = tuple(s.id for s in incident.signals if s.service == "cart")
+        self.log.append(Correction(f"c-{new_id}", "split", incident.id, "ana", incident.updated_ns, moved, new_id))
+
+    def services(self) -> dict[str, list[str]]:
+        return {i.id: sorted({s.service for s in i.signals}) for i in self.queries.incidents(state="open")}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    engine = open_engine(f"sqlite:///{tmp_path / 'opsmend.db'}")
+    with structlog.testing.capture_logs():
+        made = Machine(tmp_path, engine)
+        yield made
+    for journal in made.journals:
+        journal.close()
+    engine.dispose()
+
+
+def test_a_split_is_told_and_says_who_and_why(machine: Machine) -> None:
+    runner = machine.start()
+    incident = machine.broken(runner)
+    machine.split(incident)
+    runner.turn()  # nothing comes in: it is done nevertheless
+    assert machine.services() == {incident.id: ["front"], "the-other": ["cart"]}
+    new = machine.queries.incident("the-other")
+    assert new is not None and new.split_from == incident.id and new.services == ("cart",)
+    assert new.title == "Slow on cart" and new.members[0].why.startswith("split off by ana; before: ")
+    assert [e.subject for e in events_since(machine.engine, 0) if e.type.endswith("incident.split")] == ["the-other"]
+    machine.feed(runner, 20)
+    assert machine.services() == {incident.id: ["front"], "the-other": ["cart"]}, "nobody puts them together again"
+    machine.log.append(Correction("c2", "merge", "the-other", "lee", 0, other_id=incident.id))
+    machine.feed(runner, 3)
+    (whole,) = machine.queries.incidents(state="open")
+    assert whole.id == incident.id and len(whole.signals) == 2
+    gone = machine.queries.incident("the-other")
+    assert gone is not None and (gone.state, gone.merged_into) == ("merged", incident.id)
+    assert {m.why.partition(";")[0] for m in whole.members} == {"started it", "merged by lee"}
+
+
+def test_a_correction_that_was_stored_before_a_crash_is_done_after_it(machine: Machine) -> None:
+    incident = machine.broken(machine.start())
+    machine.split(incident)  # the process dies here
+    second = machine.start()
+    second.turn()
+    assert machine.services() == {incident.id: ["front"], "the-other": ["cart"]}
+    third = machine.start()  # and it is not done again
+    machine.feed(third, 5)
+    assert third.corrected == 1 and machine.services() == {incident.id: ["front"], "the-other": ["cart"]}
+
+
+def test_a_step_that_fails_takes_no_correction_back(machine: Machine) -> None:
+    runner = machine.start()
+    incident = machine.broken(runner)
+    machine.split(incident)
+    runner.turn()
+    runner._restore()  # what happens when a stage raises
+    machine.feed(runner, 5)
+    assert machine.services() == {incident.id: ["front"], "the-other": ["cart"]}
+
+
+def test_a_correction_that_came_too_late_changes_nothing(machine: Machine) -> None:
+    runner = machine.start()
+    incident = machine.broken(runner)
+    machine.log.append(Correction("c1", "close", incident.id, "ana", incident.updated_ns))
+    machine.split(incident)
+    machine.log.append(Correction("c3", "merge", "none", "ana", 0, other_id=incident.id))
+    machine.feed(runner, 5)
+    assert machine.services() == {} and runner.corrected == 3
+    closed = machine.queries.incident(incident.id)
+    assert closed is not None and closed.state == "closed" and not runner.pipeline.open_incidents
+
+
+def test_a_replay_of_the_journal_gives_the_same(machine: Machine) -> None:
+    runner = machine.start()
+    incident = machine.broken(runner)
+    machine.split(incident)
+    machine.feed(runner, 10, ("MoreErrors", "front"))
+    pipeline, found = Pipeline(CONFIG), {}
+    for poll in read_polls(machine.directory / "run.journal"):
+        result = pipeline.correct(of_record(poll[0])) if poll[0].topic == TOPIC else pipeline.step(poll)
+        found.update((i.id, i) for i in result.incidents)
+    assert found == {i.id: i for i in machine.queries.incidents()}
+    assert set(found) == {incident.id, "the-other"}
