@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -13,14 +14,17 @@ from detect.indicators import indicator_of
 from detect.limits import companions
 from detect.types import Breach, Incident, Observations, Signal
 from ingest.types import SeriesKey
+from opsmend.dashboard.folds import Fold, folds
 from opsmend.dashboard.lines import Course, line_json, line_view
 from opsmend.dashboard.reading import Reading
 from opsmend.dashboard.timeline import Timeline, marks, timeline
 from opsmend.dashboard.words import NS
 from rootcause.types import Diagnosis
 
-MOST = 8
-"""Charts on a page that did not ask for more."""
+MOST = 10
+"""Charts on a page that did not ask for others."""
+PAGE, LARGEST = 32, 104
+"""Charts on each further page, and at most."""
 POINTS = 180
 """Of a line that the browser draws."""
 _AGAINST = ("latency", "errors", "cpu", "memory")
@@ -28,9 +32,26 @@ STATE_OF = {"process.down": "up", "hang": "responsive", "crash_loop": "up"}
 """Kinds that name no series: the indicator that shows them."""
 
 
-def charts(reading: Reading, incident: Incident, diagnosis: Diagnosis | None, most: int = MOST) -> dict[str, Any]:
-    """{lines, marks, ticks, more, start, now, end, json}. Signals come in the order of their first signs; then what of
-    the first suspect stayed as usual, which speaks against it. `more` charts were left out."""
+@dataclass(frozen=True)
+class Window:
+    """Which charts are asked for: so many, from the n-th on (0 is the first)."""
+
+    begin: int = 0
+    most: int = MOST
+
+    @classmethod
+    def of(cls, begin: str, most: str) -> Window:
+        """From a query; what is no number there is left out."""
+        at, size = (int(word) if word.isdecimal() and len(word) < 6 else None for word in (begin, most))
+        return cls(at or 0, min(max(size or MOST, 1), LARGEST))
+
+
+def charts(reading: Reading, incident: Incident, diagnosis: Diagnosis | None,
+           window: Window | None = None) -> dict[str, Any]:
+    """{items, lines, marks, ticks, json, ...}. `items` come in the order of their first signs: signals with a series
+    as lines, others (somebody's alerts, log messages) as lanes; on the first page what of the first suspect stayed as
+    usual stands below, which speaks against it. `total` is the number of charts that signals have."""
+    window = window or Window()
     line = timeline(reading, incident, diagnosis)
     signs = _signs(incident)
     broken = {s.service for s in incident.signals}
@@ -48,7 +69,15 @@ def charts(reading: Reading, incident: Incident, diagnosis: Diagnosis | None, mo
     seen = reading.observations(line.start, line.now, keep, ("charts", incident.id), with_forecast=True)
     if len(seen.ts_ns):
         line = Timeline(max(line.start, int(seen.ts_ns[0])), line.now, line.end)
-    chosen, more = _chosen(_courses(seen, signs, incident), incident, most)
+    loud, quiet = _ranked(_courses(seen, signs, incident), incident)
+    drawn = {(c.key.service, c.key.name, c.key.peer) for c in loud}
+    lanes = [f for f in folds(incident, reading) if f.is_external or f.kind == "log_template" or (
+        f.kind not in STATE_OF and not drawn & {(f.service, s.series, f.peer) for s in f.signals})]
+    ordered: list[Course | Fold] = sorted([*loud, *lanes], key=_onset)
+    quiet = [] if window.begin else quiet[:max(0, min(2, window.most - 1))]
+    size = max(1, window.most - len(quiet))
+    shown = [*ordered[window.begin:window.begin + size], *quiet]
+    chosen = [c for c in shown if isinstance(c, Course)]
     changes = marks(reading, incident, diagnosis, line)
     first = incident.first_signal_ns
     at = np.linspace(0, len(seen.ts_ns) - 1, min(POINTS, len(seen.ts_ns))).astype(np.int64)
@@ -58,9 +87,12 @@ def charts(reading: Reading, incident: Incident, diagnosis: Diagnosis | None, mo
     instances = Counter((c.key.service, c.key.name, c.key.peer) for c in chosen)
     many = {at for at, n in instances.items() if n > 1}
     lines = [{"many": (c.key.service, c.key.name, c.key.peer) in many} | line_view(c, line, first) for c in chosen]
-    return {"lines": lines, "marks": changes, "ticks": line.ticks(), "more": more,
+    view_of = dict(zip(map(id, chosen), lines, strict=True))
+    return {"lines": lines, "items": [view_of.get(id(c), c) for c in shown], "marks": changes, "ticks": line.ticks(),
+            "begin": window.begin, "after": window.begin + size, "total": len(ordered), "page": PAGE,
+            "before": max(0, window.begin - PAGE),
             "start": line.start, "now": line.now, "end": line.end, "now_x": line.x(line.now), "json": body,
-            "line": line, "most": most}
+            "line": line, "most": window.most}
 
 
 def _signs(incident: Incident) -> dict[tuple[str, str, str], Signal]:
@@ -99,21 +131,24 @@ def _courses(seen: Observations, signs: dict[tuple[str, str, str], Signal], inci
         breach = sign.breach if sign is not None and sign.is_open else None
         found.append(Course(
             key, seen.ts_ns, seen.values[:, at], none if seen.forecast is None else seen.forecast[:, at].astype(float),
-            sign.start_ns if sign is not None else 0, breach.limit if breach is not None else limits.get(key), breach,
-            sign is not None and sign.is_open))
+            onset_ns=sign.start_ns if sign is not None else 0, breach=breach,
+            limit=breach.limit if breach is not None else limits.get(key), is_open=sign is not None and sign.is_open))
     return found
 
 
-def _chosen(courses: Sequence[Course], incident: Incident, most: int) -> tuple[list[Course], int]:
-    """Those of signals by onset, then the states of processes that changed, then two quiet ones; how many were left
-    out."""
-    def order(c: Course) -> tuple[int, int, str, str, str]:
-        moved = indicator_of(c.key) in ("up", "responsive") and bool((c.values < 0.5).any())
-        rank = 0 if c.onset_ns or moved else 1
-        return rank, c.onset_ns or incident.first_signal_ns, c.key.service, c.key.name, c.key.instance
+def _ranked(courses: Sequence[Course], incident: Incident) -> tuple[list[Course], list[Course]]:
+    """Those of signals and the states of processes that changed, by onset; and what stayed as usual."""
+    loud, quiet = [], []
+    for c in sorted(courses, key=lambda c: (c.key.service, c.key.name, c.key.instance)):
+        is_state = indicator_of(c.key) in ("up", "responsive")
+        if c.onset_ns:
+            loud.append(c)
+        elif is_state and bool((c.values < 0.5).any()):
+            loud.append(replace(c, onset_ns=0, rank_ns=incident.first_signal_ns))
+        elif not is_state:
+            quiet.append(c)
+    return loud, quiet
 
-    ranked = sorted(courses, key=order)
-    loud = [c for c in ranked if order(c)[0] == 0]
-    quiet = [c for c in ranked if order(c)[0] == 1 and indicator_of(c.key) not in ("up", "responsive")][:2]
-    shown = loud[:most - min(2, len(quiet))]
-    return shown + quiet, len(loud) - len(shown)
+
+def _onset(item: Course | Fold) -> int:
+    return item.first_ns if isinstance(item, Fold) else item.onset_ns or item.rank_ns

@@ -21,7 +21,7 @@ from rootcause.types import Diagnosis, ServiceGraph
 _SHOWN = 12
 
 
-def incident_view(reading: Reading, incident: Incident, *, most_charts: int = charts.MOST,
+def incident_view(reading: Reading, incident: Incident, *, window: charts.Window | None = None,
                   all_alerts: bool = False) -> dict[str, Any]:
     """Everything that the template incident.html shows."""
     diagnosis = reading.diagnosis(incident)
@@ -34,15 +34,13 @@ def incident_view(reading: Reading, incident: Incident, *, most_charts: int = ch
     others = sorted((i for i in reading.port.incidents(state="open", limit=50).items if i.id != incident.id),
                     key=lambda i: i.id not in incident.touches)
     rows = folds.folds(incident, reading)
-    view = charts.charts(reading, incident, diagnosis, most_charts)
-    lanes = [f for f in rows if not any(s.series for s in f.signals) or f.is_external]
     end = reading.now_ns if incident.state == "open" else incident.closed_ns or incident.updated_ns
     return {"i": incident, "d": diagnosis, "progress": how, "story": story(incident, diagnosis, plan, runs, reading),
             "lasted": span((end - incident.first_signal_ns) / NS), "g": spread(reading, incident, diagnosis),
             "plan": plan, "facts": plan_facts(plan, incident, reading.graph) if plan else [],
             "earlier": [p for p in plans if plan is None or p.id != plan.id], "others": others,
             "runs": [run_view(r, reading.port.outcome(r.id), reading.port.plan(r.plan_id)) for r in runs],
-            "charts": view, "lanes": [f for f in lanes if f.kind not in charts.STATE_OF][:max(2, most_charts - 4)],
+            "charts": charts.charts(reading, incident, diagnosis, window),
             "alerts": rows, "shown": len(rows) if all_alerts else folds.MOST, "proposal": folds.proposed(incident, rows),
             "again": _again(reading, incident), "failed": _failed_requests(reading, incident, end)}
 

@@ -30,6 +30,8 @@ class Course:
     forecast: Floats  # [t, 3], NaN where there was none
     onset_ns: int = 0
     """Of its first signal; 0: it has none."""
+    rank_ns: int = 0
+    """Where it stands among the others, if it has none."""
     limit: float | None = None
     breach: Breach | None = None
     is_open: bool = False

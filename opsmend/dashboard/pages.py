@@ -18,7 +18,7 @@ from opsmend.api.port import NotFound, ServicePort
 from opsmend.api.present import rfc3339
 from opsmend.api.security import operator_of
 from opsmend.dashboard import forms, words
-from opsmend.dashboard.charts import MOST, charts
+from opsmend.dashboard.charts import Window, charts
 from opsmend.dashboard.incident import incident_view
 from opsmend.dashboard.now import graph_view, now_view
 from opsmend.dashboard.progress import STEPS
@@ -85,8 +85,7 @@ def install(app: FastAPI) -> None:
         def read() -> dict[str, Any] | None:
             reading = Reading(port, memory)
             found = port.incident(request.path_params["id"])
-            most = _most_charts(request)
-            return None if found is None else charts(reading, found, reading.diagnosis(found), most)["json"]
+            return None if found is None else charts(reading, found, reading.diagnosis(found), _window(request))["json"]
         found = await run_in_threadpool(read)
         return JSONResponse({"t": [], "series": []} if found is None else found, 404 if found is None else 200)
 
@@ -116,11 +115,8 @@ def _incident(reading: Reading, request: Request) -> dict[str, Any]:
     found = reading.port.incident(request.path_params["id"])
     if found is None:
         raise NotFound("there is no incident with this id; it may be older than what is kept")
-    return incident_view(reading, found, most_charts=_most_charts(request),
-                         all_alerts=request.query_params.get("alerts") == "all")
+    return incident_view(reading, found, window=_window(request), all_alerts=request.query_params.get("alerts") == "all")
 
 
-def _most_charts(request: Request) -> int:
-    """`?charts=N`: how many the page was asked for."""
-    asked = request.query_params.get("charts", "")
-    return min(max(int(asked), MOST), 600) if asked.isdecimal() and len(asked) < 5 else MOST
+def _window(request: Request) -> Window:
+    return Window.of(request.query_params.get("from", ""), request.query_params.get("charts", ""))

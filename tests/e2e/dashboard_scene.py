@@ -218,3 +218,23 @@ def _repaired(port: MemoryPort, word: str, title: str, target: str, action: str,
     port.put_outcome(Outcome(run_id, done.id, mended.id, target, action, word, verdict, ended,
                              "2 series are back in their usual range" if verdict == "fixed" else f"{name} is 4.1, usually 0",
                              {name: 4.2}, {name: 0.0 if verdict == "fixed" else 4.1}, undone))
+
+
+def crowd(port: MemoryPort, members: int = 500) -> str:
+    """An incident of so many signals, a fifth of them alerts of others, half of them with a series; its id."""
+    first, services = T - 300 * S, [f"svc-{n:02}" for n in range(40)]
+    signals: list[tuple[Signal, str]] = []
+    for n in range(members):
+        service = services[n % len(services)]
+        began = first + n * S // 2
+        kind, series = ("alert", f"Alert{n}") if n % 5 == 0 else ("metric_anomaly", f"app.metric_{n}")
+        one = signal(f"crowd-{n}", kind, service, began, series=series, count=n % 7 + 1, value=9.0, usual=1.0,
+                     text=f"{series} 9 (usual 1)", is_open=n % 3 > 0)
+        signals.append((one, f"connected through calls, {n / 2:.0f} s later"))
+    port.put_incident(incident("crowd", "svc-00 is not well", "critical", signals, opened=first + S))
+    keys = [SeriesKey(s.service, s.series) for s, _ in signals if s.kind != "alert"]
+    recorded, rng = port.recorded, np.random.default_rng(3)
+    step = np.where(recorded.ts_ns[:, None] > np.array([s.start_ns for s, _ in signals if s.kind != "alert"]), 9.0, 1.0)
+    values = np.hstack([recorded.values, step + rng.normal(0, 0.1, step.shape)])
+    port.recorded = Observations(recorded.ts_ns, (*recorded.series, *keys), values, foretold(values))
+    return ident("crowd")
