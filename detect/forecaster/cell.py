@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ingest.compiled import compiled
 
-BLOCK = 128
+BLOCK = 256
 PITCH = BLOCK + 16
 """Rows are not a power of two apart: turning series into columns would hit the same few cache sets again and again."""
 _HALF, _ONE = np.float32(0.5), np.float32(1.0)

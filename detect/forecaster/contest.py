@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.forecaster.lstm import Forecaster
-from detect.forecaster.score import pinball
+from detect.forecaster.score import pinball, spread
 from detect.forecaster.shape import HORIZONS, WARM_UP
 from detect.forecaster.synthetic import Made
 from detect.forecaster.weights import Weights
@@ -45,17 +45,17 @@ class Verdict:
 
 
 def losses(weights: Weights, made: Made, begin: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """[n, horizons] each: mean pinball loss in scales of the joined forecast, and of the last value in its place, over
+    """[n, horizons] each: mean scaled pinball loss of the joined forecast, and of the last value in its place, over
     the rows from `begin` on; the rows before warm the state up. NaN where a series has too few values."""
     n, t = made.values.shape
     forecaster = Forecaster(weights, int(made.step * 1e9))
     rows, beside = np.ascontiguousarray(made.values.T), np.ascontiguousarray(made.covariates.T)
     total, naive, count = (np.zeros((n, _JUDGED)) for _ in range(3))
+    unit = spread(made.values)
     waiting = [np.full((h, n, 4), np.nan) for h in HORIZONS[:_JUDGED]]
     for k in range(t):
         for j, ring in enumerate(waiting if k >= begin else ()):
             then = ring[k % len(ring)]
-            unit = np.maximum(forecaster.scales, 1e-300)
             lost = np.minimum(pinball(then[:, :3], rows[k]) / unit, 10.0)
             point = np.minimum(pinball(np.repeat(then[:, 3:], 3, axis=1), rows[k]) / unit, 10.0)
             there = np.isfinite(lost)

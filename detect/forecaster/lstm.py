@@ -71,7 +71,8 @@ class Forecaster:
         self._size = 0
         self._state = {name: np.zeros((0, *shape), kind) for name, (shape, kind) in _FIELDS.items()}
         self._lagged = np.zeros((0, len(QUANTILES)))
-        self._at, self._raw = np.zeros(0, np.int64), np.zeros((0, OUTPUTS), np.float32)
+        self._at = np.zeros(0, np.int64)
+        self._room(0)
 
     @property
     def version(self) -> str:
@@ -130,7 +131,13 @@ class Forecaster:
                 self._state["track"][have:, :, TRUST + column] = (loss + 1e-3) ** -8
             self._state["track"][have:, :, [WIDTH_LOW, WIDTH_HIGH]] = 1.0
             self._state["due"][have:] = -1.0
+            self._room(room)
         self._size = max(size, self._size)
+
+    def _room(self, size: int) -> None:
+        """Buffers of a step, kept: fresh ones would cost more to be mapped than to be filled."""
+        self._feats = np.empty((size, FEATURES), np.float32)
+        self._raw = np.empty((size, OUTPUTS), np.float32)
 
     def step(self, ts_ns: int, values: NDArray[np.float64],
              covariates: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
@@ -140,17 +147,17 @@ class Forecaster:
         """
         self._grow(len(values))
         values = np.ascontiguousarray(values, np.float64)
-        out = np.full((len(values), len(HORIZONS), len(QUANTILES)), np.nan)
-        self._lagged[:] = np.nan
-        at = np.flatnonzero(np.abs(values) < _LARGEST)
-        if len(at) == 0:
-            return out
+        out = np.empty((len(values), len(HORIZONS), len(QUANTILES)))
+        there = np.abs(values) < _LARGEST
+        at = np.flatnonzero(there)
+        if len(at) < len(self._lagged):
+            out[~there] = np.nan
+            self._lagged[:] = np.nan
         s, w = self._state, self._weights
-        feats = np.empty((len(at), FEATURES), np.float32)
-        raw = np.empty((len(at), OUTPUTS), np.float32)
+        feats, raw = self._feats[: len(at)], self._raw[: len(at)]
         beside = np.zeros(0) if covariates is None else np.ascontiguousarray(covariates, np.float64)
         observe(at, values, ts_ns / 1e9, self._hint, beside, s["scalars"], s["hidden"], s["season"], s["visits"], feats)
-        self._at, self._raw = at, raw
+        self._at = at
         advance(at, feats, s["hidden"], w.w, w.b, w.v, w.d, raw)
         settle(at, values, raw, s["scalars"], s["due"], s["pending"], s["track"], s["ring"], out, self._lagged)
         return out
@@ -161,7 +168,7 @@ class Forecaster:
         NaN for a series that had no value."""
         count = len(HORIZONS) * len(QUANTILES)
         out = np.full((len(values), len(HORIZONS), len(QUANTILES)), np.nan)
-        raw = np.sort(self._raw[:, :count].reshape(-1, len(HORIZONS), len(QUANTILES)).astype(float), axis=2)
+        raw = np.sort(self._raw[: len(self._at), :count].reshape(-1, len(HORIZONS), len(QUANTILES)).astype(float), axis=2)
         at = self._at
         out[at] = values[at, None, None] + raw * self.scales[at, None, None]
         return out
@@ -199,6 +206,7 @@ class Forecaster:
             read[name] = np.frombuffer(raw, kind).reshape(size, *shape).copy()  # type: ignore[call-overload]
         self._state, self._size = read, size
         self._lagged = np.full((size, len(QUANTILES)), np.nan)
+        self._room(size)
         if state["version"] not in (self.version, self._weights.card.get("parent")):
             self._forget_network()
 

@@ -20,7 +20,8 @@ _Q = np.array(QUANTILES)
 
 @dataclass(frozen=True)
 class Score:
-    """`loss` [methods, horizons, n]: mean pinball loss in scales, capped at 10; `inside` [horizons]: the share of
+    """`loss` [methods, horizons, n]: mean pinball loss in units of the series' mean deviation from its median, each
+    capped at 10; `inside` [horizons]: the share of
     values inside opsmend's 90 % band. NaN where a series is too short for a horizon."""
 
     loss: NDArray[np.float64]
@@ -45,19 +46,18 @@ def score(weights: Weights, made: Made, *, skip: int = 2 * WARM_UP) -> Score:
     beside = np.ascontiguousarray(made.covariates.T)
     forecaster = Forecaster(weights, int(made.step * 1e9))
     said = np.full((2, t, n, len(HORIZONS), len(QUANTILES)), np.nan, np.float32)
-    scale = np.full((t, n), np.nan)
     for k in range(t):
         said[0, k] = forecaster.step(int((made.start + k * made.step) * 1e9), x[k], beside[k])
         said[1, k] = forecaster.network_alone(x[k])
-        scale[k] = forecaster.scales
     middles = {"last_value": _filled(x), "ewma": _ewma(x)}
+    unit = spread(made.values)
     loss = np.full((len(METHODS), len(HORIZONS), n), np.nan)
     inside = np.full(len(HORIZONS), np.nan)
     for j, steps in enumerate(HORIZONS):
         if steps + skip >= t:
             continue
-        y, unit = x[skip + steps:], scale[skip:-steps]
-        there = np.isfinite(y) & np.isfinite(unit) & np.isfinite(x[skip:-steps])
+        y = x[skip + steps:]
+        there = np.isfinite(y) & np.isfinite(x[skip:-steps])
         bands = [said[0, skip:-steps, :, j].astype(float), said[1, skip:-steps, :, j].astype(float)]
         for name in METHODS[2:]:
             middle = _seasonal(x, made.step, steps) if name == "season" else middles[name]
@@ -69,6 +69,18 @@ def score(weights: Weights, made: Made, *, skip: int = 2 * WARM_UP) -> Score:
         held = (y >= bands[0][..., 0]) & (y <= bands[0][..., 2]) & there
         inside[j] = held.sum() / max(there.sum(), 1)
     return Score(loss, inside)
+
+
+def spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[n]: the mean deviation from the median of each row, the unit of losses. Of the whole series: the running scale
+    of one that was quiet for long is next to nothing, and every burst would be as bad as the worst."""
+    from warnings import catch_warnings, simplefilter
+
+    with catch_warnings():
+        simplefilter("ignore", RuntimeWarning)  # rows without any value: their unit does not matter
+        middle = np.nanmedian(values, axis=1)
+        wide: NDArray[np.float64] = np.nanmean(np.abs(values - middle[:, None]), axis=1)
+    return np.where(np.isfinite(wide), wide, 1.0) + 1e-9 * np.abs(np.nan_to_num(middle)) + 1e-12
 
 
 def table(scores: Iterable[Score]) -> dict[str, dict[str, float]]:

@@ -88,7 +88,7 @@ class ModelVersions:
     def cards(self) -> list[dict[str, Any]]:
         """Of all versions that can be read, by the time they were made."""
         found = []
-        for card in sorted(self.directory.glob("*/forecaster.json")):
+        for card in sorted(self.directory.glob("[!.]*/forecaster.json")):
             with contextlib.suppress(OSError, ValueError):
                 found.append(json.loads(card.read_text()))
         return sorted(found, key=lambda card: (card.get("made_ns", 0), str(card.get("version"))))
