@@ -33,6 +33,7 @@
     beforeNodeMorphed: (old, next) => {
       if (old.nodeType === 3) return !selected(old); // text that is being selected stays until it is let go
       if (old.nodeType !== 1) return true;
+      if (/^(SECTION|TR|LI|LABEL)$/.test(old.tagName) && old.isEqualNode(next)) return false; // the browser compares faster than we do
       if (old.hasAttribute("data-keep") && next.hasAttribute && next.hasAttribute("data-keep")) { if (next.hasAttribute("aria-label")) old.setAttribute("aria-label", next.getAttribute("aria-label")); old.className = next.className; return false; }
       if (old.tagName === "DETAILS" && old.classList.contains("tool") && old.open) return false;
       return !(old.tagName === "INPUT" && old.type !== "hidden") && old.tagName !== "SELECT";
