@@ -1,0 +1,137 @@
+"""A check of the forecaster on what a service's store holds: promoted, kept, rolled back; the thread that follows."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from detect.forecaster.synthetic import synthetic_batch
+from detect.forecaster.versions import ModelVersions
+from detect.forecaster.weights import Weights
+from detect.types import Observations
+from ingest.types import SeriesKey, Watermark
+from opsmend.cli import app, main
+from opsmend.forecasting.background import ForecasterLife, LifeConfig, models_dir
+from opsmend.forecasting.check import Order, check, last_report
+from opsmend.forecasting.data import recent_series
+from opsmend.store.engine import open_engine
+from opsmend.store.records import Records, StepResult
+
+SHIPPED = Weights.load()
+START_NS = 1_700_000_000 * 10**9
+BUCKET = 10.0
+
+
+def observations(n: int = 60, t: int = 1000, seed: int = 3) -> Observations:
+    made = synthetic_batch(n, t, np.random.default_rng(seed), BUCKET)
+    keys = tuple(SeriesKey(service=f"s{i}", name="usage") for i in range(n))
+    return Observations(START_NS + np.arange(t, dtype=np.int64) * int(BUCKET * 1e9), keys, made.values.T.copy())
+
+
+def spoilt(name: str, change: float = 0.15) -> Weights:
+    noise = np.random.default_rng(0).normal(0, change, SHIPPED.v.shape).astype(np.float32)
+    return replace(SHIPPED, v=SHIPPED.v + noise, version=name, card={**SHIPPED.card, "version": name})
+
+
+def test_series_come_in_groups_of_one_cadence() -> None:
+    seen = observations(n=12, t=1300)
+    seen.values[:, 2] = 5.0  # does not move
+    seen.values[100:, 3] = np.nan  # too few
+    seen.values[np.arange(1300) % 2 == 1, 4] = np.nan  # every other bucket
+    seen.values[5, 5] = 1e40  # counts as missing
+    made = recent_series(seen, BUCKET)
+    assert [m.step for m in made] == [10.0, 20.0]
+    assert [m.values.shape for m in made] == [(9, 1300), (1, 650)]
+    assert np.isfinite(made[1].values).all()
+    assert np.nanmax(np.abs(made[0].values)) < 1e30
+    assert recent_series(Observations(np.zeros(0, np.int64), (), np.zeros((0, 0))), BUCKET) == []
+
+
+def test_a_bad_champion_is_rolled_back_by_itself(tmp_path: Path) -> None:
+    versions = ModelVersions(tmp_path)
+    versions.add(spoilt("bad"))
+    versions.promote("bad", reason="test", now_ns=START_NS)
+    data = recent_series(observations(), BUCKET)
+    report = check(versions, data, now_ns=START_NS + 10**13)
+    assert report.done == "rolled_back"
+    assert versions.champion().version == SHIPPED.version
+    assert versions.events()[-1]["reason"].startswith("automatic")
+
+
+def test_a_champion_of_long_standing_that_is_good_stays(tmp_path: Path) -> None:
+    versions = ModelVersions(tmp_path)
+    data = recent_series(observations(n=30, t=800), BUCKET)
+    first = check(versions, data, now_ns=1, updates=6)  # never checked before: a challenger is tried at once
+    assert first.done in ("kept", "promoted")
+    report = check(versions, data, now_ns=2, updates=6) if first.done == "kept" else first
+    assert report.done in ("nothing", "promoted")
+    assert last_report(tmp_path) is not None
+    assert check(versions, data[:0], now_ns=3).done == "no_data"
+
+
+def stored(tmp_path: Path, seen: Observations) -> str:
+    url = f"sqlite:///{tmp_path / 'opsmend.db'}"
+    engine = open_engine(url)
+    Records(engine, retention_seconds=10**6).commit(StepResult(Watermark({}), {}, observations=seen))
+    engine.dispose()
+    return url
+
+
+def test_the_thread_checks_in_a_process_of_its_own_and_follows(tmp_path: Path) -> None:
+    """A spoilt champion in the data directory of a service; the check repairs it, the service takes it over."""
+    url = stored(tmp_path, observations())
+    versions = ModelVersions(tmp_path / "models")
+    versions.add(spoilt("bad"))
+    versions.promote("bad", reason="test", now_ns=START_NS)
+    adopted: list[str] = []
+    life = ForecasterLife(LifeConfig(every_seconds=0.0), versions, Order(url, str(versions.directory), BUCKET),
+                          lambda weights: adopted.append(weights.version))
+    try:
+        until = time.monotonic() + 120
+        while not adopted and time.monotonic() < until:
+            life.turn()
+            time.sleep(0.1)
+    finally:
+        life.stop()
+    assert adopted[0] != "bad"
+    assert versions.champion().version == adopted[0]
+
+
+def test_the_thread_follows_a_roll_back_by_hand_and_does_not_check_where_it_must_not(tmp_path: Path) -> None:
+    versions = ModelVersions(tmp_path)
+    versions.add(spoilt("next"))
+    versions.promote("next", reason="test", now_ns=1)
+    adopted: list[str] = []
+    life = ForecasterLife(LifeConfig(is_tuning=False, every_seconds=0.0, watch_seconds=0.01), versions,
+                          Order("sqlite://", str(tmp_path), BUCKET), lambda weights: adopted.append(weights.version))
+    life.start()
+    versions.rollback(reason="by hand", now_ns=2)
+    until = time.monotonic() + 20
+    while not adopted and time.monotonic() < until:
+        time.sleep(0.01)
+    life.stop()
+    assert adopted == [SHIPPED.version]
+    assert not (tmp_path / "check.json").exists()
+
+
+def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "opsmend.toml").write_text(f'[service]\ndata_dir = "{tmp_path}"\n')
+    versions = ModelVersions(models_dir(tmp_path))
+    versions.add(spoilt("next"))
+    versions.promote("next", reason="test", now_ns=1)
+    with pytest.raises(SystemExit):
+        monkeypatch.setattr("sys.argv", ["opsmend", "models", "--help"])
+        main()
+    at = ["-c", str(tmp_path / "opsmend.toml")]
+    listed = CliRunner().invoke(app, ["models", "list", *at])
+    assert "* next" in listed.output
+    assert CliRunner().invoke(app, ["models", "rollback", *at]).exit_code == 0
+    assert versions.champion().version == SHIPPED.version
+    assert CliRunner().invoke(app, ["models", "rollback", *at]).exit_code == 1
+    checked = CliRunner().invoke(app, ["models", "check", *at])
+    assert "no_data" in checked.output
