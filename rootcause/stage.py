@@ -14,6 +14,7 @@ from rootcause.features import CAUSES
 from rootcause.graph import graph_hash
 from rootcause.prior import physical_prior
 from rootcause.rankers.registry import RANKERS
+from rootcause.reasons import Reasons
 from rootcause.types import CaseWindow, Diagnosis, ServiceGraph, Suspect
 from rootcause.window import case_window
 
@@ -55,18 +56,19 @@ class RootCause:
         second = float(p[order[1]]) if len(order) > 1 else 0.0
         cannot = bool(p[order[0]] - max(second, p_none) < self._c.margin) or not _is_pointed_at(
             case.services[order[0]], incident)
-        suspects = tuple(self._suspect(int(i), float(p[i]), case, incident, graph)
+        reasons = Reasons(case, incident.first_signal_ns)
+        suspects = tuple(self._suspect(int(i), float(p[i]), case, incident, graph, reasons)
                          for i in order[: self._c.max_suspects] if p[i] >= 0.01)
         return Diagnosis(incident.id, now_ns, suspects, float(p_none), cannot, ranking.model_version, graph_hash(graph))
 
-    def _suspect(self, i: int, probability: float, case: CaseWindow, incident: Incident,
-                 graph: ServiceGraph) -> Suspect:
+    def _suspect(self, i: int, probability: float, case: CaseWindow, incident: Incident, graph: ServiceGraph,
+                 reasons: Reasons) -> Suspect:
         service = case.services[i]
         own = [s for s in incident.signals if s.service == service and not s.peer]
         change = self._change(service, case, incident)
         return Suspect(
-            service, probability, path=_path(service, incident, graph),
-            evidence=_evidence(service, own, change, incident, graph), change=change,
+            service, probability, path=_path(service, incident, graph, reasons, case),
+            evidence=_evidence(service, own, change, incident, graph) + tuple(reasons.evidence(i)), change=change,
             signal_kinds=tuple(sorted({s.kind for s in own if s.is_open})))
 
     def _change(self, service: str, case: CaseWindow, incident: Incident) -> Change | None:
@@ -87,10 +89,12 @@ def _is_pointed_at(service: str, incident: Incident) -> bool:
     return any(service == (signal.peer or signal.service) for signal in incident.signals if signal.is_open)
 
 
-def _path(service: str, incident: Incident, graph: ServiceGraph) -> tuple[str, ...]:
-    """From the suspect up its callers to where it is felt: the longest chain of services with signals."""
+def _path(service: str, incident: Incident, graph: ServiceGraph, reasons: Reasons, case: CaseWindow) -> tuple[str, ...]:
+    """From the suspect up its callers to where it is felt: along the series, in the order in which they moved, and
+    from where these end along the callers with signals."""
     felt = set(incident.services)
-    path, at = [service], service
+    path = [case.services[i] for i in reasons.travelled(case.services.index(service))]
+    at = path[-1]
     while True:
         above = [c for c in graph.callers(at) if c in felt and c not in path]
         if not above:
@@ -104,6 +108,9 @@ def _evidence(service: str, own: Sequence[Signal], change: Change | None, incide
     out: list[Evidence] = []
     for signal in sorted(own, key=lambda s: (-s.score, s.start_ns))[:4]:
         out += signal.evidence[:1]
+    bursts = sorted((s for s in own if s.template_id), key=lambda s: -s.count)[:2]
+    out += [Evidence(f"log template {s.template_id[:40]} {'never seen before' if s.kind == 'log_template' else 'bursts'}: "
+                     f"{s.count} times", float(s.count)) for s in bursts]
     mine = min((s.start_ns for s in own), default=0)
     theirs = {c: min(s.start_ns for s in incident.signals if s.service == c)
               for c in graph.callers(service) if any(s.service == c for s in incident.signals)}

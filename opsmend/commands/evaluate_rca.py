@@ -19,7 +19,8 @@ def draw_rca(report: dict[str, Any]) -> None:
     from rich.table import Table
 
     style: dict[str, Any] = {"title_justify": "left", "box": SIMPLE_HEAD, "padding": (0, 0, 0, 1)}
-    title = (f"{report['what']}{' on alerts' if 'level' in report else ''}: {report['cases']} cases ({report['split']}), clock {report['clock']}, "
+    what = "rca on alerts" if "level" in report else "rca"
+    title = (f"{what}: {report['cases']} cases ({report['split']}), clock {report['clock']}, "
              f"{report['failed']} failed")
     table, trust = Table(title=title, **style), Table(title="what it is sure of", **style)
     for drawn, heads in ((table, ["AC@1 95%", *_SCORES.values()]), (trust, [*_TRUST.values()])):

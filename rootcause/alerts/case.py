@@ -45,10 +45,11 @@ class AlertCase:
 
 @dataclass(frozen=True)
 class Told:
-    """What was told of each instance: kind to number of alerts, and log template to number."""
+    """What was told of each instance: kind, log template and exact alert ("kind|source's words") to number."""
 
     kinds: Mapping[str, Counter[str]]
     templates: Mapping[str, Counter[str]]
+    exact: Mapping[str, Counter[str]]
 
 
 def service_of(instance: str) -> str:
@@ -77,18 +78,23 @@ def told(case: AlertCase) -> Told:
     """Alerts by the instance that they speak of; a slow or failed call counts for both of its ends."""
     kinds: dict[str, Counter[str]] = {}
     templates: dict[str, Counter[str]] = {}
+    exact: dict[str, Counter[str]] = {}
+
+    def count(instance: str, kind: str, words: str) -> None:
+        kinds.setdefault(instance, Counter())[kind] += 1
+        exact.setdefault(instance, Counter())[f"{kind}|{words}"] += 1
+
     for alert in case.alerts:
-        here = kinds.setdefault(alert.instance, Counter())
         if alert.modality == "metric":
-            here[metric_kind(alert.feature, alert.value)] += 1
+            count(alert.instance, metric_kind(alert.feature, alert.value), f"{alert.feature} {alert.value}")
         elif alert.modality == "trace":
-            what = "slow" if alert.value == "PD" else "failed"
+            what, words = "slow" if alert.value == "PD" else "failed", f"{alert.feature} {alert.value}"
             if alert.peer in ("", "-1", alert.instance):
-                here[f"self.{what}"] += 1
+                count(alert.instance, f"self.{what}", f"{alert.peer} {words}")
             else:
-                here[f"callee.{what}"] += 1
-                kinds.setdefault(alert.peer, Counter())[f"caller.{what}"] += 1
+                count(alert.instance, f"callee.{what}", f"{alert.peer} {words}")
+                count(alert.peer, f"caller.{what}", f"{alert.instance} {words}")
         else:
             number = alert.feature.removeprefix(alert.instance).strip("-_")
             templates.setdefault(alert.instance, Counter())[number] += 1
-    return Told(kinds, templates)
+    return Told(kinds, templates, exact)

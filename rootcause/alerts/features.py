@@ -39,8 +39,8 @@ def plain_table(case: AlertCase, told: Told, history: History) -> Floats:
 def rich_table(case: AlertCase, told: Told, history: History) -> Floats:
     """[n, many] everything: presence, surprise, rarity among the instances, replicas, counts, order, neighbours."""
     instances, n = case.instances, len(case.instances)
-    by_kind, sums = surprises(case, told, history)
-    counts = np.array([[told.kinds.get(i, Counter())[k] for k in KINDS] for i in instances], dtype=np.float64).reshape(n, -1)
+    _, sums = surprises(case, told, history)
+    counts = np.array([[told.kinds.get(i, Counter())[k] for k in KINDS] for i in instances], dtype=np.float64)
     has = (counts > 0).astype(float)
     rarity = np.log((n + 1) / (has.sum(axis=0) + 1)) / math.log(n + 1)
     twins = _twins(instances)
@@ -50,17 +50,33 @@ def rich_table(case: AlertCase, told: Told, history: History) -> Floats:
     top = max(1.0, float(everything.max(initial=0.0)))
     traces = counts[:, len(METRIC_KINDS):]
     templates = np.array([len(told.templates.get(i, ())) for i in instances], dtype=np.float64)
-    columns = [plain_table(case, told, history), has, has * rarity, has * (1 - theirs), theirs,
+    exact, kinds_of = _exact(case, told, history)
+    exact_sums = np.stack([exact[:, :len(METRIC_KINDS)].sum(axis=1), exact[:, len(METRIC_KINDS):].sum(axis=1)], axis=1)
+    columns = [plain_table(case, told, history), exact, kinds_of, exact_sums, _share(exact_sums), has,
+               has * rarity, has * (1 - theirs), theirs,
                np.tile(has.mean(axis=0), (n, 1)), np.log1p(traces) / 2, traces / np.maximum(traces.sum(axis=0), 1),
                np.stack([everything / top, (everything - twin_sum) / top, (twin_sum > 0).astype(float),
                          *(_order(v) for v in (everything, *sums.T)), np.log1p(templates) / 2,
                          has[:, :len(METRIC_KINDS)].sum(axis=1) / 10], axis=1),
                _first(case), _neighbours(case, everything)]
-    return np.concatenate(columns, axis=1)
+    table: Floats = np.concatenate(columns, axis=1)
+    return table
+
+
+def _exact(case: AlertCase, told: Told, history: History) -> tuple[Floats, Floats]:
+    """[n, kinds] each: summed surprise of the exact alerts of a kind, and how many different ones there are."""
+    total, number = np.zeros((len(case.instances), len(KINDS))), np.zeros((len(case.instances), len(KINDS)))
+    for i, instance in enumerate(case.instances):
+        for alert in told.exact.get(instance, ()):
+            k = KINDS.index(alert.partition("|")[0])
+            total[i, k] += history.surprise(instance, alert)
+            number[i, k] += 1
+    return total, number
 
 
 def _share(table: Floats) -> Floats:
-    return table / np.maximum(table.max(axis=0, initial=0.0), 1.0)
+    out: Floats = table / np.maximum(table.max(axis=0, initial=0.0), 1.0)
+    return out
 
 
 def _order(values: Floats) -> Floats:

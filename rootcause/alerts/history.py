@@ -1,7 +1,7 @@
 """How usual an alert is: what was told of each instance in other incidents, whoever caused these.
 
 No cause is needed for that. An instance that raises an alert in every incident says nothing with it; one that never
-did says a lot. Bounded by the number of instances and kinds; templates beyond 5,000 per system are not counted.
+did says a lot. Bounded by instances times what they say; what comes after 20,000 of both is not counted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from rootcause.alerts.case import Told
 
-_MOST_KEYS = 5000
+_MOST_KEYS = 20000
 
 
 class History:
@@ -26,7 +26,7 @@ class History:
     def add(self, told: Told, sign: int = 1) -> None:
         """One more incident; `sign` -1 takes it back (to judge an incident by the others alone)."""
         self.incidents += sign
-        for table in (told.kinds, told.templates):
+        for table in (told.kinds, told.templates, told.exact):
             for instance, counts in table.items():
                 for what in counts:
                     key = (instance, what)

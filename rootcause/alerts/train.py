@@ -17,7 +17,7 @@ from rootcause.alerts.listwise import fit_listwise
 from rootcause.alerts.rankers import MODEL, load_members
 
 Floats = NDArray[np.float64]
-RIDGE = 0.1
+RIDGE = 0.3
 
 
 def tables_of(cases: Sequence[AlertCase], *, is_rich: bool = False) -> list[Floats]:
