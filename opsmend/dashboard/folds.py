@@ -70,6 +70,11 @@ def _at(signal: Signal) -> tuple[str, str, str, str]:
     return signal.detector, signal.service, signal.peer, signal.key or signal.id
 
 
+def count(incident: Incident) -> int:
+    """Into how many rows its alerts are folded."""
+    return len({_at(s) for s in incident.signals})
+
+
 def folds(incident: Incident, reading: Reading) -> list[Fold]:
     """By their beginning."""
     groups: dict[tuple[str, str, str, str], list[Signal]] = {}

@@ -54,7 +54,7 @@ def story(incident: Incident, diagnosis: Diagnosis | None, plan: Plan | None, ru
     count = sum(s.count for s in incident.signals)
     out = [_station(incident.first_signal_ns, "first sign", sign, "done"),
            _station(incident.opened_ns, "incident",
-                    f"{plural(count, 'alert')} folded into {len(incident.signals)}", "done")]
+                    f"{plural(count, 'alert')} folded into {folds.count(incident)}", "done")]
     if diagnosis is None:
         is_open = incident.state == "open"
         out.append(_station(0, "diagnosis", "looking" if is_open else "none was made", "on" if is_open else ""))

@@ -9,6 +9,7 @@ from typing import Any
 from detect.indicators import indicator_of
 from detect.types import Incident, Signal
 from ingest.types import SeriesKey
+from opsmend.dashboard.folds import count
 from opsmend.dashboard.plots import spark
 from opsmend.dashboard.progress import VERDICTS, progress
 from opsmend.dashboard.reading import Reading
@@ -56,7 +57,7 @@ def row(reading: Reading, incident: Incident, drawn: str = "") -> dict[str, Any]
     how = progress(incident, diagnosis, plans, run, outcome, reading.now_ns, stopped=reading.control.stopped)
     pill, word = _pill(incident, run, outcome)
     return {"i": incident, "d": diagnosis, "change": change, "progress": how, "pill": pill, "word": word,
-            "spark": drawn, "alerts": sum(s.count for s in incident.signals),
+            "spark": drawn, "alerts": sum(s.count for s in incident.signals), "folded": count(incident),
             "done": _done(incident, run, outcome, _plan_of(plans, run)),
             "ended": minute(incident.closed_ns or incident.updated_ns)}
 
