@@ -42,11 +42,11 @@ def per_step(step: Callable[[], object], repeats: int) -> tuple[float, float]:
     return float(np.median(taken)), min(taken)
 
 
-def our_step(n: int) -> tuple[Callable[[], object], Forecaster]:
+def our_step(n: int, weights: Weights | None = None) -> tuple[Callable[[], object], Forecaster]:
     """Ticks of n series, warm: they have seen 200 values."""
     values = np.tile(synthetic_series(min(n, 200), 256, np.random.default_rng(0)), (-(-n // 200), 1))[:n]
     rows = np.ascontiguousarray(values.T)
-    forecaster = Forecaster(Weights.load(), BUCKET_NS)
+    forecaster = Forecaster(weights or Weights.load(), BUCKET_NS)
     at = 0
 
     def step() -> object:

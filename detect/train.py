@@ -13,7 +13,7 @@ from detect.forecaster.examples import Examples, examples
 from detect.forecaster.network import Network
 from detect.forecaster.recorded import recorded_batch, recorded_held_back
 from detect.forecaster.score import score, table
-from detect.forecaster.shape import HORIZONS, QUANTILES
+from detect.forecaster.shape import HIDDEN, HORIZONS, QUANTILES
 from detect.forecaster.synthetic import Made, synthetic_batch
 from detect.forecaster.weights import MODELS_DIR, Weights
 
@@ -28,16 +28,18 @@ UPDATES = 2400
 
 
 def train_forecaster(out_dir: Path, *, seed: int = 0, progress: bool = True, updates: int = UPDATES,
-                     steps: int = _STEPS, on_life: Callable[[int, float], None] | None = None) -> dict[str, Any]:
+                     steps: int = _STEPS, hidden: int = HIDDEN, teacher: Weights | None = None,
+                     on_life: Callable[[int, float], None] | None = None) -> dict[str, Any]:
     """Train, write `forecaster.safetensors` and its card `forecaster.json`; returns the card. Deterministic in `seed`
-    on one machine."""
+    on one machine. With a `teacher` a network of `hidden` units learns from its quantiles as well as from the data."""
     import torch
     from rich.console import Console
     from rich.progress import track
 
     torch.manual_seed(seed)
     torch.set_num_threads(1)
-    network = Network()
+    network = Network(hidden)
+    model = None if teacher is None else Network.of(teacher)
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=updates, pct_start=0.1)
     rng = np.random.default_rng(seed)
@@ -49,7 +51,10 @@ def train_forecaster(out_dir: Path, *, seed: int = 0, progress: bool = True, upd
                 on_life(k, recent)
             life, at, state = next(lives), 0, None
         chunk = slice(at, at + _CHUNK)
-        loss, state = network.loss(life.feats[chunk], life.targets[chunk], state)
+        if model is None:
+            loss, state = network.loss(life.feats[chunk], life.targets[chunk], state)
+        else:
+            loss, state = network.imitate(model, life.feats[chunk], life.targets[chunk], state)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -57,7 +62,7 @@ def train_forecaster(out_dir: Path, *, seed: int = 0, progress: bool = True, upd
         schedule.step()
         recent += 0.02 * (float(loss.detach()) - recent)
         at += _CHUNK
-    weights = Weights.of(network.tensors(), _card(seed, updates))
+    weights = Weights.of(network.tensors(), _card(seed, updates, hidden, teacher))
     weights.card["metrics"] = table(score(weights, made) for made in made_up_held_back(seed, steps))
     real, begin = recorded_held_back()
     weights.card["metrics_recorded"] = table([score(weights, real, skip=begin)])
@@ -79,8 +84,10 @@ def _lives(rng: np.random.Generator, steps: int) -> Iterator[Examples]:
         yield Examples(np.concatenate([p.feats for p in parts], 1), np.concatenate([p.targets for p in parts], 1))
 
 
-def _card(seed: int, updates: int) -> dict[str, Any]:
-    return {"model": "forecaster", "version": f"forecaster-4-{seed}", "parent": None,
+def _card(seed: int, updates: int, hidden: int, teacher: Weights | None) -> dict[str, Any]:
+    name = f"forecaster-4-{seed}" if hidden == HIDDEN else f"forecaster-4-{seed}-h{hidden}"
+    return {"model": "forecaster", "version": name, "parent": None, "hidden": hidden,
+            "teacher": None if teacher is None else teacher.version,
             "data": "made up (detect/forecaster/synthetic.py) and recorded (recorded.safetensors, Apache-2.0)",
             "seed": seed, "updates": updates,
             "horizons": list(HORIZONS), "quantiles": list(QUANTILES), "revision": _revision()}

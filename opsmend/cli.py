@@ -81,11 +81,15 @@ def replay(file: Path, config: Config = None, as_json: Json = False) -> None:
 @app.command()
 def train(what: Annotated[str, typer.Argument(help="forecaster or rootcause")],
           out: Annotated[Path | None, typer.Option(help="Directory of the model files.")] = None,
+          distill: Annotated[int, typer.Option(
+              help="forecaster: a student of so many units (a multiple of 4) of the shipped one.", min=0)] = 0,
+          quantize: Annotated[bool, typer.Option(
+              "--quantize", help="forecaster: refused, with what was measured, unless it is faster.")] = False,
           seed: int = 0) -> None:
     """Make the shipped model files anew."""
     from opsmend.commands.train import run_training
 
-    run_training(what, out, seed)
+    run_training(what, out, seed, distill=distill, quantize=quantize)
 
 
 @app.callback()

@@ -9,6 +9,7 @@ features that `observe` made; a test holds both against each other.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ _LARGEST = 1e30
 _PRIOR_LOSS = {LOSS_NETWORK: 0.5, LOSS_EWMA: 0.8, LOSS_SEASON: 1.0}
 """Before a candidate was ever judged, in scales."""
 _FIELDS: dict[str, tuple[tuple[int, ...], str]] = {
-    "scalars": ((SCALARS,), "<f8"), "hidden": ((2 * HIDDEN,), "<f4"), "season": ((SEASON_BINS,), "<f4"),
+    "scalars": ((SCALARS,), "<f8"), "season": ((SEASON_BINS,), "<f4"),
     "visits": ((SEASON_BINS,), "<u2"), "due": ((len(HORIZONS),), "<f8"), "pending": ((len(HORIZONS), PENDING), "<f4"),
     "track": ((len(HORIZONS), TRACK), "<f4"), "ring": ((LAG, len(QUANTILES)), "<f4")}
 
@@ -62,7 +63,7 @@ class Forecaster:
     magnitude as a habit, and forecasts a local-time season wrong for some days after a change of the clocks.
     """
 
-    BYTES_PER_SERIES = sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in _FIELDS.values())
+    BYTES_PER_SERIES = sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in _FIELDS.values()) + 8 * HIDDEN
 
     def __init__(self, weights: Weights, bucket_ns: int = 0) -> None:
         """`bucket_ns`: distance of two steps; 0: learned from the times, for each series by itself."""
@@ -70,6 +71,7 @@ class Forecaster:
         self._hint = bucket_ns / 1e9
         self._size = 0
         self._state = {name: np.zeros((0, *shape), kind) for name, (shape, kind) in _FIELDS.items()}
+        self._hidden = np.zeros((0, 2 * weights.hidden), np.float32)
         self._lagged = np.zeros((0, len(QUANTILES)))
         self._at = np.zeros(0, np.int64)
         self._room(0)
@@ -125,6 +127,8 @@ class Forecaster:
             room = max(size, have + have // 2)  # some to spare: one new series must not copy all others
             for name, (shape, kind) in _FIELDS.items():
                 self._state[name] = np.concatenate([self._state[name], np.zeros((room - have, *shape), kind)])
+            more = np.zeros((room - have, 2 * self._weights.hidden), np.float32)
+            self._hidden = np.concatenate([self._hidden, more])
             self._lagged = np.concatenate([self._lagged, np.full((room - have, len(QUANTILES)), np.nan)])
             for column, loss in _PRIOR_LOSS.items():
                 self._state["track"][have:, :, column] = loss
@@ -156,9 +160,9 @@ class Forecaster:
         s, w = self._state, self._weights
         feats, raw = self._feats[: len(at)], self._raw[: len(at)]
         beside = np.zeros(0) if covariates is None else np.ascontiguousarray(covariates, np.float64)
-        observe(at, values, ts_ns / 1e9, self._hint, beside, s["scalars"], s["hidden"], s["season"], s["visits"], feats)
+        observe(at, values, ts_ns / 1e9, self._hint, beside, s["scalars"], self._hidden, s["season"], s["visits"], feats)
         self._at = at
-        advance(at, feats, s["hidden"], w.w, w.b, w.v, w.d, raw)
+        advance(at, feats, self._hidden, w.w, w.b, w.v, w.d, raw)
         settle(at, values, raw, s["scalars"], s["due"], s["pending"], s["track"], s["ring"], out, self._lagged)
         return out
 
@@ -187,13 +191,14 @@ class Forecaster:
         track = self._state["track"]
         track[:, :, LOSS_NETWORK] = np.maximum(track[:, :, LOSS_NETWORK], track[:, :, LOSS_EWMA])
         track[:, :, TRUST + LOSS_NETWORK] = (track[:, :, LOSS_NETWORK] + 1e-3) ** -8
-        if not related:
+        if not related or self._hidden.shape[1] != 2 * weights.hidden:
             self._forget_network()
 
     def dump(self) -> dict[str, object]:
         """msgpack-able state: exact, as bytes."""
         state: dict[str, object] = {name: self._of(name).tobytes() for name in _FIELDS}
-        return {**state, "n": self._size, "version": self.version, "layout": _LAYOUT}
+        return {**state, "hidden": self._hidden[: self._size].tobytes(), "n": self._size, "version": self.version,
+                "layout": _LAYOUT}
 
     def load(self, state: Mapping[str, object]) -> None:
         """Go on from `dump`. State of another layout is dropped; with that of other weights see `use`."""
@@ -207,12 +212,17 @@ class Forecaster:
         self._state, self._size = read, size
         self._lagged = np.full((size, len(QUANTILES)), np.nan)
         self._room(size)
-        if state["version"] not in (self.version, self._weights.card.get("parent")):
+        hidden: Any = state["hidden"]
+        is_ours = state["version"] in (self.version, self._weights.card.get("parent"))
+        if is_ours and len(hidden) == 8 * self._weights.hidden * size:
+            self._hidden = np.frombuffer(hidden, "<f4").reshape(size, -1).copy()
+        else:
             self._forget_network()
 
     def _forget_network(self) -> None:
-        self._state["hidden"][:] = 0.0
+        """The short memory starts empty, in the size of the weights."""
+        self._hidden = np.zeros((len(self._lagged), 2 * self._weights.hidden), np.float32)
         self._state["scalars"][:, SINCE] = 0.0
 
 
-_LAYOUT = f"4:{SCALARS}:{HIDDEN}:{SEASON_BINS}:{HORIZONS}"
+_LAYOUT = f"4:{SCALARS}:{SEASON_BINS}:{HORIZONS}"

@@ -19,10 +19,10 @@ State = Any
 class Network(torch.nn.Module):
     """LSTM and a head that sees the features as well: [t, n, x] to [t, n, horizons, quantiles]."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: int = HIDDEN) -> None:
         super().__init__()
-        self.lstm = torch.nn.LSTM(FEATURES, HIDDEN)
-        self.head = torch.nn.Linear(FEATURES + HIDDEN, OUTPUTS)
+        self.lstm = torch.nn.LSTM(FEATURES, hidden)
+        self.head = torch.nn.Linear(FEATURES + hidden, OUTPUTS)
         with torch.no_grad():
             self.head.weight[:, :FEATURES] = 0.0
         self._quantiles = torch.tensor(QUANTILES)
@@ -31,7 +31,7 @@ class Network(torch.nn.Module):
     @classmethod
     def of(cls, weights: Weights) -> Network:
         """To go on from `weights`."""
-        made = cls()
+        made = cls(weights.hidden)
         with torch.no_grad():
             lstm = made._parts()
             lstm["weight_ih_l0"].copy_(torch.from_numpy(weights.w[:, :FEATURES].copy()))
@@ -54,12 +54,26 @@ class Network(torch.nn.Module):
              state: State = None) -> tuple[torch.Tensor, State]:
         """Weighted pinball loss in scales, and the state without its history."""
         q, state = self(torch.from_numpy(feats), state)
-        target = torch.from_numpy(targets)[..., None]
+        loss = self._pinball(q, torch.from_numpy(targets)[..., None])
+        return loss, tuple(part.detach() for part in state)
+
+    def _pinball(self, q: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         there = torch.isfinite(target)
         error = torch.nan_to_num(target) - q
         pinball = torch.maximum(self._quantiles * error, (self._quantiles - 1.0) * error) * self._weight
         pinball = torch.where(there, pinball, torch.zeros(()))
-        return pinball.mean(), tuple(part.detach() for part in state)
+        return pinball.mean()
+
+    def imitate(self, teacher: Network, feats: NDArray[np.float32], targets: NDArray[np.float32],
+                state: tuple[State, State] | None = None) -> tuple[torch.Tensor, tuple[State, State]]:
+        """Distillation: half the pinball loss, half the distance to the teacher's quantiles; both states."""
+        mine, theirs = state or (None, None)
+        with torch.no_grad():
+            wanted, theirs = teacher(torch.from_numpy(feats), theirs)
+        said, now = self(torch.from_numpy(feats), mine)
+        target = torch.from_numpy(targets)[..., None]
+        loss = 0.5 * self._pinball(said, target) + 0.5 * ((said - wanted).abs() * self._weight).mean()
+        return loss, (tuple(part.detach() for part in now), theirs)
 
     def tensors(self) -> dict[str, NDArray[np.float32]]:
         """As `Weights` wants them."""

@@ -14,7 +14,11 @@ from detect.forecaster.shape import FEATURES, HIDDEN, HORIZONS, OUTPUTS, QUANTIL
 from ingest.errors import OpsmendError
 
 MODELS_DIR = Path(__file__).resolve().parent.parent / "models"
-_SHAPES = {"w": (4 * HIDDEN, FEATURES + HIDDEN), "b": (4 * HIDDEN,), "v": (OUTPUTS, FEATURES + HIDDEN), "d": (OUTPUTS,)}
+_NAMES = ("w", "b", "v", "d")
+
+
+def _shapes(hidden: int) -> dict[str, tuple[int, ...]]:
+    return {"w": (4 * hidden, FEATURES + hidden), "b": (4 * hidden,), "v": (OUTPUTS, FEATURES + hidden), "d": (OUTPUTS,)}
 
 
 class BadWeights(OpsmendError, ValueError):
@@ -34,6 +38,11 @@ class Weights:
     d: NDArray[np.float32]
     version: str
     card: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def hidden(self) -> int:
+        """Units of the LSTM."""
+        return len(self.b) // 4
 
     @classmethod
     def load(cls, directory: Path = MODELS_DIR) -> Weights:
@@ -55,7 +64,10 @@ class Weights:
         if tuple(card["horizons"]) != HORIZONS or tuple(card["quantiles"]) != QUANTILES:
             raise BadWeights(f"{card['version']}: made for other horizons or quantiles")
         made = {}
-        for name, shape in _SHAPES.items():
+        hidden = int(card.get("hidden", HIDDEN))
+        if hidden < 4 or hidden % 4:
+            raise BadWeights(f"{card['version']}: hidden size {hidden} is no multiple of 4")
+        for name, shape in _shapes(hidden).items():
             made[name] = np.ascontiguousarray(tensors[name], dtype=np.float32)
             if made[name].shape != shape:
                 raise BadWeights(f"{card['version']}: '{name}' is {made[name].shape}, not {shape}")
@@ -68,7 +80,7 @@ class Weights:
         from safetensors.numpy import save_file
 
         directory.mkdir(parents=True, exist_ok=True)
-        save_file({name: np.asarray(getattr(self, name)) for name in _SHAPES},
+        save_file({name: np.asarray(getattr(self, name)) for name in _NAMES},
                   str(directory / "forecaster.safetensors"), {"version": self.version})
         (directory / "forecaster.json").write_text(json.dumps(self.card, indent=2) + "\n")
 

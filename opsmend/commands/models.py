@@ -1,4 +1,4 @@
-"""`opsmend models list|check|rollback`: the forecaster's versions of a service, by its data directory."""
+"""`opsmend models list|check|rollback|use`: the forecaster's versions of a service, by its data directory."""
 
 from __future__ import annotations
 
@@ -69,6 +69,24 @@ def rollback(config: Config = None,
         output.result(str(error))
         raise typer.Exit(1) from error
     output.result(f"in use now: {version or versions.champion().version}")
+
+
+@app.command()
+def use(directory: Annotated[Path, typer.Argument(help="Of forecaster.safetensors and its card.")],
+        config: Config = None) -> None:
+    """Put weights of your own to use, without a contest: a student, or some that were trained elsewhere."""
+    from detect.forecaster.versions import ModelVersions
+    from detect.forecaster.weights import BadWeights, Weights
+
+    versions = ModelVersions(_directory(config))
+    try:
+        weights = Weights.load(directory)
+    except (OSError, BadWeights) as error:
+        output.result(f"can't be used: {error}")
+        raise typer.Exit(1) from error
+    versions.add(weights)
+    versions.promote(weights.version, reason="by hand", now_ns=time.time_ns())
+    output.result(f"in use now: {weights.version}")
 
 
 def _directory(config: Path | None) -> Path:

@@ -224,3 +224,18 @@ def test_training_is_one_call_and_deterministic(tmp_path: Path) -> None:
     made = [train_forecaster(tmp_path / name, seed=1, progress=False, updates=3, steps=384) for name in "ab"]
     assert made[0]["metrics"] == made[1]["metrics"]
     assert (tmp_path / "a/forecaster.safetensors").read_bytes() == (tmp_path / "b/forecaster.safetensors").read_bytes()
+
+
+def test_a_student_has_another_size_and_runs_all_the_same(tmp_path: Path) -> None:
+    from detect.train import train_forecaster
+
+    card = train_forecaster(tmp_path, seed=1, progress=False, updates=3, steps=384, hidden=12, teacher=WEIGHTS)
+    assert (card["hidden"], card["teacher"]) == (12, WEIGHTS.version)
+    student = Forecaster(Weights.load(tmp_path))
+    x = synthetic_series(5, 120, np.random.default_rng(1))
+    assert np.isfinite(run(student, x)).all()
+    copy = Forecaster(Weights.load(tmp_path))
+    copy.load(student.dump())
+    student.use(WEIGHTS)  # and there is a way from one size to another
+    copy.use(WEIGHTS)
+    assert np.array_equal(run(student, x, end=30), run(copy, x, end=30))

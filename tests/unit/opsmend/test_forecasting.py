@@ -133,5 +133,21 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert CliRunner().invoke(app, ["models", "rollback", *at]).exit_code == 0
     assert versions.champion().version == SHIPPED.version
     assert CliRunner().invoke(app, ["models", "rollback", *at]).exit_code == 1
+    SHIPPED.save(tmp_path / "own")
+    assert CliRunner().invoke(app, ["models", "use", str(tmp_path / "own"), *at]).exit_code == 0
+    assert versions.current() == SHIPPED.version
+    assert CliRunner().invoke(app, ["models", "use", str(tmp_path), *at]).exit_code == 1
     checked = CliRunner().invoke(app, ["models", "check", *at])
     assert "no_data" in checked.output
+
+
+def test_what_training_does_not_offer_is_refused_with_the_reason() -> None:
+    from opsmend.commands.train import run_training
+    from opsmend.config import ConfigError
+
+    with pytest.raises(ConfigError, match="INT8"):
+        run_training("forecaster", None, 0, quantize=True)
+    with pytest.raises(ConfigError, match="--out"):
+        run_training("forecaster", None, 0, distill=16)
+    with pytest.raises(ConfigError, match="forecaster"):
+        run_training("rootcause", None, 0, distill=16)
