@@ -20,7 +20,8 @@ from detect.forecaster.lstm import Forecaster, Weights
 
 Floats = NDArray[np.float64]
 
-RARITIES: Final = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
+RARITIES: Final = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5)
+_SMALLEST: Final = 1e-9
 POINTS_PER_PAGE: Final = 700
 FLAGGED: Final = 0.01
 _SAME: Final = 20
@@ -58,18 +59,23 @@ def onset_heights(x: Floats, apart: int = _SAME) -> Floats:
     return np.array(out)
 
 
-def _levels(streams: list[Floats]) -> Floats:
-    """[4, knots]: the level that is reached as rarely as each of RARITIES says."""
-    rows = []
+def _knots(streams: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """([4, k] rarities, [4, k] levels reached as rarely as that). The first knot of a stream is at its smallest onset;
+    knots that are less rare than that take its rarity."""
+    points = sum(part.shape[0] * part.shape[1] for part in streams)
+    rarities, levels = [], []
     for k in range(len(STREAMS)):
         heights = np.sort(np.concatenate([onset_heights(part[:, s, k]) for part in streams for s in range(part.shape[1])]))
-        points = sum(part.shape[0] * part.shape[1] for part in streams)
-        heights = np.concatenate([np.zeros(max(0, points // 10 + 1 - len(heights))), heights])
-        ranks = [max(int(points * 10.0**-r), 1) for r in RARITIES]
-        # Streams that are mostly zero start at a height that means something, and rise from there.
-        levels = np.maximum(heights[[len(heights) - rank for rank in ranks]], 1e-3)
-        rows.append(np.maximum.accumulate(levels) * 1.01 ** np.arange(len(levels)))
-    return np.array(rows)
+        commonest = -np.log10(max(len(heights), 1) / points)
+        row, level = [commonest], [_SMALLEST]
+        for rarity in RARITIES:
+            rank = int(points * 10.0**-rarity)
+            known = rarity > commonest + 0.02 and 1 <= rank <= len(heights)
+            row.append(rarity if known else row[-1])
+            level.append(max(float(heights[len(heights) - rank]) if known else 0.0, level[-1] * 1.001))
+        rarities.append(row)
+        levels.append(level)
+    return np.array(rarities), np.array(levels)
 
 
 def rate_level(x: Floats, rate: float) -> float:
@@ -79,14 +85,15 @@ def rate_level(x: Floats, rate: float) -> float:
 
 def collect(make: Callable[[], Expects], parts: Sequence[tuple[NDArray[np.int64], Floats]]) -> list[tuple[Floats, Floats]]:
     """Streams and counts of each part of a corpus, with a new forecaster for each."""
-    blank = Calibration(np.array(RARITIES), np.tile(np.geomspace(1, 2, len(RARITIES)), (len(STREAMS), 1)), 1.0, 1.0, "")
+    rising = np.tile(np.arange(1.0, 4.0), (len(STREAMS), 1))
+    blank = Calibration(rising, rising, 1.0, 1.0, "")
     return [streams_of(ts, values, make(), blank) for ts, values in parts]
 
 
 def calibrate(parts: Sequence[tuple[Floats, Floats]], version: str = "",
               use: Sequence[int] = range(len(STREAMS))) -> Calibration:
     """Table and thresholds from collected streams; `use`: the streams that count."""
-    table = Calibration(np.array(RARITIES), _levels([streams for streams, _ in parts]), 1.0, 1.0, version)
+    table = Calibration(*_knots([streams for streams, _ in parts]), page=1.0, flag=1.0, version=version)
     off = [k for k in range(len(STREAMS)) if k not in use]
     onsets, states = [], []
     for streams, counts in parts:
@@ -112,9 +119,12 @@ def build(seed: int = 0) -> dict[str, Any]:
             "data": "synthetic (detect/evidence/corpus.py), unlabelled",
             "points": sum(values.size for _, values in series), "seed": seed,
             "forecaster": weights.version, "points_per_page": POINTS_PER_PAGE, "share_flagged": FLAGGED,
-            "rarities": list(RARITIES),
-            "levels": {stream: [float(f"{x:.6g}") for x in row] for stream, row in zip(STREAMS, table.levels, strict=True)},
+            "rarities": _by_stream(table.rarities), "levels": _by_stream(table.levels),
             "page": round(table.page, 4), "flag": round(table.flag, 4)}
+
+
+def _by_stream(table: Floats) -> dict[str, list[float]]:
+    return {stream: [float(f"{x:.6g}") for x in row] for stream, row in zip(STREAMS, table, strict=True)}
 
 
 def main(path: Path = TABLE) -> None:

@@ -1,8 +1,9 @@
 """From streams to rarity: how often an onset at least this high starts on series that nobody labelled.
 
 rarity(x) = -log10(onsets per point at or above x), read from a frozen monotone table, straight lines in log x between
-its knots. Streams of different units become comparable, and the square root of the sum of squares joins them: one
-stream that is sure is enough, and several that are nearly sure help each other.
+its knots; below the first knot it is that of any onset at all (a new maximum is news, however small). Streams of
+different units become comparable, and the square root of the sum of squares joins them: one stream that is sure is
+enough, and several that are nearly sure help each other.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ QUIET: Final = 100
 
 @dataclass(frozen=True)
 class Calibration:
-    """`levels` [4, k] rise along each row; `rarities` [k]. The thresholds are in joined rarity."""
+    """`rarities` and `levels` [4, k], both rising along each row. The thresholds are in joined rarity."""
 
     rarities: Floats
     levels: Floats
@@ -43,10 +44,11 @@ class Calibration:
     def load(cls, path: Path = TABLE) -> Calibration:
         """The shipped table, or that of `path`. Raises OSError, KeyError or ValueError where it is none."""
         card = json.loads(path.read_text())
-        levels = np.array([card["levels"][stream] for stream in STREAMS], float)
-        rarities = np.array(card["rarities"], float)
-        if levels.shape != (len(STREAMS), len(rarities)) or (np.diff(levels, axis=1) <= 0).any() or (levels <= 0).any():
-            raise ValueError(f"{path}: levels must be positive and rise, one for each rarity")
+        levels, rarities = (np.array([card[what][stream] for stream in STREAMS], float) for what in ("levels", "rarities"))
+        if levels.shape != rarities.shape or levels.ndim != 2 or levels.shape[1] < 3:
+            raise ValueError(f"{path}: as many levels as rarities, and at least three")
+        if (np.diff(levels, axis=1) <= 0).any() or (np.diff(rarities, axis=1) < 0).any() or (levels <= 0).any():
+            raise ValueError(f"{path}: levels must be positive and rise, and rarities with them")
         return cls(rarities, levels, float(card["page"]), float(card["flag"]), str(card["version"]))
 
     def joined(self, streams: Floats, counts: Floats) -> Floats:
@@ -56,25 +58,25 @@ class Calibration:
         return out
 
 
-@compiled("void(f8[:, ::1], f8[::1], f8[:, ::1], f8[::1], f8[::1])", error_model="numpy")
+@compiled("void(f8[:, ::1], f8[::1], f8[:, ::1], f8[:, ::1], f8[::1])", error_model="numpy")
 def join(streams: Any, counts: Any, levels: Any, rarities: Any, out: Any) -> None:
     """Root of the sum of squared rarities; `levels` are logarithms."""
-    knots = len(rarities)
+    knots = rarities.shape[1]
     for i in range(len(out)):
         total = 0.0
         for k in range(streams.shape[1]):
             if streams[i, k] <= 0.0:
                 continue
-            x, row = np.log(streams[i, k]), levels[k]
-            if x < row[0]:
-                continue
-            if x >= row[-1]:
-                slope = (rarities[-1] - rarities[-3]) / (row[-1] - row[-3])
-                rarity = rarities[-1] + min(slope * (x - row[-1]), _BEYOND)
+            x, level, rare = np.log(streams[i, k]), levels[k], rarities[k]
+            if x <= level[0]:
+                rarity = rare[0]
+            elif x >= level[-1]:
+                slope = (rare[-1] - rare[-3]) / (level[-1] - level[-3])
+                rarity = rare[-1] + min(slope * (x - level[-1]), _BEYOND)
             else:
                 j = 1
-                while j < knots - 1 and x >= row[j]:
+                while j < knots - 1 and x >= level[j]:
                     j += 1
-                rarity = rarities[j - 1] + (x - row[j - 1]) / (row[j] - row[j - 1]) * (rarities[j] - rarities[j - 1])
+                rarity = rare[j - 1] + (x - level[j - 1]) / (level[j] - level[j - 1]) * (rare[j] - rare[j - 1])
             total += rarity * rarity
         out[i] = np.sqrt(total) * min(counts[i] / QUIET, 1.0)

@@ -30,8 +30,10 @@ from ingest.compiled import compiled
 
 _SLOW = 1.0 - 0.5 ** (1.0 / 1000.0)  # half-life of what a usual residual is
 _SHIFT_DECAY = 0.0005
-_FORGET = 2e-6
+_FORGET = 2e-5
 """Per point, of the extremes towards the middle: a service that runs for years must not judge by its first day."""
+_DEAD = 0.03
+"""Of the width of what was seen: how far outside is nothing yet. Without it forgetting alone would make novelties."""
 _COUNTER_RUN = 60
 """Points without a fall, most of them rises, after which a fall to near nothing is a counter that began anew."""
 
@@ -53,8 +55,9 @@ def _mean(ring: Any, n: int) -> Any:
 @compiled()
 def _range(row: Any, x: float) -> Any:
     """How far outside of all that was seen, in units of the width of that."""
-    beyond = max(x - row[HIGH], row[LOW] - x)
-    out = beyond / max(row[HIGH] - row[LOW], _floor(row)) if beyond > 0.0 else 0.0
+    width = row[HIGH] - row[LOW]
+    beyond = max(x - row[HIGH], row[LOW] - x) - _DEAD * width
+    out = beyond / max(width, _floor(row)) if beyond > 0.0 else 0.0
     row[HIGH] -= (row[HIGH] - row[MEDIAN]) * _FORGET
     row[LOW] += (row[MEDIAN] - row[LOW]) * _FORGET
     row[HIGH] = max(row[HIGH], x)
@@ -87,9 +90,10 @@ def _residual(row: Any, sizes: Any, lagged: Any, r: float) -> Any:
     floor = _floor(row)
     surprise = 0.0
     if n >= RESIDUALS:
-        beyond = max(r - row[R_HIGH], row[R_LOW] - r)
+        width = row[R_HIGH] - row[R_LOW]
+        beyond = max(r - row[R_HIGH], row[R_LOW] - r) - _DEAD * width
         if beyond > 0.0:
-            surprise = beyond / max(row[R_HIGH] - row[R_LOW], floor)
+            surprise = beyond / max(width, floor)
     row[R_HIGH] = max(row[R_HIGH] * (1.0 - _FORGET), r)
     row[R_LOW] = min(row[R_LOW] * (1.0 - _FORGET), r)
     sizes[n % RESIDUALS] = abs(r)

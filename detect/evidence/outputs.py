@@ -8,9 +8,12 @@ from detect.evidence.shape import ONSET, ONSET_AGE, PEAK, PEAK_AGE
 from ingest.compiled import compiled
 
 REFRACTORY = 100
-"""Points: an onset has to be higher than every other of the last 100."""
-HOLD = 200
-"""Points over which a held peak falls to nothing, in a straight line."""
+"""Points: within so many an onset has to be rarer than the last one..."""
+RARER = 0.3
+"""... by so much: twice as rare. A shift that grows would page at each of its steps."""
+HELD, HOLD = 0.8, 300
+"""A peak is held at 0.8 of its height, and falls from there to nothing over 300 points, in a straight line: what was
+an anomaly a moment ago ranks below one that is there now, and above what never was one."""
 
 
 @compiled("void(f8[::1], f8[:, ::1], f8[::1], f8[::1])", error_model="numpy")
@@ -21,10 +24,10 @@ def answer(joined: Any, scalars: Any, onset: Any, state: Any) -> None:
         row[ONSET_AGE] += 1.0
         row[PEAK_AGE] += 1.0
         onset[i] = 0.0
-        if x > 0.0 and (row[ONSET_AGE] > REFRACTORY or x > row[ONSET]):
+        if x > 0.0 and (row[ONSET_AGE] > REFRACTORY or x > row[ONSET] + RARER):
             onset[i] = row[ONSET] = x
             row[ONSET_AGE] = 0.0
-        held = row[PEAK] * max(0.0, 1.0 - row[PEAK_AGE] / HOLD)
+        held = HELD * row[PEAK] * max(0.0, 1.0 - row[PEAK_AGE] / HOLD)
         if x >= held:
             row[PEAK] = held = x
             row[PEAK_AGE] = 0.0
