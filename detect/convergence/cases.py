@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from detect.convergence.config import ConvergenceConfig
-from detect.convergence.reasons import is_alive, why
+from detect.convergence.reasons import Company, is_alive, why
 from detect.convergence.relations import Relations
 from detect.convergence.titles import severity_of, title_of
 from detect.types import NAMESPACE, Incident, Membership, Signal
@@ -65,11 +65,13 @@ class Cases:
             gone = {s.id for s in over}
             held = [s for s in held if s.id not in gone]
             members = [m for m in members if m.signal_id not in gone]
+        company = Company(held)
         for signal in signals:
             self.of[signal.id] = incident_id
             if len(held) < self._c.max_members:
-                members.append(Membership(signal.id, why(signal, held, related)))
+                members.append(Membership(signal.id, why(signal, company, related)))
                 held.append(signal)
+                company.add(signal)
         case.incident = msgspec.structs.replace(
             case.incident, signals=tuple(held), members=tuple(members),
             first_signal_ns=min((s.start_ns for s in held), default=case.incident.first_signal_ns))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingest.types import Float64
 
@@ -21,11 +22,11 @@ _NEVER = -1e30
 class OnsetConfig:
     """The course of a fault, and how sure a cut must be."""
 
-    decay_seconds: float = 60.0
+    decay_seconds: float = 30.0
     """After this long the rate of new signals has fallen by 2 ** -decay_power."""
     decay_power: float = 2.0
     """Above 1; how fast the rate falls."""
-    cost: float = 16.0
+    cost: float = 18.0
     """Log-likelihood that a further onset must gain (nats)."""
     stay: float = 4.0
     """What an onset that was found before is cheaper by, so that cuts do not come and go."""
@@ -33,8 +34,8 @@ class OnsetConfig:
     """A cut, or one not made, within this much of the other answer is told as a doubt."""
     tail_seconds: float = 60.0
     """How long after the last signal the last fault is taken to have gone on."""
-    max_moments: int = 1_500
-    """Distinct moments looked at; a longer run is looked at in coarser steps than a second."""
+    max_moments: int = 200
+    """Distinct moments looked at; a run longer than as many seconds is looked at in coarser steps."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def find_onsets(time_s: Float64, config: OnsetConfig, known_s: Sequence[float] =
     step = max(1.0, (float(time_s.max()) - first) / config.max_moments)
     moments, counts = np.unique(np.floor((time_s - first) / step), return_counts=True)
     at = moments * step
-    score = _scores(at, counts.astype(np.float64), config)
+    score = _scores(moments.astype(np.int64), step, counts.astype(np.float64), config)
     cost = np.full(len(at), config.cost)
     for onset in known_s:
         cost[np.abs(at + first - onset) <= 10.0 + step] = config.cost - config.stay
@@ -73,17 +74,17 @@ def find_onsets(time_s: Float64, config: OnsetConfig, known_s: Sequence[float] =
     return Onsets(first + at[starts], np.array([np.inf, *gain]), first + times[second])
 
 
-def _scores(at: Float64, counts: Float64, c: OnsetConfig) -> Float64:
+def _scores(moment: NDArray[np.int64], step: float, counts: Float64, c: OnsetConfig) -> Float64:
     """[m, m + 1]: log-likelihood that the moments i..j-1 are one fault that began at i; Poisson, rate free."""
-    m = len(at)
-    lag = np.maximum(at[None, :] - at[:, None], 0.0)  # [m, m]
-    log_rate = -c.decay_power * np.log1p((lag + 0.5) / c.decay_seconds)
+    m = len(moment)
+    log_rate = -c.decay_power * np.log1p((np.arange(int(moment[-1]) + 1) * step + 0.5) / c.decay_seconds)
+    lag = np.maximum(moment[None, :] - moment[:, None], 0)  # [m, m]
     inside = np.zeros((m, m + 1))
-    np.cumsum(np.triu(counts[None, :] * log_rate), axis=1, out=inside[:, 1:])
+    np.cumsum(np.triu(counts[None, :] * log_rate[lag]), axis=1, out=inside[:, 1:])
     total = np.concatenate([[0.0], np.cumsum(counts)])
     n = np.maximum(total[None, :] - total[:m, None], 1e-9)
-    ends = np.append(at, at[-1] + c.tail_seconds)
-    length = np.maximum(ends[None, :] - at[:, None], 1e-9)
+    ends = np.append(moment * step, moment[-1] * step + c.tail_seconds)
+    length = np.maximum(ends[None, :] - moment[:, None] * step, 1e-9)
     mass = c.decay_seconds / (c.decay_power - 1) * (1 - (1 + length / c.decay_seconds) ** (1 - c.decay_power))
     out = n * np.log(n / mass) - n + inside
     out[np.tri(m, m + 1, 0, dtype=np.bool_)] = _NEVER

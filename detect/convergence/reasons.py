@@ -17,23 +17,35 @@ def is_alive(incident: Incident) -> bool:
     return any(s.is_open for s in telling or strong)
 
 
-def why(signal: Signal, others: Sequence[Signal], relations: Relations) -> str:
+class Company:
+    """What is in an incident already, as far as reasons need it."""
+
+    def __init__(self, signals: Sequence[Signal]) -> None:
+        self.first_ns = min((s.start_ns for s in signals), default=0)
+        self.services = {s.service for s in signals}
+
+    def add(self, signal: Signal) -> None:
+        """It is in, too."""
+        self.first_ns = min(self.first_ns, signal.start_ns) if self.services else signal.start_ns
+        self.services.add(signal.service)
+
+
+def why(signal: Signal, others: Company, relations: Relations) -> str:
     """How it is related to what is in the incident already, and when it began."""
-    if not others:
+    if not others.services:
         return "started it"
-    first = min(others, key=lambda s: (s.start_ns, s.id))
-    after = (signal.start_ns - first.start_ns) / 1e9
+    after = (signal.start_ns - others.first_ns) / 1e9
     when = f"{after:.0f} s later" if after >= 1 else "at the same time" if after > -1 else f"{-after:.0f} s earlier"
-    services = sorted({s.service for s in others})
-    if signal.service in services:
+    if signal.service in others.services:
         return f"same service, {when}"
-    for other in services:
+    around = relations.of(signal.service)
+    for other in sorted(others.services & around.keys()):
         if (signal.service, other) in relations.calls:
             return f"caller of {other}, {when}"
         if (other, signal.service) in relations.calls:
             return f"called by {other}, {when}"
-    for other in services:
-        if relations.of(signal.service).get(other) == 1:
+    for other in sorted(others.services & around.keys()):
+        if around[other] == 1:
             return f"on the host of {other}, {when}"
     return f"connected through calls, {when}"
 

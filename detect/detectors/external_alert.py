@@ -30,6 +30,8 @@ class ExternalAlertConfig:
     flap_seconds: float = 120.0
     """One that has come back within this after it was resolved is flapping: from then on it is over only when it has been
     quiet for as long."""
+    tell_seconds: float = 60.0
+    """How often the count of one that is repeated is told anew, unless it has doubled."""
     tenant: str = "default"
 
 
@@ -39,6 +41,8 @@ class _Onset(msgspec.Struct):
     signal: Signal
     last_ns: int  # newest start
     firing: int = 0  # alerts
+    count: int = 0  # alerts folded into it, those not told of yet as well
+    told_score: float = 0.0
     is_flapping: bool = False
     is_resolved: bool = False  # said to be over, not only started anew or forgotten
 
@@ -79,9 +83,9 @@ class ExternalAlerts:
             held = firing.get(at)
             if held is not None:
                 after_ns = alert.starts_ns - onsets[held.onset].last_ns
-                if 0 <= after_ns <= again_ns:
-                    onsets[held.onset].last_ns += after_ns
-                    held.starts_ns = alert.starts_ns
+                if -again_ns <= after_ns <= again_ns:
+                    if after_ns > 0:
+                        onsets[held.onset].last_ns = held.starts_ns = alert.starts_ns
                 elif held.starts_ns != alert.starts_ns:
                     self._end(at, window.ts_ns)
                     held = None
@@ -97,10 +101,18 @@ class ExternalAlerts:
         out = []
         for onset_id, count in news.items():
             onset = onsets[onset_id]
-            onset.signal = msgspec.structs.replace(onset.signal, end_ns=window.ts_ns, count=onset.signal.count + count)
-            if onset.firing:
+            onset.count += count
+            if onset.firing and self._is_worth_telling(onset, window.ts_ns):
+                onset.signal = msgspec.structs.replace(onset.signal, end_ns=window.ts_ns, count=onset.count)
+                onset.told_score = onset.signal.score
                 out.append(onset.signal)
         return sorted([*out, *self._ended(window.ts_ns)], key=lambda s: (s.key, s.start_ns, s.id))
+
+    def _is_worth_telling(self, onset: _Onset, now_ns: int) -> bool:
+        """New, worse, many more, or not told of for a minute: an alert that is repeated all the time is no news."""
+        s = onset.signal
+        return (s.count == 0 or s.score > onset.told_score or onset.count > 2 * s.count
+                or now_ns - s.end_ns >= self._c.tell_seconds * 1e9)
 
     def signal_of(self, fingerprint: str) -> str:
         """The signal that a firing alert is folded into; "" where it does not fire."""
@@ -171,7 +183,7 @@ class ExternalAlerts:
                 del self._newest[onset.signal.key]
             if onset.is_resolved:
                 self._ended_ns[onset.signal.key] = now_ns
-            out.append(msgspec.structs.replace(onset.signal, is_open=False, end_ns=now_ns))
+            out.append(msgspec.structs.replace(onset.signal, is_open=False, end_ns=now_ns, count=onset.count))
         return out
 
     def snapshot(self) -> bytes:
