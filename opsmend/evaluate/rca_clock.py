@@ -1,12 +1,13 @@
 """When did it begin? A detector over a case's own series, for `--clock detected`.
 
 The diagnosis is asked for when the recording ends; rows up to then decide, and nothing is known of the injection.
-A row's contrast compares the median of the rows from there on (three where usual rows are measured) with the median
-of the ten before: per column in robust deviations (floors of `rootcause.robust`), of which log2(z / 3) counts where
-z > 3, at most 4; summed over the columns of a service and of the calls to it; the largest service counts. What is
-over again by the end has no contrast, so an earlier incident is not taken for this one. The onset is the first row
-with three quarters of the largest contrast; it is clear where that is above 2 and above the 98 % quantile over
-the usual rows. Else the last five rows are taken for the incident.
+A row's contrast compares the rows from there on (three where usual rows are measured) with the median of the ten
+before and with that of the usual rows, and the smaller counts: what comes back to usual is no incident, and neither
+is what has long been so. Per column the deviation that 85 % of the rows exceed on the same side, in robust deviations
+(floors of `rootcause.robust`), of which log2(z / 3) counts where z > 3, at most 4; summed over the columns of a
+service and of the calls to it; the largest service counts. The onset is the first row with three quarters of the
+largest contrast; it is clear where that is above 2 and above the 98 % quantile over the usual rows. Else the last
+five rows are taken for the incident.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _LEAST = 2.0
 _SHARE = 0.98
 _NEARLY = 0.75
 _NOW = 5
+_NEARLY_ALL = 0.85
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,21 @@ def _contrasts(stream: CaseWindow, rows: range, after: int) -> Floats:
 def _loud(table: Floats, change: Change, rows: range, after: int) -> Floats:
     if not rows:
         return np.zeros((0, table.shape[1]))
-    z = np.stack([np.abs(_middle(table[r:r + after]) - _middle(table[max(0, r - _BEFORE):r])) for r in rows])
+    z = np.stack([np.minimum(_shift(table[r:r + after], _middle(table[max(0, r - _BEFORE):r])),
+                             _shift(table[r:r + after], change.before)) for r in rows])
     seen = np.array([min(after, len(table) - r) for r in rows], dtype=np.float64)
     z = np.nan_to_num(z / change.scale) * np.sqrt(seen / (seen + 1.0))[:, None]  # one row alone proves little
     return np.where(change.has, np.clip(np.log2(np.maximum(z, _UNUSUAL) / _UNUSUAL), 0.0, _CAP), 0.0)
+
+
+def _shift(rows: Floats, before: Floats) -> Floats:
+    """How far nearly all of the rows are on one side of before; 0 where they are on both."""
+    ordered = np.sort(rows, axis=0)
+    count = np.isfinite(rows).sum(axis=0)
+    spared, at = ((1 - _NEARLY_ALL) * count).astype(int), np.arange(rows.shape[1])
+    low, high = ordered[spared, at], ordered[np.maximum(count - 1 - spared, 0), at]
+    out: Floats = np.maximum(np.maximum(low - before, before - high), 0.0)
+    return out
 
 
 def _middle(rows: Floats) -> Floats:

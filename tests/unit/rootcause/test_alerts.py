@@ -1,0 +1,162 @@
+"""Root causes from alerts alone: kinds, history, the rankers, fine-tuning, and the evaluation of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from opsmend.commands.evaluate import run_eval
+from opsmend.evaluate.rca import evaluate_rca
+from opsmend.evaluate.rca_alert_cases import alert_folders, read_alerts
+from opsmend.evaluate.rca_cases import CaseError
+from rootcause.alerts.case import Alert, AlertCase, metric_kind, told
+from rootcause.alerts.features import plain_table, rich_table
+from rootcause.alerts.history import History, history_of
+from rootcause.alerts.listwise import fit_listwise, listwise_probabilities
+from rootcause.alerts.rankers import ALERT_RANKERS, Counted, Surprise, ZeroShotAlerts, load_members
+from rootcause.alerts.train import train_alerts
+from rootcause.alerts.tuned import Tuned
+
+INSTANCES = ("cart-0", "cart-1", "db-0", "web-0")
+LOUD = (Alert("metric", "web-0", "", "dest_p95", "up"), Alert("metric", "web-0", "", "mem_usage", "up"),
+        Alert("trace", "web-0", "-1", "GET /", "PD"), Alert("log", "web-0", "", "web-0-3", ""))
+
+
+def incident(root: str, system: str = "shop") -> AlertCase:
+    """`web-0` is loud in every incident; the root has a high CPU and slow calls, and its caller notices."""
+    own = (Alert("metric", root, "", "cpu_usage", "up"), Alert("trace", root, "web-0", "/x", "PD"))
+    return AlertCase(system, INSTANCES, (*LOUD, *own))
+
+
+def incidents(n: int, system: str = "shop") -> tuple[list[AlertCase], list[int]]:
+    roots = [k % 3 for k in range(n)]
+    return [incident(INSTANCES[k], system) for k in roots], roots
+
+
+@pytest.mark.parametrize(("feature", "value", "kind"), [
+    ("src_p50", "up", "latency@out.up"), ("dest_qps", "down", "traffic@in.down"), ("net_trainsmit", "down", "netout.down"),
+    ("docker_memory_rss_pct", "up", "memory.up"), ("node_cpu_usage", "down", "host.down"), ("zz", "", "other.up")])
+def test_kinds(feature: str, value: str, kind: str) -> None:
+    assert metric_kind(feature, value) == kind
+
+
+def test_a_slow_call_counts_for_both_ends() -> None:
+    said = told(incident("db-0"))
+    assert said.kinds["db-0"] == {"cpu.up": 1, "callee.slow": 1}
+    assert said.kinds["web-0"]["caller.slow"] == 1
+    assert said.kinds["web-0"]["self.slow"] == 1
+    assert said.templates["web-0"] == {"3": 1}
+
+
+def test_what_is_always_said_is_no_surprise() -> None:
+    history = history_of(told(c) for c in incidents(9)[0])
+    assert history.surprise("web-0", "latency@in.up") < 0.1
+    assert history.surprise("db-0", "cpu.up") > 0.9
+    assert history.surprise("db-0", "memory.up") > 2
+    again = History.load(msgspec.msgpack.decode(msgspec.msgpack.encode(history.dump())))
+    assert again.dump() == history.dump()
+    one = told(incident("db-0"))
+    history.add(one)
+    history.add(one, -1)
+    assert history.dump() == again.dump()
+
+
+def test_the_quiet_root_is_found_and_the_loud_one_is_not() -> None:
+    cases, _ = incidents(9)
+    history = history_of(told(c) for c in cases)
+    case = incident("db-0")
+    assert INSTANCES[int(np.argmax(Counted().rank(case, history)))] == "web-0"
+    for ranker in (Surprise(), ZeroShotAlerts()):
+        assert INSTANCES[int(np.argmax(ranker.rank(case, history)))] == "db-0"
+
+
+def test_a_member_never_ranks_its_own_system(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.json"
+    card = train_alerts({"shop": incidents(9)}, path)
+    assert [m["trained_on"] for m in card["members"]] == ["shop"]
+    history = history_of(told(c) for c in incidents(9)[0])
+    own, other = (ZeroShotAlerts(path).rank(incident("cart-1", s), history) for s in ("shop", "bank"))
+    assert own.tolist() == Surprise().rank(incident("cart-1"), history).tolist()
+    assert other.sum() == pytest.approx(1.0)
+    load_members.cache_clear()
+
+
+def test_shipped_members_are_of_different_systems() -> None:
+    systems = [system for system, _ in load_members()]
+    assert len(set(systems)) == len(systems) >= 2
+
+
+def test_rankers_stand_empty_and_strange_cases() -> None:
+    for case in (AlertCase("x", ("a",), ()), AlertCase("x", ("a", "b"), (Alert("trace", "ghost", "a", "", "500"),))):
+        for ranker in ALERT_RANKERS:
+            scores = ranker.rank(case, History())
+            assert scores.shape == (len(case.instances),)
+            assert np.isfinite(scores).all()
+        assert np.isfinite(rich_table(case, told(case), History())).all()
+
+
+def test_listwise_fit_finds_the_column_that_tells() -> None:
+    rng = np.random.default_rng(0)
+    tables = [rng.normal(size=(6, 4)) for _ in range(200)]
+    roots = [int(np.argmax(t[:, 2])) for t in tables]
+    weights = fit_listwise(tables, roots)
+    assert int(np.argmax(np.abs(weights))) == 2
+    assert listwise_probabilities(tables[0], weights).sum() == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="no labelled case"):
+        fit_listwise([], [])
+
+
+def test_fine_tuning_learns_from_confirmed_incidents_and_is_seeded() -> None:
+    cases, roots = incidents(30)
+    history = history_of(told(c) for c in cases)
+    one, two = (Tuned(seed=3).fit(cases, roots).rank(incident("cart-1"), history) for _ in range(2))
+    assert one.tolist() == two.tolist()
+    assert INSTANCES[int(np.argmax(one))] == "cart-1"
+
+
+def test_plain_table_is_bounded_by_what_it_says() -> None:
+    case = incident("db-0")
+    table = plain_table(case, told(case), History())
+    assert np.isfinite(table).all()
+    assert table[INSTANCES.index("cart-0")].sum() == 0.0  # nothing was told of it
+
+
+def write(folder: Path, root: str, **label: object) -> None:
+    folder.mkdir(parents=True)
+    case = incident(root)
+    with (folder / "events.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["modality", "instance", "peer", "feature", "value"],
+                                    *([a.modality, a.instance, a.peer, a.feature, a.value] for a in case.alerts)])
+    (folder / "nodes.txt").write_text("\n".join(INSTANCES))
+    (folder / "label.json").write_text(json.dumps({"system": "shop", "root_cause_instance": root, "fault_type": "cpu"} | label))
+
+
+def test_evaluation_recognises_the_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for n in range(6):
+        write(tmp_path / f"{n:04d}", INSTANCES[n % 3], split="test" if n == 0 else "train")
+    report = evaluate_rca(tmp_path)
+    assert (report["level"], report["cases"], report["failed"]) == ("alerts", 6, 0)
+    assert report["methods"]["opsmend"]["AC@1"] == 1.0
+    assert report["methods"]["most_all_alerts"]["AC@1"] == 0.0
+    assert report["methods"]["random"]["AC@1"] == 0.25
+    assert evaluate_rca(tmp_path, split="test")["cases"] == 1
+    assert json.loads(json.dumps(report)) == report
+    assert run_eval("rca", tmp_path, tmp_path / "out.json", "") == 0
+    assert "rca on alerts: 6 cases" in capsys.readouterr().out
+
+
+def test_failed_alert_cases_count_as_misses(tmp_path: Path) -> None:
+    write(tmp_path / "good", "db-0")
+    write(tmp_path / "stranger", "db-0", root_cause_instance="nobody")
+    report = evaluate_rca(tmp_path)
+    assert (report["cases"], report["failed"]) == (2, 1)
+    assert report["methods"]["opsmend"]["AC@1"] <= 0.5
+    assert run_eval("rca", tmp_path, None, "") == 1
+    (tmp_path / "good" / "events.csv").write_text("time,who\n")
+    with pytest.raises(CaseError, match="needs the columns"):
+        read_alerts(alert_folders(tmp_path)[0])

@@ -1,0 +1,128 @@
+"""What surrounds the rankers in `opsmend eval rca`: ties, floors, intervals, onsets, made-up windows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ingest.types import Change
+from opsmend.evaluate.rca_cases import RecordedCase
+from opsmend.evaluate.rca_clock import find_onset, split_at
+from opsmend.evaluate.rca_made import calm_windows, overlaid, pairs, with_deploy
+from opsmend.evaluate.rca_scores import abstention_curve, case_scores, floor_scores, places, summary, tied_scores
+from rootcause.types import CaseWindow
+
+SERVICES = ("cart", "store", "web")
+MINUTE = 60 * 10**9
+
+
+def recorded(root: str, *, rows: int = 400, fault: int = 8, seed: int = 0, shift: float = 0.9) -> RecordedCase:
+    """web calls cart calls store; the last `fault` rows are slow at the root."""
+    rng = np.random.default_rng(seed)
+    latency = 0.1 * rng.lognormal(0, 0.05, (rows, 3))
+    latency[rows - fault:, SERVICES.index(root)] += shift
+    traffic = 50 * rng.lognormal(0, 0.05, (rows, 3))
+    edges = np.array([[0, 1], [2, 0]], dtype=np.int32)
+    window = CaseWindow(np.arange(rows, dtype=np.int64) * MINUTE, SERVICES, {"latency": latency, "traffic": traffic}, edges,
+                        {"latency": latency[:, [1, 0]].copy()}, rows - fault)
+    return RecordedCase(f"case-{root}", "shop", "slow", "", root, window)
+
+
+def test_equals_stand_before_our_root_and_share_with_a_baselines() -> None:
+    scores = np.array([1.0, 1.0, 0.5, np.nan])
+    assert places(scores, 0) == (1, 2)
+    assert places(scores, 3) == (4, 4)
+    assert tied_scores(scores, 0, is_ours=True)[0] == 0.0
+    assert tied_scores(scores, 0, is_ours=False)[0] == 0.5
+    assert tied_scores(np.zeros(5), 2, is_ours=True).tolist() == case_scores(5).tolist()
+
+
+def test_scores_of_a_place() -> None:
+    assert case_scores(1).tolist() == [1.0, 1.0, 1.0, 1.0]
+    assert case_scores(3).tolist() == pytest.approx([0.0, 1.0, 0.6, 1 / 3])
+    assert case_scores(6).tolist() == pytest.approx([0.0, 0.0, 0.0, 1 / 6])
+
+
+def test_floor_is_what_random_orders_get() -> None:
+    rng = np.random.default_rng(0)
+    drawn = np.mean([tied_scores(rng.random(7), 3, is_ours=True) for _ in range(4000)], axis=0)
+    assert floor_scores(7) == pytest.approx(drawn, abs=0.03)
+    assert floor_scores(2).tolist() == pytest.approx([0.5, 1.0, 0.9, 0.75])
+
+
+def test_interval_holds_the_mean_and_narrows_with_cases() -> None:
+    few, many = ([case_scores(1 + i % 2) for i in range(n)] for n in (10, 1000))
+    wide, narrow = summary(few)["AC@1 95%"], summary(many)["AC@1 95%"]
+    assert isinstance(wide, list)
+    assert isinstance(narrow, list)
+    assert wide[0] < 0.5 < wide[1]
+    assert narrow[1] - narrow[0] < 0.1 < wide[1] - wide[0]
+    assert summary(few) == summary(few)
+    assert summary([])["AC@1"] == 0.0
+
+
+def test_curve_answers_the_surest_first() -> None:
+    curve = abstention_curve([0.9, 0.1, 0.8, -1.0], [1.0, 0.0, 1.0, 0.0])
+    assert curve[0] == {"coverage": 1.0, "margin": -1.0, "accuracy": 0.5}
+    assert curve[-1]["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("told", [-3, 0, 3])
+def test_onset_is_found_whatever_was_told(told: int) -> None:
+    case = recorded("cart")
+    onset = find_onset(replace(case.window, baseline_rows=case.window.baseline_rows + told))
+    assert onset.is_clear
+    assert abs(onset.row - case.window.baseline_rows) <= 1
+    assert split_at(case.window, onset).baseline_rows == onset.row
+
+
+def test_without_a_change_the_last_rows_are_taken() -> None:
+    window = recorded("cart", shift=0.0).window
+    onset = find_onset(window)
+    assert not onset.is_clear
+    assert onset.row == len(window.ts_ns) - 5
+
+
+def test_what_is_over_again_is_no_onset() -> None:
+    case = recorded("cart")
+    latency = case.window.node_metrics["latency"].copy()
+    latency[case.window.baseline_rows - 6:case.window.baseline_rows - 4, 2] += 3.0  # an earlier hiccup of web
+    hiccup = replace(case.window, node_metrics={**case.window.node_metrics, "latency": latency})
+    assert abs(find_onset(hiccup).row - case.window.baseline_rows) <= 1
+
+
+def test_calm_windows_hold_usual_rows_alone_and_differ() -> None:
+    case = recorded("cart")
+    windows = list(calm_windows(case))
+    assert len({len(w.ts_ns) for w in windows}) == 4
+    for window in windows:
+        assert len(window.ts_ns) - window.baseline_rows == 8
+        assert window.node_metrics["latency"].max() < 0.5
+        assert len(window.ts_ns) <= case.window.baseline_rows
+    assert list(calm_windows(recorded("cart", rows=40))) == []
+
+
+def test_deploy_is_just_before_the_window_and_of_one_service() -> None:
+    window = with_deploy(next(calm_windows(recorded("cart"))), "a")
+    (change,) = window.changes
+    assert isinstance(change, Change)
+    assert change.service in SERVICES
+    assert 0 < window.ts_ns[window.baseline_rows] - change.ts_ns <= MINUTE
+
+
+def test_two_faults_at_once_show_both() -> None:
+    one, other, third = recorded("cart", seed=1), recorded("store", seed=2), recorded("cart", seed=3)
+    found = list(pairs([one, other, third]))
+    assert [(a is x, b is y) for (a, b), (x, y) in zip(found, [(one, other), (other, third), (third, other)], strict=True)] == [
+        (True, True)] * 3
+    window = overlaid(one, other)
+    assert window is not None
+    now = window.node_metrics["latency"][window.baseline_rows:].mean(axis=0)
+    assert now[0] > 0.8
+    assert now[1] > 0.8
+    assert now[2] < 0.2
+    assert window.node_metrics["latency"][:window.baseline_rows].max() < 0.5
+    assert window.edge_metrics["latency"][window.baseline_rows:].mean(axis=0).min() > 0.8
+
