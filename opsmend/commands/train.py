@@ -9,7 +9,6 @@ import typer
 
 from opsmend.config import ConfigError
 
-
 _QUANTIZE = ("train: --quantize is not offered: INT8 was measured no faster than FP32 at this size (docs/forecaster.md, "
              "`python bench/forecast_variants.py`)")
 
@@ -26,7 +25,8 @@ def run_training(what: str, out: Path | None, seed: int, *, distill: int = 0, qu
 
     torch.set_num_threads(1)
     if what == "forecaster":
-        from detect.train import MODELS_DIR, Weights, train_forecaster
+        from detect.forecaster.weights import Weights
+        from detect.train import MODELS_DIR, train_forecaster
 
         if distill:
             card = train_forecaster(out or MODELS_DIR, seed=seed, progress=True, hidden=distill, teacher=Weights.load())

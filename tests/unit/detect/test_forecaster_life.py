@@ -152,7 +152,7 @@ def test_drift_is_a_loss_beyond_the_long_run() -> None:
 
 def test_tuning_keeps_to_its_part_and_to_its_budget() -> None:
     made = series(t=1000)
-    own, begin = held_back(made)
+    _, begin = held_back(made)
     spoilt = made.values.copy()
     spoilt[::3] = np.random.default_rng(0).normal(size=spoilt[::3].shape)
     spoilt[:, begin:] = 7.0
