@@ -36,11 +36,13 @@ class TrainConfig:
     batch: int = 64
     learning_rate: float = 3e-3
     calibration: int = 1000
-    """Simulated cases that the temperature and the bias of "none of these" are fitted on."""
+    """Simulated cases that the temperature is fitted on."""
     workers: int = 2
     """Processes that simulate; 0: this one."""
-    wrong_abstentions: float = 0.03
-    """Share of the cases with a cause in which "none of these" may win."""
+    none_bias: float = 0.9
+    """How far log p of "none of these" must be ahead of the first suspect's to be the answer. A decision of its own:
+    the loss weighs all mistakes alike, an engineer who is told "nothing" does not. Made-up faults are fainter than those
+    that somebody is called for, so it is not fitted on them but set on the recorded cases that choices are made on."""
     held_out: int = 700
     """Simulated cases for the card; neither trained nor calibrated on."""
 
@@ -68,14 +70,12 @@ def train_rootcause(out_dir: Path, *, seed: int = 0, progress: bool = True,
     save_file(tensors, str(out_dir / "rootcause.safetensors"))
     card: dict[str, Any] = {
         "model": "rootcause", "version": f"rootcause-3-{seed}", "members": c.members, "temperature": 1.0,
-        "seed": seed, "data": f"{c.graphs} simulated cases (rootcause/simulate.py), no real one; "
-                              f"{c.calibration} for temperature and bias, {c.held_out} held out", "revision": _revision()}
+        "none_bias": c.none_bias, "seed": seed, "data": f"{c.graphs} simulated cases (rootcause/simulate.py), no real one; "
+                              f"{c.calibration} for the temperature, {c.held_out} held out", "revision": _revision()}
     _write(out_dir, card)
     ranker = GnnRanker(out_dir)
     cases = [simulate(np.random.default_rng([seed, 1, n])) for n in range(c.calibration)]
     card["temperature"] = _temperature(ranker, cases)
-    card["none_bias"] = _none_bias([sharpen(ranker.log_probabilities(s.case), card["temperature"]) for s in cases],
-                                   cases, c.wrong_abstentions)
     _write(out_dir, card)
     card["metrics"] = _score([simulate(np.random.default_rng([seed, 2, n])) for n in range(c.held_out)], out_dir)
     card["seconds"] = round(time.monotonic() - began)
@@ -160,14 +160,6 @@ def _temperature(ranker: GnnRanker, cases: list[Simulated]) -> float:
                               for p, s in zip(log_p, cases, strict=True)]))  # root -1 is the last: none
 
     return round(float(min(grid, key=loss)), 3)
-
-
-def _none_bias(p: list[NDArray[np.float64]], cases: list[Simulated], wrong: float) -> float:
-    """How far "none of these" must be ahead for its answer to be wrong in at most this share of the cases with a cause.
-    A decision of its own: the loss weighs all mistakes alike, an engineer who is told "nothing" does not."""
-    ahead = [float(np.log(max(q[-1], 1e-12)) - np.log(max(q[:-1].max(), 1e-12)))
-             for q, s in zip(p, cases, strict=True) if s.root >= 0]
-    return round(max(0.0, float(np.quantile(ahead, 1 - wrong))), 3) if ahead else 0.0
 
 
 def _score(held: list[Simulated], directory: Path) -> dict[str, Any]:

@@ -67,6 +67,8 @@ def strike(fault: str, root: int, system: System, given: Conditions, onset: int,
     ramp = _shape(t, onset, step, rng)
     on = ramp > 0
     into, out_of = system.edges_to(root), system.edges_from(root)
+    if fault in ("net_delay", "net_loss") and len(into) > 1 and rng.random() < 0.3:  # the way from one caller only
+        into, out_of = rng.choice(into, size=1), into[:0]
     size = float(rng.beta(1.0, 1.3)) * 0.95 + 0.04
     factor = float(np.exp(rng.uniform(np.log(1.7), np.log(80))))
     marks = Marks(shape=ramp, strange=fault in ("error", "early_return", "bad_config", "crash_loop"))

@@ -93,7 +93,7 @@ def measure(fault: str, system: System, given: Conditions, found: Flow, marks: M
     for name in ("templates", "spans", "pattern"):
         node[name][served * step < 1] = np.nan
     for service, rows in rolling:  # starting costs CPU, and the new process has not filled its memory yet
-        node["cpu"][rows, service] += float(np.exp(rng.uniform(np.log(0.02), np.log(0.6))))
+        node["cpu"][rows, service] += float(np.exp(rng.uniform(np.log(0.02), np.log(0.6)))) * min(1.0, 20 / step)
         node["memory"][rows.start:, service] *= rng.uniform(0.6, 1.05)
     if not profile.stores_by_callers:
         for name in _SPANS:

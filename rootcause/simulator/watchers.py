@@ -102,11 +102,13 @@ def draw_changes(fault: str, root: int, system: System, onset: int, step: float,
         if told and rng.random() < 0.85:
             kind = str(rng.choice(["rollout", "config"]))
             out.append(Change(int(onset * step * _S) - age * _S, names[root], kind, "v2", "v1", "deployer"))
-    for n in range(int(rng.poisson(0.8)) + (fault == "none_change")):
+    # A change just before nothing at all: most changes do no harm.
+    planned = 1 if fault == "none_change" or (fault.startswith("none") and rng.random() < 0.5) else 0
+    for n in range(int(rng.poisson(0.8)) + planned):
         other = int(rng.choice(services))
         age = int(rng.exponential(60) if rng.random() < 0.5 else rng.uniform(0, 800))
-        if fault == "none_change" and n == 0:
-            age = int(rng.integers(0, 6))
+        if n < planned:
+            age = int(rng.integers(0, 6)) if fault == "none_change" else int(rng.exponential(30))
         rolled.append((other, onset - int(age / step)))
         if told:
             kind = "rollout" if rng.random() < 0.7 else "config"

@@ -90,9 +90,10 @@ def blip(service: int, given: Conditions, at: int, step: float, rng: np.random.G
     """What a roll-out does while it goes on: a few slow, sometimes failing seconds, here and on the machine it
     shares with the others. Returns the rows."""
     rows = slice(max(1, at), max(1, at) + int(rng.integers(1, 8 if step < 10 else 2)))
-    given.own_seconds[rows, service] *= np.exp(rng.uniform(0, np.log(10)))
+    part = min(1.0, float(rng.uniform(5, 20)) / step)  # of a row that is a minute long it fills some seconds
+    given.own_seconds[rows, service] *= 1 + part * (np.exp(rng.uniform(0, np.log(10))) - 1)
     if rng.random() < 0.4:
-        given.own_error[rows, service] = np.minimum(1.0, given.own_error[rows, service] + rng.uniform(0, 0.2))
+        given.own_error[rows, service] = np.minimum(1.0, given.own_error[rows, service] + part * rng.uniform(0, 0.2))
     if rng.random() < 0.5:
-        given.own_seconds[rows] *= 1 + rng.uniform(0, 3) * rng.uniform(0, 1, given.load.shape[1])
+        given.own_seconds[rows] *= 1 + part * rng.uniform(0, 3) * rng.uniform(0, 1, given.load.shape[1])
     return rows
