@@ -68,7 +68,8 @@ def charts(reading: Reading, incident: Incident, diagnosis: Diagnosis | None,
 
     seen = reading.observations(line.start, line.now, keep, ("charts", incident.id), with_forecast=True)
     if len(seen.ts_ns):
-        line = Timeline(max(line.start, int(seen.ts_ns[0])), line.now, line.end)
+        start = max(line.start, int(seen.ts_ns[0]))  # of a young service there is less: the past keeps a quarter at least
+        line = Timeline(start, line.now, min(line.end, line.now + 3 * (line.now - start)))
     loud, quiet = _ranked(_courses(seen, signs, incident), incident)
     drawn = {(c.key.service, c.key.name, c.key.peer) for c in loud}
     lanes = [f for f in folds(incident, reading) if f.is_external or f.kind == "log_template" or (
