@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import msgspec
-import numpy as np
 
 
 @dataclass(frozen=True)
 class Policy:
     """When a judgement becomes a warning. Times are in ticks (minutes, unless the service runs faster)."""
 
-    near: float = 0.7
-    """Probability that is asked for where the crossing is `least_ticks` away."""
-    far: float = 0.85
-    """Probability that is asked for where it is `horizon` away; in between along the logarithm of the time."""
+    asked: tuple[tuple[float, float], ...] = ((20, 0.75), (45, 0.88), (90, 0.95), (180, 0.98), (400, 0.99))
+    """(ticks to the crossing, probability that is asked for), along the logarithm of the time: what is far away can
+    wait until more is known."""
     least_ticks: float = 15.0
     """Crossings nearer than this are no early warning any more."""
-    horizon: float = 360.0
+    horizon: float = 45.0
     """The 5 % quantile has to fall inside."""
     need: int = 3
     """Ticks in a row."""
@@ -26,11 +25,20 @@ class Policy:
     """A warning stands while the probability is above this."""
     close: int = 20
     """Ticks below it after which the warning is withdrawn."""
+    drop: float = 0.1
+    """A fall by this share of the limit withdraws it at once: somebody restarted or cleaned up."""
 
-    def asked(self, ticks: float) -> float:
+    def probability(self, ticks: float) -> float:
         """The probability asked for, with the median `ticks` away."""
-        share = np.log(max(ticks, 1.0) / self.least_ticks) / np.log(self.horizon / self.least_ticks)
-        return float(self.near + (self.far - self.near) * min(1.0, max(0.0, share)))
+        before = self.asked[0]
+        for knot in self.asked:
+            if ticks <= knot[0]:
+                if knot[0] == before[0] or ticks <= before[0]:
+                    return knot[1]
+                share = math.log(ticks / before[0]) / math.log(knot[0] / before[0])
+                return before[1] + share * (knot[1] - before[1])
+            before = knot
+        return before[1]
 
 
 class Standing(msgspec.Struct):
@@ -39,15 +47,20 @@ class Standing(msgspec.Struct):
     hits: int = 0
     quiet: int = 0
     warned: bool = False
+    top: float = 0.0  # highest level since the warning
 
-    def step(self, policy: Policy, probability: float, low: float, middle: float) -> bool:
-        """One tick on; whether the warning stands. NaN times: nothing rises."""
+    def step(self, policy: Policy, probability: float, low: float, middle: float, level: float) -> bool:
+        """One tick on; whether the warning stands. `level` is the used share of the limit; NaN: not known, and NaN
+        times: nothing rises."""
         if self.warned:
+            fallen = level < self.top - policy.drop
+            self.top = max(self.top, level) if level == level else self.top
             self.quiet = 0 if probability >= policy.keep else self.quiet + 1
-            if self.quiet >= policy.close:
+            if self.quiet >= policy.close or (fallen and self.quiet):
                 self.warned, self.hits, self.quiet = False, 0, 0
             return self.warned
-        sure = policy.least_ticks <= middle and low <= policy.horizon and probability >= policy.asked(middle)
+        sure = policy.least_ticks <= middle and low <= policy.horizon and probability >= policy.probability(middle)
         self.hits = self.hits + 1 if sure else 0
-        self.warned = self.hits >= policy.need
+        if self.hits >= policy.need:
+            self.warned, self.top, self.quiet = True, level, 0
         return self.warned

@@ -20,6 +20,7 @@ from detect.breach.memory import (
     FIRST,
     LAST,
     RING,
+    WITHIN,
     noise_of,
     push,
 )
@@ -33,7 +34,8 @@ _PER_WINDOW: Final = ("eta", "sure", "bend", "rough", "excursion")
 _HINGE: Final = ("since", "rise", "eta", "explains", "beyond_line", "bend", "asymptote", "over_before")
 _GENERAL: Final = (
     "level", "age", "noise_left", "noise_size", "gaps", "best_eta", "best_sure", "best_window", "best_share",
-    "rank", "over_30", "over_120", "over_480", "day_level", "day_rise", "day_slope", "drop_60")
+    "rank", "over_30", "over_120", "over_480", "day_level", "day_rise", "day_slope", "drop_60",
+    "within_left", "reach", "reach2_eta", "reach3_eta", "reach3_fine_eta", "reach3_coarse_eta")
 FEATURES: Final = (
     tuple(f"{name}_{b * n}" for b, n in WINDOWS.tolist() for name in _PER_WINDOW)
     + tuple(f"fine_{name}" for name in _HINGE) + tuple(f"coarse_{name}" for name in _HINGE)
@@ -228,16 +230,29 @@ def features(state: Floats, limit: float, size: float, scratch: Floats, out: Flo
         ago = n - 1 - k
         blocks[k] = _block(state, newest, ago)
     _hinge_features(blocks, n, float(BLOCK), left, fit, out, AT_HINGE + _NH)
+    # A count crosses when one of its peaks does, not when its mean would.
+    reach = math.sqrt(noise * noise + state[WITHIN] * state[WITHIN])
+    r = AT_GENERAL + 17
+    out[r] = ratio(state[WITHIN], left, 10.0)
+    out[r + 1] = ratio(reach, left, 10.0)
+    slope = left / math.exp(best_eta) if best_eta < 10.0 else 0.0
+    out[r + 2] = log_eta(left - 2.0 * reach, slope)
+    out[r + 3] = log_eta(left - 3.0 * reach, slope)
+    for h in range(2):
+        eta = out[AT_HINGE + h * _NH + 2]
+        if eta < 10.0:
+            out[r + 4 + h] = log_eta(left - 3.0 * reach, left / math.exp(eta))
     swing_features(state, level, limit, pairs, out, AT_SWING)
     return True
 
 
-@compiled("void(float64[::1], int64[::1], float64[::1], float64, float64, float64[:, ::1], boolean[::1], int64)")
-def run(state: Floats, ticks: np.ndarray[tuple[int], np.dtype[np.int64]], values: Floats, limit: float, size: float,
-        out: np.ndarray[tuple[int, int], np.dtype[np.float64]], there: np.ndarray[tuple[int], np.dtype[np.bool_]],
-        every: int) -> None:
+@compiled("void(float64[::1], int64[::1], float64[::1], float64[::1], float64, float64, float64[:, ::1],"
+          " boolean[::1], int64)")
+def run(state: Floats, ticks: np.ndarray[tuple[int], np.dtype[np.int64]], values: Floats, spreads: Floats,
+        limit: float, size: float, out: np.ndarray[tuple[int, int], np.dtype[np.float64]],
+        there: np.ndarray[tuple[int], np.dtype[np.bool_]], every: int) -> None:
     """`push` for each tick, and its features (each `every`th tick) into a row of `out`; `there` says which have any."""
     scratch = np.empty(SCRATCH)
     for i in range(len(ticks)):
-        push(state, ticks[i], values[i], size, scratch)
+        push(state, ticks[i], values[i], spreads[i], size, scratch)
         there[i] = ticks[i] % every == 0 and features(state, limit, size, scratch, out[i])

@@ -23,7 +23,7 @@ BLOCKS: Final = 290
 PIVOTS: Final = 48
 """Turning points kept (time, value)."""
 
-LAST, FIRST, COUNT, NOISE, PEAK, SWING, EXTREME_AT, EXTREME, N_PIVOTS, RECENT1, RECENT2, SCALE_LO = range(12)
+LAST, FIRST, COUNT, NOISE, PEAK, SWING, EXTREME_AT, EXTREME, N_PIVOTS, RECENT1, RECENT2, WITHIN = range(12)
 HEAD: Final = 16
 AT_RING: Final = HEAD
 AT_BLOCKS: Final = AT_RING + RING
@@ -41,7 +41,6 @@ def new_state() -> Floats:
     state[LAST] = state[FIRST] = -1.0
     state[PEAK] = -np.inf
     state[RECENT1] = state[RECENT2] = np.nan
-    state[SCALE_LO] = np.inf
     return state
 
 
@@ -96,10 +95,11 @@ def _pivot(state: Floats, at: float, y: float) -> None:
 
 
 @compiled()
-def push(state: Floats, tick: int, y: float, size: float, scratch: Floats) -> None:
-    """One more tick. `size` is the scale of the series (its limit); a swing is at least 2 % of it.
+def push(state: Floats, tick: int, y: float, spread: float, size: float, scratch: Floats) -> None:
+    """One more tick; `spread` is the deviation of its samples around `y`.
 
-    Ticks that were left out are missing; one that is not after the last is ignored. NaN counts as missing.
+    `size` is the scale of the series (its limit); a swing is at least 2 % of it. Ticks that were left out are missing;
+    one that is not after the last is ignored. NaN counts as missing.
     """
     last = int(state[LAST])
     if math.isnan(y) or tick <= last:
@@ -124,6 +124,10 @@ def push(state: Floats, tick: int, y: float, size: float, scratch: Floats) -> No
     state[AT_RING + tick % RING] = y
     state[LAST] = float(tick)
     state[COUNT] += 1.0
+    if spread >= 0.0:  # a hundred ticks or so, fewer at first; one spike counts as four times the usual at most
+        within = state[WITHIN]
+        capped = spread if state[COUNT] < 10.0 else min(spread, 4.0 * within + 0.002 * size)
+        state[WITHIN] = within + max(0.01, 1.0 / state[COUNT]) * (capped - within)
     if int(state[COUNT]) % BLOCK == 0:
         state[NOISE] = noise_of(state, scratch)
     one, two = state[RECENT1], state[RECENT2]
@@ -131,5 +135,4 @@ def push(state: Floats, tick: int, y: float, size: float, scratch: Floats) -> No
         smooth = max(min(one, two), min(max(one, two), y))
         _turn(state, tick, smooth, 0.02 * size)
         state[PEAK] = max(state[PEAK], smooth)
-        state[SCALE_LO] = min(state[SCALE_LO], smooth)
     state[RECENT2], state[RECENT1] = one, y

@@ -73,9 +73,13 @@ def from_parts(arrays: dict[str, NDArray[Any]], card: dict[str, Any]) -> BreachM
     try:
         low, high = card["widen"]
         return BreachModels(from_arrays(arrays, "gate"), tuple(from_arrays(arrays, n) for n in _NAMES),
-                            (float(low), float(high)), Policy(**card["policy"]), str(card["version"]))
+                            (float(low), float(high)), _policy(card["policy"]), str(card["version"]))
     except (KeyError, ValueError, TypeError) as error:
         raise BreachModelError(f"the breach model: {error!r}") from error
+
+
+def _policy(fields: dict[str, Any]) -> Policy:
+    return Policy(**{**fields, "asked": tuple((float(a), float(b)) for a, b in fields["asked"])})
 
 
 def write_models(models: BreachModels, out: Path, card: dict[str, Any]) -> None:

@@ -24,9 +24,10 @@ class _Gathered(msgspec.Struct):
 class Pace:
     """One length of tick. A tick that is not over is kept; one that was left out stays missing."""
 
-    def __init__(self, models: BreachModels, tick_ns: int, policy: Policy | None = None) -> None:
+    def __init__(self, models: BreachModels, tick_ns: int, policy: Policy | None = None, *,
+                 quick: bool = False) -> None:
         self.tick_ns = tick_ns
-        self._predictor: BreachPredictor[SeriesKey] = BreachPredictor(models, policy)
+        self._predictor: BreachPredictor[SeriesKey] = BreachPredictor(models, policy, quick=quick)
         self._tick = -1
         self._gathered: dict[SeriesKey, _Gathered] = {}
         self._limits: dict[SeriesKey, float] = {}

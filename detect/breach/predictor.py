@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from detect.breach.episode import Policy, Standing
 from detect.breach.features import BEST_ETA, LEVEL, N_FEATURES, run
-from detect.breach.fits import middle_half
 from detect.breach.memory import new_state
 from detect.breach.models import BreachModels, load_models
+from detect.breach.quick import is_ramp
 from detect.breach.scoring import Told
-from detect.breach.series import Recorded, size_of
+from detect.breach.series import Recorded, middle_of, size_of
 
 K = TypeVar("K", bound=Hashable)
 
@@ -49,9 +49,11 @@ class BreachPredictor(Generic[K]):
     histories. Cost: 30 us per series and tick. Fails on a first-ever ramp that ends short of the limit.
     """
 
-    def __init__(self, models: BreachModels | None = None, policy: Policy | None = None) -> None:
+    def __init__(self, models: BreachModels | None = None, policy: Policy | None = None, *, quick: bool = False) -> None:
+        """`quick`: judge by the rule of `detect.breach.quick` instead of the gate, and never below a half."""
         self._models = models or load_models()
         self._policy = policy or self._models.policy
+        self._quick = quick
         self._series: dict[K, _Series] = {}
 
     def __len__(self) -> int:
@@ -74,13 +76,15 @@ class BreachPredictor(Generic[K]):
             if not len(some) or not np.isfinite(limits[i]):
                 continue
             sign = -1.0 if down and down[i] else 1.0
-            value, limit = sign * middle_half(some.copy(), len(some)), sign * limits[i]
+            middle, spread = middle_of(some)
+            value, limit = sign * middle, sign * limits[i]
             one = self._series.get(key)
             if one is None:
                 one = self._series[key] = _Series(new_state().tobytes(), limit, [], Standing())
             self._scale(one, limit, value)
             state = np.frombuffer(one.state, np.float64).copy()
-            run(state, np.array([tick]), np.array([value]), limit, one.size, rows[i:i + 1], there[i:i + 1], 1)
+            run(state, np.array([tick]), np.array([value]), np.array([spread]), limit, one.size, rows[i:i + 1],
+                there[i:i + 1], 1)
             one.state = state.tobytes()
             seen.append((key, one, sign, limit))
             rows[len(seen) - 1], there[len(seen) - 1] = rows[i], there[i]
@@ -99,7 +103,9 @@ class BreachPredictor(Generic[K]):
     def _told(self, key: K, one: _Series, sign: float, limit: float, row: NDArray[np.float64], probability: float,
               ticks: NDArray[np.float64]) -> Forecast[K]:
         low, middle, high = ticks.tolist()
-        warned = one.episode.step(self._policy, probability, low, middle)
+        if self._quick:
+            probability = max(0.5, probability) if is_ramp(row) else 0.0
+        warned = one.episode.step(self._policy, probability, low, middle, float(row[LEVEL]))
         left = (1.0 - float(row[LEVEL])) * one.size
         slope = left / float(np.exp(row[BEST_ETA])) if row[BEST_ETA] < 10.0 else 0.0
         return Forecast(key, warned, probability, low, middle, high, sign * (limit - left), slope)
@@ -119,11 +125,11 @@ def foretell(series: Recorded, models: BreachModels | None = None, policy: Polic
     policy = policy or models.policy
     n = len(series.ticks)
     rows, there = np.full((n, N_FEATURES), np.nan), np.zeros(n, np.bool_)
-    run(new_state(), series.ticks, series.values, series.limit, series.size, rows, there, 1)
+    run(new_state(), series.ticks, series.values, series.spreads, series.limit, series.size, rows, there, 1)
     rows[~there] = np.nan
     judged = models.judge(rows)
     episode = Standing()
-    warns = np.array([episode.step(policy, p, low, middle) for p, (low, middle, _) in zip(
-        judged.probability.tolist(), judged.ticks.tolist(), strict=True)], dtype=np.bool_)
+    warns = np.array([episode.step(policy, p, low, middle, level) for p, (low, middle, _), level in zip(
+        judged.probability.tolist(), judged.ticks.tolist(), rows[:, LEVEL].tolist(), strict=True)], dtype=np.bool_)
     seconds = judged.ticks * 60.0
     return Told(series.at, warns, seconds[:, 1], seconds[:, 0], seconds[:, 2])

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.breach.fits import middle_half
+from detect.breach.fits import deviation, middle_half
 from detect.breach.scoring import Truth
 
 MINUTE: Final = 60
@@ -21,6 +21,7 @@ class Recorded:
     truth: Truth
     ticks: NDArray[np.int64]  # [m] minutes with at least one sample
     values: NDArray[np.float64]  # [m] their middles
+    spreads: NDArray[np.float64]  # [m] deviation of its samples around it
     limit: float
     size: float  # scale: the limit, or for one of nought the largest value of the first hour
 
@@ -36,9 +37,17 @@ def by_minute(truth: Truth, at: NDArray[np.float64], values: NDArray[np.float64]
     order = np.argsort(at[kept], kind="stable")
     at, values = at[kept][order], values[kept][order] * (1.0 if up else -1.0)
     ticks, first = np.unique((at // MINUTE).astype(np.int64), return_index=True)
-    middles = np.array([middle_half(part.copy(), len(part)) for part in np.split(values, first[1:])]) if len(ticks) else values
+    middles, spreads = np.zeros(len(ticks)), np.zeros(len(ticks))
+    for i, part in enumerate(np.split(values, first[1:]) if len(ticks) else ()):
+        middles[i], spreads[i] = middle_of(part)
     limit = limit if up else -limit
-    return Recorded(truth, ticks, middles, limit, size_of(limit, middles[:MINUTE]))
+    return Recorded(truth, ticks, middles, spreads, limit, size_of(limit, middles[:MINUTE]))
+
+
+def middle_of(samples: NDArray[np.float64]) -> tuple[float, float]:
+    """The middle of one tick's samples, and their deviation around it."""
+    some = samples.copy()
+    return middle_half(some, len(some)), deviation(np.sort(some), len(some))
 
 
 def size_of(limit: float, values: NDArray[np.float64]) -> float:

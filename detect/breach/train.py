@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,13 @@ from detect.breach.models import LEAST_SURE, MODELS_DIR, QUANTILES, BreachModels
 from detect.breach.scoring import LEAST_LEAD, by_kind, judge, summary
 from detect.breach.series import Recorded
 from detect.breach.synthetic.make import make_series
-from detect.breach.trees import from_sklearn
+from detect.breach.trees import Trees, from_sklearn
+
+T = TypeVar("T")
 
 VERSION: Final = 1
 POLICY: Final = Policy()
-_EVERY = 5
+_EVERY = 6
 """Minutes between two rows of a training series."""
 _BREACHING = 0.5
 
@@ -57,7 +60,7 @@ def rows_of(series: Recorded, every: int = _EVERY) -> Table:
     """The rows of one series at which something rises; together they weigh the root of their number."""
     n = len(series.ticks)
     rows, there = np.full((n, N_FEATURES), np.nan), np.zeros(n, np.bool_)
-    run(new_state(), series.ticks, series.values, series.limit, series.size, rows, there, every)
+    run(new_state(), series.ticks, series.values, series.spreads, series.limit, series.size, rows, there, every)
     there &= (rows[:, BEST_SURE] >= LEAST_SURE) & (rows[:, BEST_ETA] < 10.0)
     label, left = labels(series, series.at[there])
     weight = np.full(len(label), 1.0 / np.sqrt(max(1, int((label >= 0).sum()))))
@@ -68,24 +71,32 @@ def joined(tables: Sequence[Table]) -> Table:
     return Table(*(np.concatenate([getattr(t, f) for t in tables]) for f in ("rows", "label", "left", "weight")))
 
 
-def fit(table: Table, *, seed: int = 0, policy: Policy = POLICY, version: str = "") -> BreachModels:
+def fit(table: Table, *, seed: int = 0, policy: Policy = POLICY, version: str = "", workers: int = 2) -> BreachModels:
     """Gate and quantiles; the interval is not widened yet."""
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-
     judged = table.label >= 0
-    gate = HistGradientBoostingClassifier(
-        max_iter=150, learning_rate=0.12, max_leaf_nodes=24, min_samples_leaf=200, l2_regularization=5.0,
-        max_features=0.5, early_stopping=False, random_state=seed)
-    gate.fit(table.rows[judged], table.label[judged], sample_weight=table.weight[judged])
     ramp = np.isfinite(table.left) & (table.left > 0)
     target = np.log(np.maximum(table.left[ramp], 0.5)) - table.rows[ramp, BEST_ETA]
-    quantiles = []
-    for q in QUANTILES:
-        model = HistGradientBoostingRegressor(
-            loss="quantile", quantile=q, max_iter=70, learning_rate=0.15, max_leaf_nodes=16, min_samples_leaf=200,
-            max_features=0.5, early_stopping=False, random_state=seed)
-        quantiles.append(from_sklearn(model.fit(table.rows[ramp], target, sample_weight=table.weight[ramp])))
-    return BreachModels(from_sklearn(gate), tuple(quantiles), (0.0, 0.0), policy, version)
+    with ProcessPoolExecutor(workers) as pool:
+        gate = pool.submit(_fit_gate, table.rows[judged], table.label[judged], table.weight[judged], seed)
+        quantiles = [pool.submit(_fit_quantile, q, table.rows[ramp], target, table.weight[ramp], seed) for q in QUANTILES]
+        return BreachModels(gate.result(), tuple(q.result() for q in quantiles), (0.0, 0.0), policy, version)
+
+
+def _fit_gate(rows: NDArray[np.float32], label: NDArray[np.int8], weight: NDArray[np.float64], seed: int) -> Trees:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return from_sklearn(HistGradientBoostingClassifier(
+        max_iter=180, learning_rate=0.11, max_leaf_nodes=24, min_samples_leaf=200, l2_regularization=5.0,
+        max_features=0.5, early_stopping=False, random_state=seed).fit(rows, label, sample_weight=weight))
+
+
+def _fit_quantile(q: float, rows: NDArray[np.float32], target: NDArray[np.float64], weight: NDArray[np.float64],
+                  seed: int) -> Trees:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    return from_sklearn(HistGradientBoostingRegressor(
+        loss="quantile", quantile=q, max_iter=70, learning_rate=0.15, max_leaf_nodes=16, min_samples_leaf=200,
+        max_features=0.5, early_stopping=False, random_state=seed).fit(rows, target, sample_weight=weight))
 
 
 def widening(models: BreachModels, table: Table) -> tuple[float, float]:
@@ -105,8 +116,19 @@ def _weighted_quantile(values: NDArray[np.float64], weight: NDArray[np.float64],
     return float(values[order][min(len(values) - 1, int(np.searchsorted(total, q * total[-1])))])
 
 
-def train_breach(out: Path = MODELS_DIR, *, seed: int = 0, progress: bool = True, series: int = 6000,
-                 check: int = 600) -> dict[str, Any]:
+def made(number: tuple[int, int, int]) -> Recorded:
+    """A made series by (seed, stream, number); half of them breach."""
+    return make_series(np.random.default_rng(list(number)), "-".join(map(str, number)),
+                       breaching=number[2] % 100 < 100 * _BREACHING)
+
+
+def made_rows(number: tuple[int, int, int]) -> Table:
+    """Its rows."""
+    return rows_of(made(number))
+
+
+def train_breach(out: Path = MODELS_DIR, *, seed: int = 0, progress: bool = True, series: int = 4600,
+                 check: int = 400) -> dict[str, Any]:
     """Make series, learn, score on other made series, write `breach.safetensors` and its card; returns the card."""
     from rich.console import Console
     from rich.progress import track
@@ -115,21 +137,17 @@ def train_breach(out: Path = MODELS_DIR, *, seed: int = 0, progress: bool = True
 
     began = time.perf_counter()
 
-    def made(n: int, stream: int, what: str) -> list[Recorded]:
-        out = []
-        for k in track(range(n), what, console=Console(stderr=True), disable=not progress):
-            one = make_series(np.random.default_rng([seed, stream, k]), f"{stream}-{k}",
-                              breaching=k % 100 < 100 * _BREACHING)
-            if len(one.ticks) > 10:
-                out.append(one)
-        return out
+    def each(what: Callable[[tuple[int, int, int]], T], n: int, stream: int, title: str) -> list[T]:
+        with ProcessPoolExecutor(2) as pool:
+            done = pool.map(what, [(seed, stream, k) for k in range(n)], chunksize=8)
+            return list(track(done, title, n, console=Console(stderr=True), disable=not progress))
 
-    tables = [rows_of(s) for s in made(series, 1, "training series")]
+    tables = each(made_rows, series, 1, "training series")
     models = fit(joined(tables), seed=seed, version=f"breach-{VERSION}-{seed}")
-    held = [rows_of(s) for s in made(check, 2, "series for the width")]
+    held = each(made_rows, check, 2, "series for the width")
     widen = widening(models, joined(held))
     models = BreachModels(models.gate, models.quantiles, widen, models.policy, models.version)
-    tallies = [judge(s.truth, foretell(s, models)) for s in made(check, 3, "series to score")]
+    tallies = [judge(s.truth, foretell(s, models)) for s in each(made, check, 3, "series to score")]
     card: dict[str, Any] = {
         "model": "breach", "version": models.version, "data": "made series (detect/breach/synthetic)", "seed": seed,
         "series": series, "rows": int(sum(len(t.rows) for t in tables)), "quantiles": QUANTILES, "widen": widen,

@@ -29,9 +29,10 @@ class BreachConfig:
     tick_seconds: float = 60.0
     """The models look at a series once in this time. The scoring of docs/early-warning.md is that of a minute."""
     fast_below_seconds: float = 5.0
-    """Where buckets are shorter than this, each of them is looked at as well, as if it were a minute: a system that
-    is watched by the second is one that breaks within minutes."""
-    fast_policy: Policy = field(default_factory=lambda: Policy(near=0.6, far=0.7, least_ticks=6.0, horizon=240.0))
+    """Where buckets are shorter than this, each of them is looked at as well, by a plain rule (detect.breach.quick):
+    a system that is watched by the second is one that breaks within minutes."""
+    fast_policy: Policy = field(default_factory=lambda: Policy(
+        asked=((1.0, 0.5),), least_ticks=2.0, horizon=1800.0, need=5, keep=0.5, close=15))
     """Of these looks; the other ones have the policy of the shipped model."""
     max_series: int = 2_000
     tenant: str = "default"
@@ -51,7 +52,7 @@ class BreachForecast:
         models = load_models()
         self._slow = Pace(models, int(self._c.tick_seconds * SECOND))
         self._fast: Pace | None = None
-        self._make_fast = lambda bucket_ns: Pace(models, bucket_ns, self._c.fast_policy)
+        self._make_fast = lambda bucket_ns: Pace(models, bucket_ns, self._c.fast_policy, quick=True)
         self._standing: dict[str, dict[str, Candidate]] = {"slow": {}, "fast": {}}
         self._hysteresis = Hysteresis(self.name, need=1, of=1, close=1, tenant=self._c.tenant)
 

@@ -128,7 +128,9 @@ def stairs(rng: Rng, t: Curve) -> Curve:
     parts = rng.dirichlet(np.ones(n)) * (high - low)
     up = rng.random() < 0.7
     for part, at in zip(parts, rng.uniform(0.02, 0.98, n) * t[-1], strict=True):
-        ramp = log_uniform(rng, 0.5, 60) if rng.random() < 0.7 else log_uniform(rng, 60, 400)
+        which = rng.random()
+        ramp = log_uniform(rng, 0.3, 8) if which < 0.88 else log_uniform(rng, 8, 90) if which < 0.96 else log_uniform(
+            rng, 90, 400)
         out += part * (1 if up or rng.random() < 0.5 else -0.5) * np.clip((t - at) / ramp, 0, 1)
     return np.clip(out, 0.01, high)
 
@@ -177,7 +179,7 @@ CALM: Final[dict[str, Callable[[Rng, Curve], Curve]]] = {
 
 def mixed(rng: Rng, t: Curve, names: tuple[str, ...] = tuple(CALM)) -> tuple[str, Curve]:
     """One curve, or the weighted sum of two."""
-    name = str(rng.choice(names))
+    name = str(rng.choice([*names, "daily_clean"]))
     curve = CALM[name](rng, t)
     if rng.random() < 0.15:
         other = str(rng.choice(names))

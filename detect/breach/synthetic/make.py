@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+import math
+from typing import Final, NamedTuple
 
 import numpy as np
+from scipy.signal import lfilter
 
 from detect.breach.scoring import Episode, Truth
 from detect.breach.series import Recorded, by_minute
@@ -22,41 +24,67 @@ def make_series(rng: Rng, name: str, *, breaching: bool, calm: tuple[str, ...] =
     """One series of 5 to 60 hours, by the minute."""
     minutes = int(log_uniform(rng, 5, 60) * 60)
     t = np.arange(minutes, dtype=np.float64)
+    step = int(rng.choice(steps))
     if not breaching:
         kind, clean = mixed(rng, t, calm)
-        clean, is_count = np.minimum(clean, 0.99), kind.startswith("load")
+        clean = np.minimum(clean, 0.99)
+        counted = _counts(rng, t, clean, step, math.inf) if kind.startswith("load") or rng.random() < 0.04 else None
         truth = Truth(name, kind, True, False, _START, _START + minutes * 60.0)
     else:
         kind, clean, spans = _ramps(rng, t, calm, leaks)
-        is_count = kind.startswith("load")
+        counted = _counts(rng, t, clean, step, spans[-1][0]) if kind.startswith(("load", "pool")) else None
+        if counted is not None:  # a count crosses when one of its peaks does
+            spans[-1] = (spans[-1][0], counted.crossing, counted.crossing, False)
         episodes = tuple(Episode(_START + 60 * a, _START + 60 * b, _START + 60 * c, d) for a, b, c, d in spans)
         crossing = episodes[-1].crossing
         in_scope = crossing - episodes[-1].onset >= 60 * IN_SCOPE_MINUTES
         truth = Truth(name, kind, False, in_scope, _START, crossing, episodes)
-        kept = t <= (crossing - _START) / 60
+        kept = t <= max(1.0, (crossing - _START) / 60)
         t, clean = t[kept], clean[kept]
-    return _scraped(rng, truth, t, clean, int(rng.choice(steps)), is_count=is_count)
+    return _scraped(rng, truth, t, clean, step, counted)
+
+
+class _Counted(NamedTuple):
+    limit: float
+    t: Curve
+    counts: Curve
+    crossing: float
+
+
+def _counts(rng: Rng, t: Curve, clean: Curve, step: int, onset: float) -> _Counted:
+    """How many are in use, with the noise of counts, which has a memory: one stays for seconds or minutes."""
+    limit = float(round(log_uniform(rng, 20, 1000)))
+    fine = np.arange(0.0, t[-1], min(step, 15) / 60)
+    mean = np.interp(fine, t, clean) * limit
+    keep = math.exp(-min(step, 15) / log_uniform(rng, 5, 250))
+    noise = lfilter([math.sqrt(1 - keep * keep)], [1.0, -keep], rng.standard_normal(len(fine)))
+    counts = np.round(np.maximum(0.0, mean + noise * np.sqrt(mean * rng.uniform(0.3, 1.0))))
+    counts = np.where(fine < onset, np.minimum(counts, limit - 1), counts)
+    crossed = np.flatnonzero(counts >= limit)
+    return _Counted(limit, fine, counts, float(fine[crossed[0]]) if len(crossed) else float(t[-1]))
 
 
 def _ramps(rng: Rng, t: Curve, calm: tuple[str, ...], leaks: tuple[str, ...]) -> tuple[
         str, Curve, list[tuple[float, float, float, bool]]]:
     """Kind, clean usage, [(onset, end, crossing, cancelled)] in minutes; the last one crosses."""
     leak = str(rng.choice(leaks))
-    minutes = min(log_uniform(rng, 21, 1500), 0.95 * t[-1])
+    minutes = min(log_uniform(rng, 21, 60) if rng.random() < 0.15 else log_uniform(rng, 21, 1500), 0.95 * t[-1])
     end = float(rng.uniform(0.75, 1.0) * t[-1])
     onset = 0.0 if rng.random() < 0.06 else max(1.0, end - minutes)
     minutes = min(minutes, end - onset) if onset else minutes
     style = rng.random()
-    if style < 0.17:  # teeth on a floor that rises
+    if style < 0.13:  # teeth on a floor that rises
         base, kind = teeth(rng, t), "teeth"
         base = 0.9 * base
     else:
         kind, base = mixed(rng, t, calm)
-        if style < 0.3:  # little or nothing until then: queues
+        if 0.13 <= style < 0.28:  # connections that are not given back, under a load
+            base, kind = CALM["load"](rng, t), "pool"
+        elif style < 0.38:  # little or nothing until then: queues
             base, kind = base * rng.uniform(0.0, 0.15), "idle"
         elif onset == 0.0:
             base, kind = np.full(len(t), rng.uniform(0.0, 0.5)), "from_start"
-        elif style < 0.55:
+        elif style < 0.75:
             base, kind = np.full(len(t), rng.uniform(0.05, 0.8)), "flat"
     base = base * min(1.0, rng.uniform(0.3, 0.85) / max(float(base.max()), 1e-9))
     height = max(0.08, 1.0 - float(np.median(base[int(onset):int(end) + 1])))
@@ -80,17 +108,17 @@ def _ramps(rng: Rng, t: Curve, calm: tuple[str, ...], leaks: tuple[str, ...]) ->
     return f"{kind}/{leak}", clean, spans
 
 
-def _scraped(rng: Rng, truth: Truth, t: Curve, clean: Curve, step: int, *, is_count: bool) -> Recorded:
+def _scraped(rng: Rng, truth: Truth, t: Curve, clean: Curve, step: int,
+             counted: _Counted | None) -> Recorded:
     """Samples at their times: noise, rounding, drop-outs, gaps, spikes; and a limit in units."""
     at = _START + np.arange(0.0, t[-1] * 60 + 1, step) + rng.uniform(-0.1, 0.1) * step
     at = at + rng.uniform(-0.05, 0.05, len(at)) * step
     share = np.interp((at - _START) / 60, t, clean)
     up = rng.random() > 0.08
-    if is_count or rng.random() < 0.08:
-        limit = float(round(log_uniform(rng, 20, 1000)))
-        steady = rng.uniform(0, 0.7) if not is_count else 0.0
-        values = rng.poisson(np.maximum(0, share * (1 - steady)) * limit) + steady * share * limit
-        values = np.round(values)
+    if counted is not None:
+        limit = counted.limit
+        here = np.clip(np.searchsorted(counted.t, (at - _START) / 60, side="right") - 1, 0, len(counted.t) - 1)
+        values = counted.counts[here]
     else:
         limit = 100.0 if rng.random() < 0.3 else log_uniform(rng, 50, 1e5)
         sd = log_uniform(rng, 2e-4, 0.03) * limit

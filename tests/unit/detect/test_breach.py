@@ -60,3 +60,67 @@ def test_limits_by_number_need_no_companion() -> None:
     for n in range(100):
         out += detector.step(BucketWindow(n * NS, NS, (rss,), np.array([100.0 + 6 * n])))
     assert any(s.breach is not None and s.breach.limit == 1000.0 for s in out)
+
+
+def minutes(values: list[float], key: SeriesKey, bucket_seconds: int = 60) -> list[Signal]:
+    """Values by the bucket, into a detector that has the limit 100 for them."""
+    detector = BreachForecast(BreachConfig(limits=((key.name, 100.0),)))
+    step = bucket_seconds * NS
+    out: list[Signal] = []
+    for n, value in enumerate(values):
+        out += detector.step(BucketWindow(10**18 // step * step + n * step, step, (key,), np.array([value])))
+        if n == len(values) // 2:  # a restart in between
+            state = detector.snapshot()
+            detector = BreachForecast(BreachConfig(limits=((key.name, 100.0),)))
+            detector.restore(state)
+    return out
+
+
+def long_leak(seed: int = 3, flat: int = 600, rising: int = 240) -> list[float]:
+    rng = np.random.default_rng(seed)
+    return [20 + rng.normal(0, 0.5) + max(0, n - flat) * 80 / 240 for n in range(flat + rising)]
+
+
+def test_by_the_minute_there_is_one_warning_in_time_which_is_updated_and_withdrawn_after_a_restart() -> None:
+    disk = SeriesKey("db", "disk_used")
+    leak = long_leak(rising=230)
+    told = minutes([*leak, *[20.0 + 0.1 * (n % 7) for n in range(40)]], disk)
+    assert len({s.id for s in told}) == 1
+    first, last = told[0], told[-1]
+    truth_ns = 10**18 // (60 * NS) * 60 * NS + 840 * 60 * NS
+    assert first.breach is not None
+    assert 15 * 60 * NS <= truth_ns - first.end_ns <= 230 * 60 * NS
+    assert first.breach.direction == "up"
+    assert first.breach.eta_low_ns <= truth_ns <= first.breach.eta_high_ns
+    assert first.breach.slope_per_second == pytest.approx(80 / 240 / 60, rel=0.25)
+    assert first.breach.current == pytest.approx(100 - (truth_ns - first.end_ns) / NS / 60 / 3, abs=4)
+    assert not last.is_open
+    assert last.end_ns <= truth_ns + 5 * 60 * NS, "the restart ends the episode at once"
+
+
+def test_shorter_buckets_are_gathered_into_minutes() -> None:
+    disk = SeriesKey("db", "disk_used")
+    by_minute = minutes(long_leak(), disk)
+    by_ten = minutes([v for v in long_leak() for _ in range(6)], disk, 10)
+    assert [s.end_ns // (60 * NS) for s in by_ten] == [s.end_ns // (60 * NS) for s in by_minute]
+
+
+@pytest.mark.parametrize("curve", ["season", "teeth", "spikes"])
+def test_what_comes_back_is_quiet(curve: str) -> None:
+    n = np.arange(3 * 1440)
+    rng = np.random.default_rng(9)
+    values = {"season": 55 + 30 * np.sin(2 * np.pi * n / 1440), "teeth": 30 + 50 * (n / 90 % 1.0),
+              "spikes": 30 + 60 * (rng.random(len(n)) < 0.01)}[curve]
+    assert minutes(list(values + rng.normal(0, 0.7, len(n))), SeriesKey("db", "disk_used")) == []
+
+
+def test_what_runs_down_is_told_of_as_well() -> None:
+    cert = SeriesKey("edge", "disk_free_percent")
+    detector, out = BreachForecast(), []
+    for n, value in enumerate(long_leak()):
+        out += detector.step(BucketWindow(n * 60 * NS, 60 * NS, (cert,), np.array([100.0 - value])))
+    assert out
+    assert out[0].breach is not None
+    assert out[0].breach.direction == "down"
+    assert out[0].breach.limit == 0.0
+    assert out[0].breach.slope_per_second < 0

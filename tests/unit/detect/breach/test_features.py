@@ -51,7 +51,7 @@ def test_a_hinge_finds_where_the_ramp_began() -> None:
 
 def features_of(values: NDArray[np.float64], limit: float = 100.0, first: int = 1000) -> dict[str, float]:
     rows, there = np.full((len(values), N_FEATURES), np.nan), np.zeros(len(values), np.bool_)
-    run(new_state(), np.arange(first, first + len(values)), values, limit, limit, rows, there, 1)
+    run(new_state(), np.arange(first, first + len(values)), values, np.zeros(len(values)), limit, limit, rows, there, 1)
     assert there[-1]
     return dict(zip(FEATURES, rows[-1].tolist(), strict=True))
 
@@ -82,7 +82,7 @@ def test_time_that_goes_back_stands_still_or_leaps_is_survived() -> None:
     state = new_state()
     ticks = np.array([50, 50, 49, 51, 52, 53, 54, 55, 56, 10**9, 10**9 + 1, 10**9 + 2])
     rows, there = np.full((len(ticks), N_FEATURES), np.nan), np.zeros(len(ticks), np.bool_)
-    run(state, ticks, np.arange(len(ticks), dtype=float), 100.0, 100.0, rows, there, 1)
+    run(state, ticks, np.arange(len(ticks), dtype=float), np.zeros(len(ticks)), 100.0, 100.0, rows, there, 1)
     assert state[LAST] == 10**9 + 2
     assert len(state) == STATE
     assert STATE * 8 <= 8_000
