@@ -25,6 +25,19 @@ def _failed_percent(values: Floats) -> Floats:
     return np.clip(1.0 - values / 100.0, 0.0, 1.0)
 
 
+def _failed_share(values: Floats) -> Floats:
+    """Successes, as a share or in percent, to a share of failures; a column that is never above 0 says nothing."""
+    most = float(np.nanmax(values, initial=0.0))
+    if most <= 0:
+        return np.full_like(values, np.nan)
+    return np.clip(1.0 - values / (100.0 if most > 1.5 else 1.0), 0.0, 1.0)
+
+
+def _as_share(values: Floats) -> Floats:
+    """Failures as a share; counts, which go beyond 1, to 0..1 in the same order."""
+    return np.maximum(values, 0.0) / (1.0 + np.maximum(values, 0.0)) if np.nanmax(values, initial=0.0) > 1 else values
+
+
 @dataclass(frozen=True)
 class Role:
     """A column: `indicator` of `service`, or of the calls from `caller` to it."""
@@ -45,11 +58,13 @@ def _rank(metric: str) -> int:
 
 
 _CALL = re.compile(r"edge_source_p50__from_(?P<caller>.+)")  # as the caller measures it
-_IGNORED = re.compile(r"node_|edge_destination_|sysread|syswrite|net_[rt]x|success$")  # of the machine, or no indicator
+_IGNORED = re.compile(r"node_|edge_destination_|sysread|syswrite|net_[rt]x|disk|socket")  # of the machine, or no indicator
 _MEANINGS: tuple[tuple[re.Pattern[str], str, Callable[[Floats], Floats]], ...] = (
     (re.compile(r"availability"), "errors", _failed_percent),
-    (re.compile(r"requests|workload|_qps"), "traffic", _same),
-    (re.compile(r"lat(ency)?(_|$)"), "latency", _same),
+    (re.compile(r"success(_rate|_ratio)?$"), "errors", _failed_share),
+    (re.compile(r"^err(or)?s?(_rate|_ratio|_count)?$"), "errors", _as_share),
+    (re.compile(r"requests|workload|_qps|^load$"), "traffic", _same),
+    (re.compile(r"lat(ency)?([_-]|\d|$)"), "latency", _same),
     (re.compile(r"cpu"), "cpu", _same),
     (re.compile(r"mem"), "memory", _same),
 )

@@ -146,3 +146,22 @@ def test_meaning_of_columns(column: str, indicator: str) -> None:
 @pytest.mark.parametrize("column", ["time", "cart|node_cpu", "__entry__|lat_P95", "cart|disk_temperature"])
 def test_columns_that_say_nothing_of_a_service(column: str) -> None:
     assert role_of(column) is None
+
+
+@pytest.mark.parametrize(("column", "indicator"), [
+    ("cart|load", "traffic"), ("cart|lat_50", "latency"), ("cart|latency-90", "latency"), ("cart|error", "errors"),
+    ("cart|success", "errors"), ("cart|cpu", "cpu"), ("cart|disk_read", None), ("cart|node_cpu", None)])
+def test_columns_of_other_sources(column: str, indicator: str | None) -> None:
+    role = role_of(column)
+    assert (role.indicator if role else None) == indicator
+
+
+def test_successes_become_failures_and_counts_become_shares() -> None:
+    success, error = role_of("cart|success"), role_of("cart|error")
+    assert success is not None
+    assert error is not None
+    assert success.value(np.array([100.0, 90.0])) == pytest.approx([0.0, 0.1])
+    assert success.value(np.array([1.0, 0.9])) == pytest.approx([0.0, 0.1])
+    assert np.isnan(success.value(np.zeros(2))).all()
+    assert error.value(np.array([0.0, 0.5])) == pytest.approx([0.0, 0.5])
+    assert error.value(np.array([0.0, 3.0])) == pytest.approx([0.0, 0.75])
