@@ -1,7 +1,8 @@
-"""Metrics that left their forecast: four kinds of evidence, joined (see docs of the forecaster).
+"""Metrics that left what is usual for them: the evidence of detect/evidence, and what an operator would care about.
 
-Range novelty, level shift, forecast residual and residual novelty, each in units of what is usual for the
-series; joined by the root of the sum of squares. An onset needs several buckets in a row.
+The evidence says when something starts that is rare for the series, and holds it for a while (docs/anomaly.md). A signal
+opens while it is held and the value is away from its usual level by as much as matters, in several buckets in a row; it
+stays open for as long as the value is away, and closes some buckets after it came back.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from numpy.typing import NDArray
 
 from detect.detectors.base import BucketWindow, Candidate, Hysteresis, dump_state, load_state
 from detect.detectors.usual import Usual
-from detect.forecaster.lstm import Forecaster, Weights
+from detect.evidence.calibration import Calibration
+from detect.evidence.streams import Evidence, Lstm
+from detect.forecaster.lstm import HORIZONS, QUANTILES, Forecaster, Weights
 from detect.indicators import indicator_of
 from detect.types import Signal, SignalKind
 from ingest.types import SeriesKey
 
 _SKIPPED = frozenset({"up", "responsive", "restarts", "limit", "errors", "latency"})
 """Handled by detectors that know what they mean."""
+_NEXT = HORIZONS.index(1)
 _KINDS: dict[str, SignalKind] = {"traffic": "traffic", "saturation": "saturation", "usage": "metric_anomaly",
                                  "cpu": "cpu", "memory": "memory"}
 _SCORES = {"cpu": 0.6, "memory": 0.5, "saturation": 0.6, "traffic": 0.4}
@@ -30,14 +34,15 @@ _DEAD_BANDS = {"cpu": 0.08, "saturation": 1.5, "traffic": 5.0, "memory": 8e6}
 
 @dataclass(frozen=True)
 class MetricForecastConfig:
-    """When a metric counts as anomalous."""
+    """When a metric counts as anomalous. The threshold of the evidence is that of the calibration table: without labels,
+    and the one that `opsmend eval series` measures."""
 
-    threshold: float = 8.0
-    """Joined evidence, in usual deviations."""
     min_change: float = 0.5
     """Relative to the usual level: smaller changes are never told."""
+    min_deviations: float = 5.0
+    """In usual absolute deviations: a noisy series moves by half of its level as a habit."""
     warm_up: int = 60
-    """Points of history before a series is judged."""
+    """Points of history before a series is judged. (The evidence of one that is not twice as old counts for less.)"""
     need: int = 4
     of: int = 5
     close: int = 8
@@ -47,7 +52,8 @@ class MetricForecastConfig:
 class MetricForecast:
     """Signals traffic, saturation, cpu, memory and metric_anomaly.
 
-    Cost: about 2 us per series and bucket. Fails on series that jump by orders of magnitude as a habit.
+    Cost: about 3 us per series and bucket, the forecaster included. Fails on series that jump by orders of magnitude as a
+    habit.
     """
 
     name = "metric_forecast"
@@ -56,97 +62,80 @@ class MetricForecast:
         self._c = config or MetricForecastConfig()
         self._hysteresis = Hysteresis(self.name, need=self._c.need, of=self._c.of, close=self._c.close,
                                       tenant=self._c.tenant)
-        self._forecaster = Forecaster(Weights.load())
+        calibration = Calibration.load()
+        self._page = calibration.page
+        self._evidence = Evidence(calibration)
+        self._forecaster = Lstm(Forecaster(Weights.load()))
         self._usual = Usual(half_life=120)
-        self._residual = Usual(half_life=120)
-        self._range = np.zeros((0, 2))
-        self._ahead = np.zeros(0)
-        self._next = np.zeros((0, 3), np.float32)  # forecast for the bucket that comes
-        self._told = np.zeros((0, 3), np.float32)  # that of the bucket judged last, as made before it
+        self._ahead = np.zeros((0, len(QUANTILES)))  # of the next bucket
+        self._judged = np.zeros((0, len(QUANTILES)))  # of the bucket that was judged last
         self._kinds: list[str] = []
+        self._names: list[str] = []
 
     def step(self, window: BucketWindow) -> list[Signal]:
-        size = len(window.series)
         for key in window.series[len(self._kinds):]:
             self._kinds.append(indicator_of(key))
-        self._grow(size)
+        self._names += [_name(key) for key in window.series[len(self._names):]]
         values = window.values
-        evidence = self._evidence(values)
-        frozen = np.array([self._hysteresis.is_open(_name(k)) for k in window.series], dtype=bool)
+        self._usual.grow(len(values))
+        tick = self._evidence.step(window.ts_ns, values, self._forecaster)
+        away = self._away(values)
+        is_open = np.array([self._hysteresis.is_open(name) for name in self._names], dtype=bool)
         found: dict[str, Candidate] = {}
-        for i in np.flatnonzero(evidence > self._c.threshold):
-            kind = self._kinds[i]
-            if kind not in _SKIPPED and (candidate := self._candidate(window.series[i], kind, int(i), values, evidence)):
+        frozen = is_open.copy()
+        for i in np.flatnonzero(away & (is_open | (tick.state >= self._page))):
+            candidate = self._candidate(window.series[i], self._kinds[i], int(i), values, tick.state)
+            if candidate is not None:
                 found[candidate.key] = candidate
                 frozen[i] = True
-        residual = np.abs(values - self._ahead)
-        self._residual.learn(residual, frozen)
         self._usual.learn(values, frozen)
-        use = np.isfinite(values) & ~frozen
-        self._range[use, 0] = np.minimum(self._range[use, 0], values[use])
-        self._range[use, 1] = np.maximum(self._range[use, 1], values[use])
-        ahead = self._forecaster.step(window.ts_ns, values)[:, 0]
-        self._ahead, self._told, self._next = ahead[:, 1], self._next, ahead.astype(np.float32)
+        self._judged, self._ahead = self._known(len(values)), self._forecaster.ahead[:, _NEXT].copy()
         return self._hysteresis.update(window, found)
-
-    def _grow(self, size: int) -> None:
-        more = size - len(self._ahead)
-        if more > 0:
-            self._range = np.concatenate([self._range, np.tile([np.inf, -np.inf], (more, 1))])
-            self._ahead = np.concatenate([self._ahead, np.full(more, np.nan)])
-            self._next = np.concatenate([self._next, np.full((more, 3), np.nan, np.float32)])
-            self._usual.grow(size)
-            self._residual.grow(size)
 
     def foretold(self) -> NDArray[np.float32]:
         """See `Foretells`."""
-        return self._told
+        return self._judged.astype(np.float32)
 
-    def _evidence(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """[s] joined evidence; 0 for series that are young or silent."""
-        u, r = self._usual, self._residual
-        floor = 0.05 * np.abs(u.mean) + 1e-9
-        width = np.maximum(self._range[:, 1] - self._range[:, 0], floor)
+    def _known(self, size: int) -> NDArray[np.float64]:
+        """[size, quantiles] forecasts of the last step, NaN for series that are new."""
+        return np.concatenate([self._ahead, np.full((size - len(self._ahead), len(QUANTILES)), np.nan)])
+
+    def _away(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """[s] is the value away from its usual level, by as much as this series seldom is?"""
+        u = self._usual
         with np.errstate(invalid="ignore", over="ignore"):
-            known = np.isfinite(self._range[:, 0])
-            beyond = np.maximum(values - self._range[:, 1], self._range[:, 0] - values)
-            outside = np.where(known, np.maximum(beyond, 0) / width * 8, 0.0)
-            shift = np.abs(values - u.mean) / np.maximum(1.25 * u.deviation, floor)
-            left = np.abs(values - self._ahead) / np.maximum(1.25 * r.mean + r.deviation, floor)
-            parts = [np.clip(np.nan_to_num(x), 0, 1e6) for x in (outside, shift, left)]
-            joined: NDArray[np.float64] = np.sqrt(parts[0] ** 2 + parts[1] ** 2 + parts[2] ** 2)
-        joined[(u.count < self._c.warm_up) | ~np.isfinite(values)] = 0.0
-        return joined
+            change = np.abs(values - u.mean)
+            limit = np.maximum(self._c.min_change * np.abs(u.mean), self._c.min_deviations * u.deviation)
+            away: NDArray[np.bool_] = (change >= limit) & np.isfinite(values) & (u.count >= self._c.warm_up)
+        return away
 
     def _candidate(self, key: SeriesKey, kind: str, i: int, values: NDArray[np.float64],
-                   evidence: NDArray[np.float64]) -> Candidate | None:
+                   state: NDArray[np.float64]) -> Candidate | None:
         value, usual = float(values[i]), float(self._usual.mean[i])
         change = value - usual
-        if kind in ("cpu", "memory", "saturation") and change < 0:
+        if kind in _SKIPPED or (kind in ("cpu", "memory", "saturation") and change < 0):
             return None
-        if abs(change) < max(self._c.min_change * abs(usual), _DEAD_BANDS.get(kind, 1e-9)):
+        if abs(change) < _DEAD_BANDS.get(kind, 1e-9):
             return None
         text = f"{key.name} {value:.4g} (usual {usual:.4g})"
-        score = _SCORES.get(kind, 0.3) * min(1.0, 0.7 + 0.02 * float(evidence[i]))
-        return Candidate(_name(key), _KINDS.get(kind, "metric_anomaly"), key.service, score, text, key.peer,
+        score = _SCORES.get(kind, 0.3) * min(1.0, 0.8 + 0.05 * max(0.0, float(state[i]) - self._page))
+        return Candidate(self._names[i], _KINDS.get(kind, "metric_anomaly"), key.service, score, text, key.peer,
                          key.instance, key.name, value, usual)
 
     def snapshot(self) -> bytes:
-        return dump_state(self._hysteresis, usual=self._usual.dump(), residual=self._residual.dump(),
-                          range=self._range.tobytes(), ahead=self._ahead.tobytes(),
-                          next=self._next.tobytes(), kinds=self._kinds,
-                          forecaster=self._forecaster.dump())
+        return dump_state(self._hysteresis, usual=self._usual.dump(), evidence=self._evidence.dump(),
+                          ahead=self._ahead.tobytes(), judged=self._judged.tobytes(), kinds=self._kinds,
+                          forecaster=self._forecaster.forecaster.dump())
 
     def restore(self, data: bytes) -> None:
         state = load_state(self._hysteresis, data)
         self._usual.load(state["usual"])  # type: ignore[arg-type]
-        self._residual.load(state["residual"])  # type: ignore[arg-type]
-        self._range = np.frombuffer(state["range"]).reshape(-1, 2).copy()  # type: ignore[call-overload]
-        self._ahead = np.frombuffer(state["ahead"]).copy()  # type: ignore[call-overload]
-        self._next = np.frombuffer(state["next"], np.float32).reshape(-1, 3).copy() if "next" in state else np.full(  # type: ignore[call-overload]
-            (len(self._ahead), 3), np.nan, np.float32)
+        self._evidence.load(state["evidence"])  # type: ignore[arg-type]
+        for name in ("ahead", "judged"):
+            read = np.frombuffer(state[name]).reshape(-1, len(QUANTILES)).copy()  # type: ignore[call-overload]
+            setattr(self, f"_{name}", read)
         self._kinds = msgspec.convert(state["kinds"], list[str])
-        self._forecaster.load(state["forecaster"])  # type: ignore[arg-type]
+        self._forecaster.forecaster.load(state["forecaster"])  # type: ignore[arg-type]
 
 
 def _name(key: SeriesKey) -> str:

@@ -55,9 +55,9 @@ def _mean(ring: Any, n: int) -> Any:
 @compiled()
 def _range(row: Any, x: float) -> Any:
     """How far outside of all that was seen, in units of the width of that."""
-    width = row[HIGH] - row[LOW]
+    width = max(row[HIGH] - row[LOW], _floor(row))
     beyond = max(x - row[HIGH], row[LOW] - x) - _DEAD * width
-    out = beyond / max(width, _floor(row)) if beyond > 0.0 else 0.0
+    out = beyond / width if beyond > 0.0 else 0.0
     row[HIGH] -= (row[HIGH] - row[MEDIAN]) * _FORGET
     row[LOW] += (row[MEDIAN] - row[LOW]) * _FORGET
     row[HIGH] = max(row[HIGH], x)
@@ -90,10 +90,10 @@ def _residual(row: Any, sizes: Any, lagged: Any, r: float) -> Any:
     floor = _floor(row)
     surprise = 0.0
     if n >= RESIDUALS:
-        width = row[R_HIGH] - row[R_LOW]
+        width = max(row[R_HIGH] - row[R_LOW], floor)
         beyond = max(r - row[R_HIGH], row[R_LOW] - r) - _DEAD * width
         if beyond > 0.0:
-            surprise = beyond / max(width, floor)
+            surprise = beyond / width
     row[R_HIGH] = max(row[R_HIGH] * (1.0 - _FORGET), r)
     row[R_LOW] = min(row[R_LOW] * (1.0 - _FORGET), r)
     sizes[n % RESIDUALS] = abs(r)
@@ -104,7 +104,9 @@ def _residual(row: Any, sizes: Any, lagged: Any, r: float) -> Any:
         rate = max(_SLOW, 1.0 / (n - LAG + 1.0))
         row[R_MEAN] += rate * (old - row[R_MEAN])
         row[R_DEVIATION] += rate * (abs(old - row[R_MEAN]) - row[R_DEVIATION])
-        out = max(0.0, (size - row[R_MEAN]) / max(row[R_DEVIATION], 0.02 * row[R_MEAN], floor))
+        more = size - row[R_MEAN]
+        if more > _DEAD * floor:
+            out = more / max(row[R_DEVIATION], 0.02 * row[R_MEAN], floor)
     lagged[n % LAG] = size
     row[R_COUNT] = n + 1
     return out, surprise
