@@ -149,11 +149,12 @@ def _transport(settings: Settings) -> Iterable[tuple[str, str]]:
 
 
 def _models(settings: Settings) -> Iterable[tuple[str, str]]:
-    from detect.forecaster.lstm import Weights
+    from detect.forecaster.versions import ModelVersions
+    from opsmend.forecasting.background import models_dir
     from rootcause.rankers.gnn import load_nets
 
     try:
-        yield "", f"{Weights.load().version}, {load_nets()[2]}"
+        yield "", f"{ModelVersions(models_dir(settings.data_dir)).champion().version}, {load_nets()[2]}"
     except (OSError, ValueError, KeyError) as error:
         raise Trouble(f"model files: {error}", "install opsmend again, or `opsmend train forecaster|rootcause`") from error
 

@@ -58,7 +58,8 @@ def check(config: Config = None, as_json: Json = False,
 
 @app.command()
 def rollback(config: Config = None,
-             reason: Annotated[str, typer.Option(help="Why; it is kept with the event.")] = "by hand") -> None:
+             reason: Annotated[str, typer.Option(help="Why; it is kept with the event.")] = "by hand",
+             as_json: Json = False) -> None:
     """Go back to the version before. A running service follows within seconds. Exit 1 if there is none."""
     from detect.forecaster.versions import ModelVersions, NoVersion
 
@@ -68,12 +69,12 @@ def rollback(config: Config = None,
     except NoVersion as error:
         output.result(str(error))
         raise typer.Exit(1) from error
-    output.result(f"in use now: {version or versions.champion().version}")
+    _tell(version or versions.champion().version, as_json)
 
 
 @app.command()
 def use(directory: Annotated[Path, typer.Argument(help="Of forecaster.safetensors and its card.")],
-        config: Config = None) -> None:
+        config: Config = None, as_json: Json = False) -> None:
     """Put weights of your own to use, without a contest: a student, or some that were trained elsewhere."""
     from detect.forecaster.versions import ModelVersions
     from detect.forecaster.weights import BadWeights, Weights
@@ -86,7 +87,14 @@ def use(directory: Annotated[Path, typer.Argument(help="Of forecaster.safetensor
         raise typer.Exit(1) from error
     versions.add(weights)
     versions.promote(weights.version, reason="by hand", now_ns=time.time_ns())
-    output.result(f"in use now: {weights.version}")
+    _tell(weights.version, as_json)
+
+
+def _tell(version: str, as_json: bool) -> None:
+    if as_json:
+        output.as_json({"champion": version})
+        return
+    output.result(f"in use now: {version}")
 
 
 def _directory(config: Path | None) -> Path:

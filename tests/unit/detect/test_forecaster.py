@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -239,3 +242,23 @@ def test_a_student_has_another_size_and_runs_all_the_same(tmp_path: Path) -> Non
     student.use(WEIGHTS)  # and there is a way from one size to another
     copy.use(WEIGHTS)
     assert np.array_equal(run(student, x, end=30), run(copy, x, end=30))
+
+
+_BY_HAND = """
+import sys
+import numpy as np
+from detect.forecaster.lstm import Forecaster, Weights
+x = np.load(sys.argv[1])
+forecaster = Forecaster(Weights.load())
+np.save(sys.argv[2], np.stack([forecaster.step(k * 10**10, x[:, k]) for k in range(x.shape[1])]))
+"""
+
+
+def test_without_a_compiler_the_same_source_gives_the_same_forecasts(tmp_path: Path) -> None:
+    x = synthetic_series(2, 70, np.random.default_rng(0))
+    np.save(tmp_path / "x.npy", x)
+    subprocess.run([sys.executable, "-c", _BY_HAND, str(tmp_path / "x.npy"), str(tmp_path / "out.npy")], check=True,
+                   env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, timeout=120)
+    forecaster = Forecaster(WEIGHTS)
+    compiled = np.stack([forecaster.step(k * 10**10, x[:, k]) for k in range(70)])
+    assert np.allclose(np.load(tmp_path / "out.npy"), compiled, rtol=1e-3, atol=1e-3 * float(forecaster.scales.max()))

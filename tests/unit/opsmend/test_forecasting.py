@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from detect.config import DetectionConfig
+from detect.forecaster.lstm import Forecaster
 from detect.forecaster.synthetic import synthetic_batch
 from detect.forecaster.versions import ModelVersions
 from detect.forecaster.weights import Weights
@@ -151,3 +153,30 @@ def test_what_training_does_not_offer_is_refused_with_the_reason() -> None:
         run_training("forecaster", None, 0, distill=16)
     with pytest.raises(ConfigError, match="forecaster"):
         run_training("rootcause", None, 0, distill=16)
+
+
+def test_a_service_starts_with_its_champion_and_takes_a_new_one_between_two_steps(tmp_path: Path) -> None:
+    from opsmend.pipeline import Pipeline, PipelineConfig
+
+    versions = ModelVersions(tmp_path)
+    versions.add(spoilt("own"))
+    versions.promote("own", reason="test", now_ns=1)
+    pipeline = Pipeline(PipelineConfig(detection=DetectionConfig(forecaster_dir=str(tmp_path))))
+    assert versions_in_use(pipeline) == {"own"}
+    pipeline.use_forecaster(SHIPPED)
+    assert versions_in_use(pipeline) == {SHIPPED.version}
+
+
+def versions_in_use(pipeline: object) -> set[str]:
+    """Of every forecaster that the pipeline's detectors own, wherever they keep it."""
+    found, seen, todo = set(), set(), [pipeline]
+    while todo:
+        one = todo.pop()
+        if id(one) in seen or not hasattr(one, "__dict__"):
+            continue
+        seen.add(id(one))
+        if isinstance(one, Forecaster):
+            found.add(one.version)
+        for part in vars(one).values():
+            todo.extend(part if isinstance(part, list) else [part])
+    return found
