@@ -15,6 +15,7 @@ from rootcause.types import CaseWindow
 
 Floats = NDArray[np.float64]
 _UNUSUAL = 4.0
+_RECENT_ROWS = 12
 _FELT = ("errors", "latency")
 _WORDS = {"errors": "error ratio", "latency": "latency", "traffic": "traffic", "saturation": "saturation", "cpu": "CPU",
           "memory": "memory", "lock_wait": "lock waits", "cache_full": "cache refusals", "up": "up", "responsive": "answers",
@@ -117,13 +118,23 @@ class Reasons:
             path.append(at)
 
     def _of(self, table: Floats, name: str, change: Change, k: int) -> Moved | None:
-        if not change.has[k] or abs(float(change.z[k])) <= _UNUSUAL:
+        """None unless it left its usual range and is out of it in most of the rows since."""
+        if not change.has[k]:
             return None
-        base = self._case.baseline_rows
-        out = np.abs(np.nan_to_num(table[base:, k] - change.before[k])) > _UNUSUAL * change.scale[k]
-        row = base + int(np.argmax(out)) if out.any() else base
-        return Moved(name, row, float(change.z[k]), float(change.before[k]), float(change.now[k]),
-                     abs(float(change.recent[k])) < _UNUSUAL / 2)
+        base, usual, scale = self._case.baseline_rows, float(change.before[k]), float(change.scale[k])
+        rows = table[base:, k]
+        out = np.abs(np.nan_to_num(rows, nan=usual) - usual) > _UNUSUAL * scale
+        if not out.any():
+            return None
+        first = int(np.argmax(out))
+        since, before = rows[first:], table[max(0, base - _RECENT_ROWS):base, k]
+        now = float(np.median(since[np.isfinite(since)]))
+        known = before[np.isfinite(before)]
+        recent = float(np.median(known)) if len(known) else usual
+        if abs(now - usual) <= _UNUSUAL * scale:
+            return None
+        sign = -1.0 if name in ("up", "responsive") else 1.0
+        return Moved(name, base + first, sign * (now - usual) / scale, usual, now, abs(now - recent) < abs(now - usual) / 2)
 
     def _seconds(self, row: int) -> float:
         return (int(self._case.ts_ns[row]) - self._first) / 1e9

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rootcause.alerts.case import AlertCase, told
 from rootcause.alerts.features import plain_table, rich_table
 from rootcause.alerts.history import history_of
-from rootcause.alerts.listwise import fit_listwise
+from rootcause.alerts.listwise import fit_listwise, sharpened
 from rootcause.alerts.rankers import MODEL, load_members
 
 Floats = NDArray[np.float64]
@@ -37,7 +37,8 @@ def train_alerts(systems: Mapping[str, tuple[Sequence[AlertCase], Sequence[int]]
     returns it. Raises ValueError where there is no case."""
     members = []
     for system, (cases, roots) in sorted(systems.items()):
-        weights = fit_listwise(tables_of(cases), roots, ridge=RIDGE)
+        tables = tables_of(cases)
+        weights = sharpened(tables, roots, fit_listwise(tables, roots, ridge=RIDGE))
         members.append({"trained_on": system, "cases": len(cases), "weights": [round(float(w), 5) for w in weights]})
     if not members:
         raise ValueError("no labelled case to fit on")
