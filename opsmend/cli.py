@@ -85,11 +85,12 @@ def train(what: Annotated[str, typer.Argument(help="forecaster or rootcause")],
               help="forecaster: a student of so many units (a multiple of 4) of the shipped one.", min=0)] = 0,
           quantize: Annotated[bool, typer.Option(
               "--quantize", help="forecaster: refused, with what was measured, unless it is faster.")] = False,
+          data: Annotated[Path | None, typer.Option(help="rootcause-alerts: labelled alert sets.")] = None,
           seed: int = 0) -> None:
     """Make the shipped model files anew."""
     from opsmend.commands.train import run_training
 
-    run_training(what, out, seed, distill=distill, quantize=quantize)
+    run_training(what, out, seed, distill=distill, quantize=quantize, data=data)
 
 
 @app.callback()

@@ -55,3 +55,18 @@ def read_alerts(folder: Path) -> LabelledAlerts:
     system = str(label.get("system") or label.get("dataset") or folder.parent.name)
     return LabelledAlerts(folder.name, system, str(label.get("fault_type") or ""), str(label.get("split") or ""), root,
                           AlertCase(system, tuple(sorted(instances)), alerts))
+
+
+def labelled_systems(data: Path) -> dict[str, tuple[list[AlertCase], list[int]]]:
+    """The cases of each system under `data` that are not marked `test`, and the index of each root. Raises CaseError
+    for the first that can't be read, and where there is none."""
+    out: dict[str, tuple[list[AlertCase], list[int]]] = {}
+    for folder in alert_folders(data):
+        found = read_alerts(folder)
+        if found.split != "test":
+            cases, roots = out.setdefault(found.system, ([], []))
+            cases.append(found.case)
+            roots.append(found.root_index)
+    if not out:
+        raise CaseError(f"{data}: no labelled alert-level case")
+    return out

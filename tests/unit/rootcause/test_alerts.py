@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from opsmend.commands.evaluate import run_eval
+from opsmend.commands.train import run_training
+from opsmend.config import ConfigError
 from opsmend.evaluate.rca import evaluate_rca
 from opsmend.evaluate.rca_alert_cases import alert_folders, read_alerts
 from opsmend.evaluate.rca_cases import CaseError
@@ -148,6 +150,16 @@ def test_evaluation_recognises_the_layout(tmp_path: Path, capsys: pytest.Capture
     assert json.loads(json.dumps(report)) == report
     assert run_eval("rca", tmp_path, tmp_path / "out.json", "") == 0
     assert "rca on alerts: 6 cases" in capsys.readouterr().out
+
+
+def test_weights_can_be_made_anew_from_labelled_sets(tmp_path: Path) -> None:
+    for n in range(6):
+        write(tmp_path / "set" / f"{n:04d}", INSTANCES[n % 3], split="test" if n == 5 else "train")
+    with pytest.raises(ConfigError, match="--data"):
+        run_training("rootcause-alerts", tmp_path, 0)
+    run_training("rootcause-alerts", tmp_path, 0, data=tmp_path)
+    (member,) = json.loads((tmp_path / "alerts.json").read_text())["members"]
+    assert (member["trained_on"], member["cases"]) == ("shop", 5)  # the one marked test is left out
 
 
 def test_failed_alert_cases_count_as_misses(tmp_path: Path) -> None:
