@@ -28,7 +28,7 @@ class Recorded:
     @property
     def at(self) -> NDArray[np.float64]:
         """Unix seconds at which each minute is over."""
-        return (self.ticks + 1) * float(MINUTE)
+        return np.asarray((self.ticks + 1) * float(MINUTE), np.float64)
 
 
 def by_minute(truth: Truth, at: NDArray[np.float64], values: NDArray[np.float64], limit: float, up: bool) -> Recorded:

@@ -49,18 +49,18 @@ class BreachForecast:
 
     def __init__(self, config: BreachConfig | None = None) -> None:
         self._c = config or BreachConfig()
-        models = load_models()
-        self._slow = Pace(models, int(self._c.tick_seconds * SECOND))
+        self._slow = Pace(load_models(), int(self._c.tick_seconds * SECOND))
         self._fast: Pace | None = None
-        self._make_fast = lambda bucket_ns: Pace(models, bucket_ns, self._c.fast_policy, quick=True)
         self._standing: dict[str, dict[str, Candidate]] = {"slow": {}, "fast": {}}
         self._hysteresis = Hysteresis(self.name, need=1, of=1, close=1, tenant=self._c.tenant)
 
     def step(self, window: BucketWindow) -> list[Signal]:
         watched = limits_of(window.series, self._c.limits)[: self._c.max_series]
+        if not watched:
+            return []
         values = dict(zip(window.series, window.values.tolist(), strict=True))
         if self._fast is None and window.bucket_ns < self._c.fast_below_seconds * SECOND:
-            self._fast = self._make_fast(window.bucket_ns)
+            self._fast = Pace(load_models(), window.bucket_ns, self._c.fast_policy, quick=True)
         is_news = False
         for name, pace in (("slow", self._slow), ("fast", self._fast)):
             told = None if pace is None else pace.step(window.ts_ns, window.bucket_ns, watched, values)
@@ -85,7 +85,7 @@ class BreachForecast:
         self._fast = None
         if state["fast"] is not None:
             tick_ns, dumped = state["fast"]
-            self._fast = self._make_fast(tick_ns)
+            self._fast = Pace(load_models(), tick_ns, self._c.fast_policy, quick=True)
             self._fast.load(dumped)
 
 

@@ -26,7 +26,7 @@ def peak_of(rng: Rng) -> float:
 def fitted(curve: Curve, low: float, high: float) -> Curve:
     """Moved and stretched to lie between the two."""
     span = float(np.ptp(curve))
-    return low + (curve - curve.min()) * ((high - low) / span if span > 0 else 0.0)
+    return np.asarray(low + (curve - curve.min()) * ((high - low) / span if span > 0 else 0.0))
 
 
 def low_high(rng: Rng) -> tuple[float, float]:
@@ -104,7 +104,7 @@ def batch(rng: Rng, t: Curve) -> Curve:
         if drain > 1:
             out += np.where(t >= at + length, top * np.clip(1 - (t - at - length) / drain, 0, 1), 0.0)
         at += period * (1 + jitter * rng.standard_normal()) if period > length + drain else 2 * period
-    return np.minimum(out, high)
+    return np.asarray(np.minimum(out, high))
 
 
 def spikes(rng: Rng, t: Curve) -> Curve:
@@ -117,7 +117,7 @@ def spikes(rng: Rng, t: Curve) -> Curve:
         form = np.exp(-np.abs(x)) if kind < 0.3 else (np.abs(x) < 0.5) * 1.0 if kind < 0.6 else np.where(
             x >= 0, np.exp(-np.maximum(x, 0.0)), 0.0) if kind < 0.8 else np.clip(1 - np.abs(x), 0, 1)
         out += (high - low) * rng.uniform(0.3, 1.0) * form
-    return np.minimum(out, high)
+    return np.asarray(np.minimum(out, high))
 
 
 def stairs(rng: Rng, t: Curve) -> Curve:
@@ -132,7 +132,7 @@ def stairs(rng: Rng, t: Curve) -> Curve:
         ramp = log_uniform(rng, 0.3, 8) if which < 0.88 else log_uniform(rng, 8, 90) if which < 0.96 else log_uniform(
             rng, 90, 400)
         out += part * (1 if up or rng.random() < 0.5 else -0.5) * np.clip((t - at) / ramp, 0, 1)
-    return np.clip(out, 0.01, high)
+    return np.asarray(np.clip(out, 0.01, high))
 
 
 def warm_up(rng: Rng, t: Curve) -> Curve:
@@ -159,7 +159,7 @@ def daily_clean(rng: Rng, t: Curve) -> Curve:
     rate = rng.uniform(0.8, 1.0, int(days.max()) + 3)[days]
     if rng.random() < 0.5:
         x = x + rng.uniform(0, 0.9) * np.sin(2 * np.pi * x) / (2 * np.pi)
-    return low + (high - low) * x * rate
+    return np.asarray(low + (high - low) * x * rate)
 
 
 def load(rng: Rng, t: Curve) -> Curve:

@@ -92,7 +92,7 @@ def test_time_that_goes_back_stands_still_or_leaps_is_survived() -> None:
 
 def test_a_series_at_once_is_the_same_as_minute_by_minute() -> None:
     for k in (3, 60):
-        series = make_series(np.random.default_rng([4, k]), "x", breaching=k < 50)
+        series = make_series(np.random.default_rng([4, k]), "x", breaching=k < 50, steps=(60, 120))
         told = foretell(series)
         predictor: BreachPredictor[str] = BreachPredictor()
         predictor.step(0, ["other"], [np.array([1.0])], [10.0])
