@@ -133,14 +133,17 @@ class Order:
 
 def run(order: Order) -> Report:
     """The check, on what the store holds."""
-    from opsmend.forecasting.data import recent_series
+    from opsmend.forecasting.data import recent_series, some_of
     from opsmend.store.engine import open_engine
     from opsmend.store.queries import Queries
 
     engine = open_engine(order.store_url)
     queries = Queries(engine)
     newest = queries.newest_observation_ns()
-    data = recent_series(queries.observations(0, newest), order.bucket_seconds) if newest else []
+    # First who there is, then the history of some: that of all would not be small.
+    lately = queries.observations(newest - int(60 * order.bucket_seconds * 1e9), newest)
+    chosen = some_of(lately.series)
+    data = recent_series(queries.observations(0, newest, chosen.__contains__), order.bucket_seconds) if chosen else []
     engine.dispose()
     return check(ModelVersions(Path(order.models)), data, now_ns=newest, seed=order.seed,
                  always_tune=order.always_tune, seconds=0.5 * order.cpu_seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -13,6 +14,11 @@ from ingest.types import SeriesKey
 MAX_SERIES = 240
 _MIN_VALUES = 480
 _LARGEST = 1e30
+
+
+def some_of(keys: Iterable[SeriesKey]) -> frozenset[SeriesKey]:
+    """Twice as many as are used, since some will not move or be too short; the same ones from day to day."""
+    return frozenset(sorted(keys, key=_hash)[: 2 * MAX_SERIES])
 
 
 def recent_series(seen: Observations, bucket_seconds: float) -> list[Made]:
