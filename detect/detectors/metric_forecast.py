@@ -1,8 +1,8 @@
 """Metrics that left what is usual for them: the evidence of detect/evidence, and what an operator would care about.
 
-The evidence says when something starts that is rare for the series, and holds it for a while (docs/anomaly.md). A signal
-opens while it is held and the value is away from its usual level by as much as matters, in several buckets in a row; it
-stays open for as long as the value is away, and closes some buckets after it came back.
+The evidence says when something starts that is rare for the series (docs/anomaly.md). A signal opens if, soon after
+that, the value is away from its usual level by as much as matters, in several buckets in a row; it stays open for as
+long as the value is away, and closes some buckets after it came back.
 """
 
 from __future__ import annotations
@@ -39,10 +39,12 @@ class MetricForecastConfig:
 
     min_change: float = 0.5
     """Relative to the usual level: smaller changes are never told."""
-    min_deviations: float = 5.0
+    min_deviations: float = 3.0
     """In usual absolute deviations: a noisy series moves by half of its level as a habit."""
     warm_up: int = 60
     """Points of history before a series is judged. (The evidence of one that is not twice as old counts for less.)"""
+    recent: int = 30
+    """Buckets: a signal opens only so soon after evidence that reached the threshold."""
     need: int = 4
     of: int = 5
     close: int = 8
@@ -69,6 +71,7 @@ class MetricForecast:
         self._usual = Usual(half_life=120)
         self._ahead = np.zeros((0, len(QUANTILES)))  # of the next bucket
         self._judged = np.zeros((0, len(QUANTILES)))  # of the bucket that was judged last
+        self._since = np.zeros(0)  # buckets since the evidence reached the threshold
         self._kinds: list[str] = []
         self._names: list[str] = []
 
@@ -79,11 +82,14 @@ class MetricForecast:
         values = window.values
         self._usual.grow(len(values))
         tick = self._evidence.step(window.ts_ns, values, self._forecaster)
+        more = len(values) - len(self._since)
+        self._since = np.concatenate([self._since + 1.0, np.full(more, np.inf)])
+        self._since[tick.joined >= self._page] = 0.0
         away = self._away(values)
         is_open = np.array([self._hysteresis.is_open(name) for name in self._names], dtype=bool)
         found: dict[str, Candidate] = {}
         frozen = is_open.copy()
-        for i in np.flatnonzero(away & (is_open | (tick.state >= self._page))):
+        for i in np.flatnonzero(away & (is_open | (self._since < self._c.recent))):
             candidate = self._candidate(window.series[i], self._kinds[i], int(i), values, tick.state)
             if candidate is not None:
                 found[candidate.key] = candidate
@@ -124,8 +130,8 @@ class MetricForecast:
 
     def snapshot(self) -> bytes:
         return dump_state(self._hysteresis, usual=self._usual.dump(), evidence=self._evidence.dump(),
-                          ahead=self._ahead.tobytes(), judged=self._judged.tobytes(), kinds=self._kinds,
-                          forecaster=self._forecaster.forecaster.dump())
+                          ahead=self._ahead.tobytes(), judged=self._judged.tobytes(), since=self._since.tobytes(),
+                          kinds=self._kinds, forecaster=self._forecaster.forecaster.dump())
 
     def restore(self, data: bytes) -> None:
         state = load_state(self._hysteresis, data)
@@ -134,6 +140,7 @@ class MetricForecast:
         for name in ("ahead", "judged"):
             read = np.frombuffer(state[name]).reshape(-1, len(QUANTILES)).copy()  # type: ignore[call-overload]
             setattr(self, f"_{name}", read)
+        self._since = np.frombuffer(state["since"]).copy()  # type: ignore[call-overload]
         self._kinds = msgspec.convert(state["kinds"], list[str])
         self._forecaster.forecaster.load(state["forecaster"])  # type: ignore[arg-type]
 

@@ -39,12 +39,12 @@ def streams_of(ts_ns: NDArray[np.int64], values: Floats, forecaster: Expects,
     return out, counts
 
 
-def answers(joined: Floats) -> tuple[Floats, Floats]:
-    """[t, s] joined evidence to onsets and states, as the service does tick by tick."""
+def answers(joined: Floats, page: float) -> tuple[Floats, Floats]:
+    """[t, s] joined evidence to onsets and states, as the service does tick by tick. Onsets do not depend on `page`."""
     scalars = np.zeros((joined.shape[1], SCALARS))
     onset, state = np.zeros_like(joined), np.zeros_like(joined)
     for k in range(len(joined)):
-        answer(np.ascontiguousarray(joined[k]), scalars, onset[k], state[k])
+        answer(np.ascontiguousarray(joined[k]), page, scalars, onset[k], state[k])
     return onset, state
 
 
@@ -95,13 +95,16 @@ def calibrate(parts: Sequence[tuple[Floats, Floats]], version: str = "",
     """Table and thresholds from collected streams; `use`: the streams that count."""
     table = Calibration(*_knots([streams for streams, _ in parts]), page=1.0, flag=1.0, version=version)
     off = [k for k in range(len(STREAMS)) if k not in use]
-    onsets, states = [], []
-    for streams, counts in parts:
-        onset, state = answers(np.array([table.joined(_without(x, off), c) for x, c in zip(streams, counts, strict=True)]))
-        onsets.append(onset.ravel())
-        states.append(state.ravel())
-    return replace(table, page=rate_level(np.concatenate(onsets), 1 / POINTS_PER_PAGE),
-                   flag=rate_level(np.concatenate(states), FLAGGED))
+    joined = [np.array([table.joined(_without(x, off), c) for x, c in zip(streams, counts, strict=True)])
+              for streams, counts in parts]
+    return replace(table, **thresholds(joined))
+
+
+def thresholds(joined: Sequence[Floats]) -> dict[str, float]:
+    """`page` and `flag` for [t, s] joined evidence (or any other score) of unlabelled series."""
+    page = rate_level(np.concatenate([answers(part, 0.0)[0].ravel() for part in joined]), 1 / POINTS_PER_PAGE)
+    states = np.concatenate([answers(part, page)[1].ravel() for part in joined])
+    return {"page": page, "flag": rate_level(states, FLAGGED)}
 
 
 def _without(streams: Floats, off: list[int]) -> Floats:

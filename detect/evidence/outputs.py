@@ -11,13 +11,15 @@ REFRACTORY = 100
 """Points: within so many an onset has to be rarer than the last one..."""
 RARER = 0.3
 """... by so much: twice as rare. A shift that grows would page at each of its steps."""
-HELD, HOLD = 0.8, 300
-"""A peak is held at 0.8 of its height, and falls from there to nothing over 300 points, in a straight line: what was
-an anomaly a moment ago ranks below one that is there now, and above what never was one."""
+HELD, FALLS = 0.8, 300
+"""A peak is held at 0.8 of its height, which falls to nothing over 300 points, in a straight line..."""
+KEPT, EASES = 10, 600
+"""... but after 10 points the state is below the threshold that pages, and falls from there over 600: what was an
+anomaly a moment ago ranks below one that is there now, and above what never was one."""
 
 
-@compiled("void(f8[::1], f8[:, ::1], f8[::1], f8[::1])", error_model="numpy")
-def answer(joined: Any, scalars: Any, onset: Any, state: Any) -> None:
+@compiled("void(f8[::1], f8, f8[:, ::1], f8[::1], f8[::1])", error_model="numpy")
+def answer(joined: Any, page: Any, scalars: Any, onset: Any, state: Any) -> None:
     """[s] joined evidence of one tick (0 where there was no value) to onset (0: none) and state, both in its unit."""
     for i in range(len(joined)):
         row, x = scalars[i], joined[i]
@@ -27,8 +29,10 @@ def answer(joined: Any, scalars: Any, onset: Any, state: Any) -> None:
         if x > 0.0 and (row[ONSET_AGE] > REFRACTORY or x > row[ONSET] + RARER):
             onset[i] = row[ONSET] = x
             row[ONSET_AGE] = 0.0
-        held = HELD * row[PEAK] * max(0.0, 1.0 - row[PEAK_AGE] / HOLD)
-        if x >= held:
-            row[PEAK] = held = x
+        peak = held = HELD * row[PEAK] * max(0.0, 1.0 - row[PEAK_AGE] / FALLS)
+        if row[PEAK_AGE] > KEPT:
+            held = min(held, page * max(0.0, 1.0 - row[PEAK_AGE] / EASES))
+        if x >= peak:
+            row[PEAK] = x
             row[PEAK_AGE] = 0.0
-        state[i] = held
+        state[i] = max(x, held)

@@ -98,7 +98,7 @@ class Evidence:
         streams[:, self._off] = 0.0
         joined = self._calibration.joined(streams, self.counts)
         onset, state = np.empty(len(values)), np.empty(len(values))
-        answer(joined, self._scalars, onset, state)
+        answer(joined, self._calibration.page, self._scalars, onset, state)
         return Tick(onset, state, joined, streams, expected)
 
     def dump(self) -> dict[str, object]:

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from detect.evidence.build import FLAGGED, POINTS_PER_PAGE, answers, calibrate, collect, rate_level
+from detect.evidence.build import answers, calibrate, collect, thresholds
 from detect.evidence.calibration import Calibration
 from detect.evidence.corpus import corpus
 from detect.evidence.shape import STREAMS
@@ -48,11 +48,11 @@ def all_answers(series: list[Labelled]) -> Iterator[tuple[str, Answer | None]]:
     small = [(ts, values[:_PEER_CORPUS]) for ts, values in made]
     for name, score in PEERS.items():
         try:
-            thresholds = _peer_thresholds(score, [row for _, values in small for row in values])
+            levels = _peer_thresholds(score, [row for _, values in small for row in values])
         except ImportError:
             yield name, None
             continue
-        yield name, _peer(name, score, series, *thresholds)
+        yield name, _peer(name, score, series, *levels)
     parts = collect(lstm, made)
     for k, stream in enumerate(STREAMS):
         use = tuple(j for j in range(len(STREAMS)) if j != k)
@@ -105,16 +105,15 @@ def _ablated(seen: _Seen, calibration: Calibration, use: tuple[int, ...]) -> Ans
 
 
 def _held(plain: list[Floats], page: float, flag: float, milliseconds: float, kilobytes: float) -> Answer:
-    both = [answers(score[:, None]) for score in plain]
+    both = [answers(score[:, None], page) for score in plain]
     return Answer([onset[:, 0] for onset, _ in both], [state[:, 0] for _, state in both], plain, page, flag,
                   milliseconds, kilobytes)
 
 
 def _peer_thresholds(score: Callable[[Floats], Floats], rows: list[Floats]) -> tuple[float, float]:
     """By the rule that ours follows, on unlabelled series."""
-    held = _held([score(row) for row in rows], 0.0, 0.0, 0.0, 0.0)
-    return (rate_level(np.concatenate(held.onsets), 1 / POINTS_PER_PAGE),
-            rate_level(np.concatenate(held.states), FLAGGED))
+    found = thresholds([score(row)[:, None] for row in rows])
+    return found["page"], found["flag"]
 
 
 def _peer(name: str, score: Callable[[Floats], Floats], series: list[Labelled], page: float, flag: float) -> Answer:
