@@ -215,7 +215,7 @@ class Forecaster:
         hidden: Any = state["hidden"]
         is_ours = state["version"] in (self.version, self._weights.card.get("parent"))
         if is_ours and len(hidden) == 8 * self._weights.hidden * size:
-            self._hidden = np.frombuffer(hidden, "<f4").reshape(size, -1).copy()
+            self._hidden = np.frombuffer(hidden, "<f4").reshape(size, 2 * self._weights.hidden).copy()
         else:
             self._forget_network()
 
