@@ -52,7 +52,7 @@ def charts(reading: Reading, incident: Incident, diagnosis: Diagnosis | None,
     as lines, others (somebody's alerts, log messages) as lanes; on the first page what of the first suspect stayed as
     usual stands below, which speaks against it. `total` is the number of charts that signals have."""
     window = window or Window()
-    line = timeline(reading, incident, diagnosis)
+    line, first = timeline(reading, incident, diagnosis), incident.first_signal_ns
     signs = _signs(incident)
     broken = {s.service for s in incident.signals}
     states = {(s.service, STATE_OF[s.kind]) for s in incident.signals if s.kind in STATE_OF}
@@ -70,7 +70,7 @@ def charts(reading: Reading, incident: Incident, diagnosis: Diagnosis | None,
     if len(seen.ts_ns):
         start = max(line.start, int(seen.ts_ns[0]))  # of a young service there is less: the past keeps a quarter at least
         line = Timeline(start, line.now, min(line.end, line.now + 3 * (line.now - start)))
-    loud, quiet = _ranked(_courses(seen, signs, incident), incident)
+    loud, quiet = _ranked(_alive(_courses(seen, signs, incident), first), incident)
     drawn = {(c.key.service, c.key.name, c.key.peer) for c in loud}
     lanes = [f for f in folds(incident, reading) if f.is_external or f.kind == "log_template" or (
         f.kind not in STATE_OF and not drawn & {(f.service, s.series, f.peer) for s in f.signals})]
@@ -80,7 +80,6 @@ def charts(reading: Reading, incident: Incident, diagnosis: Diagnosis | None,
     shown = [*ordered[window.begin:window.begin + size], *quiet]
     chosen = [c for c in shown if isinstance(c, Course)]
     changes = marks(reading, incident, diagnosis, line)
-    first = incident.first_signal_ns
     at = np.linspace(0, len(seen.ts_ns) - 1, min(POINTS, len(seen.ts_ns))).astype(np.int64)
     body = {"t": (seen.ts_ns[at] / NS).round(2).tolist(), "series": [line_json(c, line, first, at) for c in chosen],
             "start": line.start / NS, "now": line.now / NS, "end": line.end / NS, "ticks": [t["t"] for t in line.ticks()],
@@ -135,6 +134,15 @@ def _courses(seen: Observations, signs: dict[tuple[str, str, str], Signal], inci
             onset_ns=sign.start_ns if sign is not None else 0, breach=breach,
             limit=breach.limit if breach is not None else limits.get(key), is_open=sign is not None and sign.is_open))
     return found
+
+
+def _alive(courses: Sequence[Course], first_ns: int) -> list[Course]:
+    """Without those that had ended before it began, where the same is measured under another instance's name."""
+    def is_alive(c: Course) -> bool:
+        return bool(np.isfinite(c.values[c.times >= first_ns]).any())
+
+    alive = {(c.key.service, c.key.name, c.key.peer) for c in courses if is_alive(c)}
+    return [c for c in courses if is_alive(c) or (c.key.service, c.key.name, c.key.peer) not in alive]
 
 
 def _ranked(courses: Sequence[Course], incident: Incident) -> tuple[list[Course], list[Course]]:

@@ -37,6 +37,12 @@ class Fold:
         return self.signals[0].peer
 
     @property
+    def instance(self) -> str:
+        """The one that it was told of; "" where there are several."""
+        names = {s.instance for s in self.signals}
+        return names.pop() if len(names) == 1 else ""
+
+    @property
     def kind(self) -> str:
         return self.signals[0].kind
 

@@ -66,7 +66,8 @@ def told(course: Course, first_ns: int) -> tuple[bool, str]:
     worst = float(since[int(np.argmax(np.abs(since - usual)))])
     if abs(worst - usual) <= around and not course.onset_ns:
         return True, "as usual"
-    if abs(newest - usual) <= around < abs(worst - usual):
+    is_back = abs(newest - usual) <= around < abs(worst - usual)
+    if is_back or (quantity(key, newest) == quantity(key, usual) != quantity(key, worst)):
         return False, f"{quantity(key, worst)}, now {quantity(key, newest)}"
     return False, f"{quantity(key, usual)} → {quantity(key, newest)}"
 
@@ -80,7 +81,9 @@ def expected(course: Course) -> str:
     if not len(at) or indicator_of(course.key) in _STATES:
         return ""
     floor = 0.0 if np.nanmin(course.values) >= 0 else -np.inf  # a band may reach where the series never was
-    low, _, high = (quantity(course.key, max(float(v), floor)) for v in course.forecast[at[-1]])
+    least = (course.scale[1] - course.scale[0]) * 1e-3  # finer than can be seen is nothing
+    bounds = [max(float(v), floor) for v in course.forecast[at[-1]]]
+    low, _, high = (quantity(course.key, v if abs(v) > least else 0.0) for v in bounds)
     return low if low == high else f"{low} to {high}"
 
 

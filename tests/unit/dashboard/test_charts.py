@@ -125,6 +125,16 @@ def test_every_signal_has_a_chart_or_a_lane() -> None:
     assert (second["total"], second["after"]) == (5, 3)
 
 
+def test_what_went_and_came_back_says_so_and_what_ended_before_is_left_out() -> None:
+    one, other = SeriesKey("a", "log.lines", "a-1"), SeriesKey("a", "log.lines")
+    burst = np.where((TIMES > T - 190 * S) & (TIMES < T - 60 * S), 7.0, 0.0)
+    port, made = port_of({one: burst, other: np.where(TIMES < T - 500 * S, 0.0, np.nan)},
+                         [signal("s", "metric_anomaly", "a", T - 190 * S, series="log.lines")])
+    (line,) = view_of(port, made)["lines"]  # type: ignore[misc]
+    assert (line["instance"], line["words"]) == ("a-1", "7, now 0")
+    assert expected(course(np.linspace(0, 7, N), band(1e-14, 2e-14, 4))) == "0 to 4"
+
+
 @pytest.mark.parametrize(("asked", "window"), [
     (("", ""), (0, MOST)), (("40", "32"), (40, 32)), (("-1", "x"), (0, MOST)), (("9" * 40, "0"), (0, MOST)),
     (("1", "99999"), (1, LARGEST))])
