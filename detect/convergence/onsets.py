@@ -2,7 +2,8 @@
 
 Faults close to each other in time chain into one group, whatever the radius: their tails overlap. What tells them
 apart is that a fault begins with a burst and then decays (as aftershocks do: Omori 1894). So a run is cut where a
-new burst explains it better than the tail of the one before, by dynamic programming over all ways to cut it.
+new burst explains it better than the tail of the one before, by dynamic programming over all ways to cut it. What
+starts again speaks for a cut in between.
 """
 
 from __future__ import annotations
@@ -22,12 +23,18 @@ _NEVER = -1e30
 class OnsetConfig:
     """The course of a fault, and how sure a cut must be."""
 
-    decay_seconds: float = 30.0
+    decay_seconds: float = 60.0
     """After this long the rate of new signals has fallen by 2 ** -decay_power."""
     decay_power: float = 2.0
     """Above 1; how fast the rate falls."""
-    cost: float = 18.0
+    cost: float = 24.0
     """Log-likelihood that a further onset must gain (nats)."""
+    again: float = 8.0
+    """What an alert that starts anew within one fault costs (nats): a fault starts each of its alerts once, and it is
+    the next fault that starts them again. The n-th time counts a n-th: some alerts always come and go."""
+    max_evidence: float = 100.0
+    """Onsets that a run counts for at most. In a large system one fault is felt in many places at the same few
+    moments: these are not as many witnesses, and without a bound any bump would be an onset of its own."""
     stay: float = 4.0
     """What an onset that was found before is cheaper by, so that cuts do not come and go."""
     doubt: float = 8.0
@@ -49,8 +56,10 @@ class Onsets:
     """Where the fault would be cut next; NaN where that is far from paying off."""
 
 
-def find_onsets(time_s: Float64, config: OnsetConfig, known_s: Sequence[float] = ()) -> Onsets:
-    """Cut the run of `time_s` [n] (seconds, folded, any order) at its onsets; `known_s` are onsets of earlier calls.
+def find_onsets(time_s: Float64, config: OnsetConfig, known_s: Sequence[float] = (),
+                again: Sequence[tuple[float, float, float]] = ()) -> Onsets:
+    """Cut the run of `time_s` [n] (seconds, folded, any order) at its onsets; `known_s` are onsets of earlier calls,
+    `again` are (start, next start, weight) of alerts that started anew.
 
     Cost: O(n log n), and O(m ** 2) for the m <= max_moments distinct moments. Raises ValueError where there is no
     time.
@@ -61,7 +70,11 @@ def find_onsets(time_s: Float64, config: OnsetConfig, known_s: Sequence[float] =
     step = max(1.0, (float(time_s.max()) - first) / config.max_moments)
     moments, counts = np.unique(np.floor((time_s - first) / step), return_counts=True)
     at = moments * step
-    score = _scores(moments.astype(np.int64), step, counts.astype(np.float64), config)
+    share = min(1.0, config.max_evidence / len(time_s))
+    score = _scores(moments.astype(np.int64), step, counts * share, config)
+    if again:
+        pairs = np.array(again, dtype=np.float64)
+        score -= config.again * share * _within((pairs[:, :2] - first) / step, pairs[:, 2], moments)
     cost = np.full(len(at), config.cost)
     for onset in known_s:
         cost[np.abs(at + first - onset) <= 10.0 + step] = config.cost - config.stay
@@ -88,6 +101,16 @@ def _scores(moment: NDArray[np.int64], step: float, counts: Float64, c: OnsetCon
     mass = c.decay_seconds / (c.decay_power - 1) * (1 - (1 + length / c.decay_seconds) ** (1 - c.decay_power))
     out = n * np.log(n / mass) - n + inside
     out[np.tri(m, m + 1, 0, dtype=np.bool_)] = _NEVER
+    return out
+
+
+def _within(pairs: Float64, weight: Float64, moments: Float64) -> Float64:
+    """[m, m + 1]: weight of the pairs [k, 2] of moments that lie both in i..j-1."""
+    m = len(moments)
+    at = np.clip(np.searchsorted(moments, np.floor(pairs), side="right") - 1, 0, m - 1)
+    table = np.zeros((m, m + 1))
+    np.add.at(table, (at[:, 0], at[:, 1] + 1), weight)
+    out: Float64 = np.cumsum(np.cumsum(table[::-1], axis=0)[::-1], axis=1)
     return out
 
 

@@ -20,6 +20,8 @@ class Run(msgspec.Struct):
     """What a run remembers of its signals, closed ones too."""
 
     points: dict[str, int] = {}  # place and bucket -> earliest onset, ns
+    started: dict[str, tuple[int, int]] = {}  # alert and place -> newest start, ns, and how often it started
+    again: list[tuple[int, int, float]] = []  # (start, next start, weight) of alerts that started anew
     is_fixed: bool = False  # a person has put its incidents together or apart: they stay so
 
 
@@ -33,8 +35,11 @@ class Runs:
 
     def note(self, run: str, signals: Sequence[Signal]) -> None:
         """Remember the folded onsets of signals that are new in a run."""
-        points = self.by_id.setdefault(run, Run()).points
-        for s in signals:
+        state = self.by_id.setdefault(run, Run())
+        points = state.points
+        for s in sorted(signals, key=lambda s: (s.start_ns, s.id)):
+            if s.kind == "alert":
+                self._started(state, s)
             bucket = int(s.start_ns / (self._c.fold_seconds * 1e9))
             at = f"{s.service}\x1f{_modality(s)}\x1f{bucket}"
             points[at] = min(s.start_ns, points.get(at, s.start_ns))
@@ -42,11 +47,27 @@ class Runs:
             for at in sorted(points, key=lambda p: (points[p], p))[: len(points) - self._c.max_points]:
                 del points[at]
 
+    def _started(self, state: Run, signal: Signal) -> None:
+        """An alert has started, perhaps not for the first time."""
+        key = f"{signal.service}\x1f{signal.peer}\x1f{signal.key}"
+        before_ns, times = state.started.get(key, (signal.start_ns, 0))
+        if times:
+            first, second = sorted((before_ns, signal.start_ns))
+            state.again.append((first, second, 1.0 / times))
+        state.started[key] = (max(before_ns, signal.start_ns), times + 1)
+        while len(state.started) > self._c.max_points:
+            del state.started[next(iter(state.started))]
+        if len(state.again) > self._c.max_points:
+            del state.again[: len(state.again) - self._c.max_points]
+
     def join(self, runs: Sequence[str]) -> str:
         """Make several runs one; those that a person has fixed stay alone."""
         home = self.by_id[runs[0]]
         for other in [] if home.is_fixed else [r for r in runs[1:] if not self.by_id[r].is_fixed]:
-            home.points |= self.by_id.pop(other).points
+            gone = self.by_id.pop(other)
+            home.points |= gone.points
+            home.started |= gone.started
+            home.again.extend(gone.again)
             for case in self._cases.by_id.values():
                 case.run = runs[0] if case.run == other else case.run
         return runs[0]
@@ -65,11 +86,14 @@ class Runs:
         state, ids = self.by_id[run], self._cases.of_run(run)
         since_ns = now_ns - int(self._c.window_seconds * 1e9)
         state.points = {at: ns for at, ns in state.points.items() if ns >= since_ns}
+        state.started = {key: at for key, at in state.started.items() if at[0] >= since_ns}
+        state.again = [pair for pair in state.again if pair[0] >= since_ns]
         if state.is_fixed or not state.points or (len(state.points) < self._c.min_points and len(ids) < 2):
             return {}
         cases = self._cases.by_id
         times = np.array(sorted(state.points.values()), dtype=np.float64) / 1e9
-        onsets = find_onsets(times, self._c.onsets, [cases[i].onset_ns / 1e9 for i in ids])
+        again = [(a / 1e9, b / 1e9, weight) for a, b, weight in state.again]
+        onsets = find_onsets(times, self._c.onsets, [cases[i].onset_ns / 1e9 for i in ids], again)
         parts, starts = _parts([s for i in ids for s in cases[i].incident.signals if s.start_ns >= since_ns], onsets)
         ended = self._rearrange(run, parts, starts, now_ns, related)
         self._say_doubts(run, onsets)

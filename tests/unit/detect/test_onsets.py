@@ -1,0 +1,95 @@
+"""A run is cut where a new burst explains it better than the tail of the one before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detect.convergence.onsets import OnsetConfig, find_onsets
+
+
+def fault(at: float, count: int, seed: int) -> np.ndarray:
+    """`count` onsets that thin out after `at`."""
+    return at + np.sort(np.random.default_rng(seed).exponential(40.0, count))
+
+
+def test_one_fault_is_one_onset() -> None:
+    for seed in range(20):
+        times = fault(1000.0, 60, seed)
+        assert find_onsets(times, OnsetConfig()).start_s.tolist() == [times[0]]
+
+
+def test_two_faults_are_cut_at_the_second() -> None:
+    for seed in range(20):
+        second = fault(1300.0, 60, seed + 100)
+        onsets = find_onsets(np.concatenate([fault(1000.0, 60, seed), second]), OnsetConfig())
+        assert len(onsets.start_s) == 2
+        assert abs(onsets.start_s[1] - second[0]) < 15
+        assert onsets.gain[0] == np.inf
+        assert onsets.gain[1] > OnsetConfig().doubt
+
+
+def test_order_and_origin_of_time_do_not_matter() -> None:
+    times = np.concatenate([fault(0.0, 50, 1), fault(200.0, 50, 2)])
+    expected = find_onsets(times, OnsetConfig())
+    mixed = np.random.default_rng(0).permutation(times)
+    assert find_onsets(mixed, OnsetConfig()).start_s.tolist() == expected.start_s.tolist()
+    later = find_onsets(times + 1e6, OnsetConfig())
+    assert np.allclose(later.start_s - 1e6, expected.start_s)
+
+
+def test_an_onset_that_was_found_before_stays_where_a_new_one_would_not_be_made() -> None:
+    config = OnsetConfig(decay_seconds=30.0, cost=16.0, stay=6.0)
+    kept = 0
+    for seed in range(200):
+        second = fault(1090.0, 14, seed + 500)
+        times = np.concatenate([fault(1000.0, 30, seed), second])
+        fresh, known = (len(find_onsets(times, config, k).start_s) for k in ([], [float(second[0])]))
+        assert known >= fresh
+        kept += known > fresh
+    assert kept > 0
+
+
+def test_what_could_as_well_be_two_is_said() -> None:
+    said = 0
+    for seed in range(100):
+        times = np.concatenate([fault(1000.0, 30, seed), fault(1090.0, 14, seed + 500)])
+        onsets = find_onsets(times, OnsetConfig(decay_seconds=30.0, cost=16.0))
+        assert len(onsets.second_s) == len(onsets.start_s) == len(onsets.gain)
+        said += len(onsets.start_s) == 1 and not np.isnan(onsets.second_s[0])
+    assert said > 0
+
+
+def test_alerts_that_start_again_speak_for_a_cut() -> None:
+    cut = 0
+    for seed in range(30):
+        first, second = fault(1000.0, 30, seed), fault(1120.0, 14, seed + 500)
+        times = np.concatenate([first, second])
+        again = [(a, b, 1.0) for a, b in zip(first[:6].tolist(), second[:6].tolist(), strict=True)]
+        without, with_them = (len(find_onsets(times, OnsetConfig(), (), pairs).start_s) for pairs in ([], again))
+        assert with_them >= without
+        cut += with_them > without
+    assert cut > 15
+
+
+def test_many_places_that_feel_one_fault_are_still_one() -> None:
+    for seed in range(10):
+        felt = fault(1000.0, 60, seed)
+        everywhere = np.concatenate([felt + np.random.default_rng(n).uniform(0, 10, len(felt)) for n in range(30)])
+        assert len(find_onsets(everywhere, OnsetConfig()).start_s) == 1
+
+
+def test_a_long_run_is_cut_in_coarser_steps() -> None:
+    times = np.concatenate([fault(at, 400, n) for n, at in enumerate(range(0, 3_000, 600))])
+    onsets = find_onsets(times, OnsetConfig(max_moments=100))
+    assert len(onsets.start_s) == 5
+
+
+@pytest.mark.parametrize("times", [[5.0], [5.0, 5.0, 5.0]])
+def test_the_least_there_can_be(times: list[float]) -> None:
+    assert find_onsets(np.array(times), OnsetConfig()).start_s.tolist() == [5.0]
+
+
+def test_no_time_is_refused() -> None:
+    with pytest.raises(ValueError, match="no signals"):
+        find_onsets(np.zeros(0), OnsetConfig())
