@@ -6,8 +6,8 @@ before and with that of the usual rows, and the smaller counts: what comes back 
 is what has long been so. Per column the deviation that 85 % of the rows exceed on the same side, in robust deviations
 (floors of `rootcause.robust`), of which log2(z / 3) counts where z > 3, at most 4; summed over the columns of a
 service and of the calls to it; the largest service counts. The onset is the first row with three quarters of the
-largest contrast; it is clear where that is above 2 and above the 98 % quantile over the usual rows. Else the last
-five rows are taken for the incident.
+largest rise of the contrast over the row before it; it is clear where the contrast is above 2 and above its 98 %
+quantile over the usual rows. Else the last five rows are taken for the incident.
 """
 
 from __future__ import annotations
@@ -48,11 +48,13 @@ def find_onset(case: CaseWindow) -> Onset:
     end = len(case.ts_ns)
     stream = replace(case, baseline_rows=begin)
     first = max(1, begin - _USUAL_ROWS)
-    usual, watched = _contrasts(stream, range(first, begin), _AFTER), _contrasts(stream, range(begin, end), end)
-    if not len(watched):
+    if begin >= end:
         return Onset(begin, False)
+    usual, watched = _contrasts(stream, range(first, begin), _AFTER), _contrasts(stream, range(max(1, begin - 1), end), end)
+    rise = np.diff(watched, prepend=watched[:1] if begin > 1 else 0.0)[-(end - begin):]
+    watched = watched[-(end - begin):]
     limit = max(_LEAST, float(np.quantile(usual, _SHARE)) if len(usual) else _LEAST)
-    row = int(np.argmax(watched >= _NEARLY * watched.max()))  # the first that is nearly as strong
+    row = int(np.argmax(rise >= _NEARLY * rise.max()))  # the first that is nearly as strong
     is_clear = bool(watched[row] > limit)
     return Onset(begin + row if is_clear else max(begin, end - _NOW), is_clear)
 
