@@ -106,11 +106,13 @@ def evaluate(what: Annotated[str, typer.Argument(help="rca")],
              json_file: Annotated[Path | None, typer.Option("--json", help="Write the report there.")] = None,
              split: Annotated[str, typer.Option(help="dev or test; empty: all cases.")] = "",
              clock: Annotated[str, typer.Option(help="rca: known (when it began is told) or detected.")] = "known",
-             ranker: Annotated[str, typer.Option(help="rca: this one beside ours; empty: all.")] = "") -> None:
+             ranker: Annotated[str, typer.Option(help="rca: this one beside ours; empty: all.")] = "",
+             ablation: Annotated[bool, typer.Option(help="alerts: each modality alone, and ways to fuse them.")] = False,
+             ) -> None:
     """Score our models and the baselines on recorded data. Exit 1 where cases failed."""
     from opsmend.commands.evaluate import run_eval
 
-    raise typer.Exit(run_eval(what, data, json_file, split, clock=clock, ranker=ranker))
+    raise typer.Exit(run_eval(what, data, json_file, split, clock=clock, ranker=ranker, ablation=ablation))
 
 
 def _mount() -> None:

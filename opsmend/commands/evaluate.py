@@ -14,22 +14,22 @@ from opsmend.config import ConfigError
 
 
 def run_eval(what: str, data: Path | None, json_file: Path | None, split: str, *, clock: str = "known",
-             ranker: str = "") -> int:
+             ranker: str = "", ablation: bool = False) -> int:
     """Score, draw a table, write the report. Returns 1 where cases failed or there were none."""
     if what == "breach" and not split:
         from opsmend.commands.evaluate_breach import run_breach
 
         return run_breach(data, json_file)
+    if what == "series" and not split:
+        from opsmend.commands.evaluate_series import run_series
+
+        return run_series(data, json_file)
     if data is None:
         raise ConfigError(f"eval {what}: --data is needed")
     if what == "alerts" and split in ("", "dev", "test", "all"):
         from opsmend.commands.evaluate_alerts import run_alerts
 
-        return run_alerts(data, json_file, split)
-    if what == "series" and not split:
-        from opsmend.commands.evaluate_series import run_series
-
-        return run_series(data, json_file)
+        return run_alerts(data, json_file, split, ablation=ablation)
     if what not in ("logs", "rca"):
         raise ConfigError(f"eval: unknown '{what}'; known: logs, rca, alerts, breach, series")
     if split not in ("", "dev", "test"):

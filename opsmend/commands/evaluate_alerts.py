@@ -13,12 +13,14 @@ _SHOWN = {"AMI": "AMI", "homogeneity": "homog.", "completeness": "compl.", "over
           "groups_per_fault": "gr/fault", "id_switches": "id sw.", "compression": "compr."}
 
 
-def run_alerts(data: Path, json_file: Path | None, split: str) -> int:
+def run_alerts(data: Path, json_file: Path | None, split: str, *, ablation: bool = False) -> int:
     """Score, draw, write the report. Returns 1 where a scenario could not be made or there was none."""
     from opsmend.evaluate.alerts import evaluate_alerts
+    from opsmend.evaluate.alerts_ablation import evaluate_ablation
 
-    report = evaluate_alerts(data, split={"": "test", "all": ""}.get(split, split),
-                             progress=_progress if sys.stderr.isatty() else None)
+    split = {"": "test", "all": ""}.get(split, split)
+    report = evaluate_ablation(data, split=split) if ablation else evaluate_alerts(
+        data, split=split, progress=_progress if sys.stderr.isatty() else None)
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=2) + "\n")
     _draw(report)
@@ -45,5 +47,11 @@ def _draw(report: dict[str, Any]) -> None:
             table.add_column(head, justify="right", no_wrap=True)
         for method, scores in methods.items():
             if method != "cases":
-                table.add_row(method, *(f"{scores[s]:.1f}" if s == "compression" else f"{scores[s]:.3f}" for s in _SHOWN))
+                table.add_row(method, *(_cell(s, scores) for s in _SHOWN))
         console.print(table)
+
+
+def _cell(name: str, scores: dict[str, float]) -> str:
+    if name not in scores:
+        return ""
+    return f"{scores[name]:.1f}" if name == "compression" else f"{scores[name]:.3f}"

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from detect.convergence.config import ConvergenceConfig
+from detect.detectors.external_alert import ExternalAlertConfig
 from opsmend.evaluate.alerts_data import Fault, read_faults, split_faults
 from opsmend.evaluate.alerts_methods import METHODS
 from opsmend.evaluate.alerts_scores import scores
@@ -40,21 +41,27 @@ def evaluate_alerts(data: Path, *, split: str = "test", storms: int = STORMS, se
     every = read_faults(data)
     faults = split_faults(every, split)
     made = storms_of(every, faults, storms, seeds)
-    failures = [f"{name}: fewer than {SCENARIOS[name].faults} faults with {MIN_ALERTS} alerts in the split '{split}'"
-                for name, found in made.items() if not found]
     groups: dict[str, dict[str, dict[str, float]]] = {}
     for name, found in made.items():
         if found:
             groups[name] = {"cases": {"n": float(len(found))}} | {
                 method: _scored(method, found, storms, progress and _named(progress, f"{name}, {method}"))
                 for method in METHODS}
-    if not groups and not failures:
+    return report_of(data, split, groups, list(METHODS), seeds, len(faults))
+
+
+def report_of(data: Path, split: str, groups: dict[str, dict[str, dict[str, float]]], methods: Sequence[str],
+              seeds: Sequence[int], faults: int) -> dict[str, Any]:
+    """The report around the groups; scenarios that are missing are failures. CaseError where all are."""
+    failures = [f"{name}: fewer than {s.faults} faults with {MIN_ALERTS} alerts in the split '{split}'"
+                for name, s in SCENARIOS.items() if name not in groups]
+    if not groups and not faults:
         raise CaseError(f"{data}: no faults in the split '{split}'")
-    methods = {m: _mean([groups[name][m] for name in groups]) for m in METHODS} if groups else {}
-    return {"what": "alerts", "data": str(data), "split": split or "all",
-            "cases": sum(len(found) for found in made.values()) + len(failures), "failed": len(failures),
-            "failures": failures, "config_hash": _hash(storms, seeds), "seed": list(seeds), "faults": len(faults),
-            "methods": methods, "groups": groups}
+    cases = sum(int(group["cases"]["n"]) for group in groups.values())
+    return {"what": "alerts", "data": str(data), "split": split or "all", "cases": cases + len(failures),
+            "failed": len(failures), "failures": failures, "config_hash": _hash(methods, seeds), "seed": list(seeds),
+            "faults": faults, "methods": {m: mean_of([g[m] for g in groups.values()]) for m in methods if groups},
+            "groups": groups}
 
 
 def storms_of(every: Sequence[Fault], faults: Sequence[Fault], storms: int,
@@ -81,7 +88,7 @@ def _scored(method: str, storms: Sequence[Storm], per_seed: int, progress: Progr
         if progress is not None:
             progress("", at + 1, len(storms))
     of_seed = [np.mean([r["AMI"] for r in rows[i: i + per_seed]]) for i in range(0, len(rows), per_seed)]
-    return _mean(rows) | {"id_switches": round(float(np.mean(switches)), 4),
+    return mean_of(rows) | {"id_switches": round(float(np.mean(switches)), 4),
                           "AMI_sd": round(float(np.std(of_seed)), 4)}
 
 
@@ -89,10 +96,12 @@ def _named(progress: Progress, name: str) -> Progress:
     return lambda _, done, total: progress(name, done, total)
 
 
-def _mean(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+def mean_of(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Mean of each score."""
     return {name: round(float(np.mean([row[name] for row in rows])), 4) for name in rows[0]}
 
 
-def _hash(storms: int, seeds: Sequence[int]) -> str:
-    body = [msgspec.to_builtins(ConvergenceConfig()), storms, list(seeds), sorted(METHODS), sorted(SCENARIOS)]
+def _hash(methods: Sequence[str], seeds: Sequence[int]) -> str:
+    body = [msgspec.to_builtins(ConvergenceConfig()), msgspec.to_builtins(ExternalAlertConfig()), list(seeds),
+            sorted(methods), sorted(SCENARIOS)]
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()[:12]
