@@ -25,14 +25,11 @@ import torch
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # or this file would be taken for the package of its name
 
 from bench.forecast import our_step, per_step
-from detect.forecaster.contest import contest
 from detect.forecaster.lstm import FEATURES, Weights
 from detect.forecaster.network import Network
-from detect.forecaster.recorded import recorded_held_back
-from detect.train import made_up_held_back
+from detect.train import EQUAL, against_shipped
 
 SERIES, REPEATS = 10_000, 40
-EQUAL = 0.01
 
 
 def rounded(weights: Weights, bits: int) -> Weights:
@@ -84,8 +81,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     shipped = Weights.load()
-    data = [(replace(made, values=made.values[:, :2400], covariates=made.covariates[:, :2400]), 300)
-            for made in made_up_held_back(0)] + [recorded_held_back()]
     variants = {"shipped, FP32": shipped, "INT8 weights": rounded(shipped, 8), "INT4 weights": rounded(shipped, 4),
                 "half pruned": pruned(shipped, 0.5), "nine tenths pruned": pruned(shipped, 0.9)}
     for directory in arguments.student:
@@ -93,7 +88,7 @@ def main() -> None:
         variants[f"distilled to {student.hidden} units"] = student
     rows = []
     for name, weights in variants.items():
-        verdict = contest(shipped, weights, data)
+        verdict = against_shipped(weights)
         middle, _ = per_step(our_step(SERIES, weights)[0], REPEATS)
         row = {"variant": name, "gain": round(verdict.gain, 4), "by_horizon": [round(g, 4) for g in verdict.by_horizon],
                "equal": verdict.gain >= -EQUAL, "series_steps_per_s": round(SERIES / middle)}

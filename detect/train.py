@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from detect.forecaster.contest import Verdict, contest
 from detect.forecaster.examples import Examples, examples
 from detect.forecaster.network import Network
 from detect.forecaster.recorded import recorded_batch, recorded_held_back
@@ -24,6 +26,8 @@ _CHUNK = 128
 """Steps between two updates; the state is carried over, so that the network lives as long as it will in service."""
 _CLOCKS, _SERIES = 4, 48
 """A life is that of 4 x 48 series, with a clock for each 48."""
+EQUAL = 0.01
+"""The share of quality that a smaller forecaster may lose and still count as equal."""
 UPDATES = 2400
 
 
@@ -74,6 +78,13 @@ def made_up_held_back(seed: int, steps: int = _STEPS) -> list[Made]:
     """What the card's figures are measured on, beside the recorded series: four clocks, drawn from another stream."""
     return [synthetic_batch(24, steps, np.random.default_rng([seed, 99, k]), step)
             for k, step in enumerate((1.0, 10.0, 60.0, 300.0))]
+
+
+def against_shipped(weights: Weights) -> Verdict:
+    """`weights` against the shipped ones on what both were not trained on."""
+    data = [(replace(made, values=made.values[:, :2400], covariates=made.covariates[:, :2400]), 300)
+            for made in made_up_held_back(0)]
+    return contest(Weights.load(), weights, [*data, recorded_held_back()])
 
 
 def _lives(rng: np.random.Generator, steps: int) -> Iterator[Examples]:

@@ -18,6 +18,7 @@ from detect.forecaster.synthetic import Made, synthetic_batch
 from detect.forecaster.weights import Weights
 
 _CHUNK = 128
+_RATE = 5e-4
 HELD_TIME = 0.25
 HELD_SERIES = 3
 """One in three."""
@@ -40,13 +41,15 @@ def fine_tune(champion: Weights, data: Sequence[Made], *, seed: int, now_ns: int
     if not own:
         raise ValueError("no series long enough to tune on")
     network = Network.of(champion)
-    optimiser = torch.optim.Adam(network.parameters(), lr=5e-4)
+    optimiser = torch.optim.Adam(network.parameters(), lr=_RATE)
     began, done = clock(), 0
     while done < updates and clock() - began < seconds:
         made_up = examples(synthetic_batch(16, 1024, rng))
         for part in (*own, made_up):
             state = None
             for at in range(0, len(part.feats) - _CHUNK + 1, _CHUNK):
+                for group in optimiser.param_groups:  # down to nothing, by whichever budget ends first
+                    group["lr"] = _RATE * max(0.02, 1.0 - max(done / updates, (clock() - began) / seconds))
                 loss, state = network.loss(part.feats[at : at + _CHUNK], part.targets[at : at + _CHUNK], state)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from opsmend.config import ConfigError
 
-_QUANTIZE = ("train: --quantize is not offered: INT8 was measured no faster than FP32 at this size (docs/forecaster.md, "
-             "`python bench/forecast_variants.py`)")
+_QUANTIZE = ("train: --quantize is not offered: at this size INT8 is slower than FP32 (1.35 against 1.91 million series-steps "
+             "a second; docs/forecaster.md, measured by bench/forecast_variants.py)")
 
 
 def run_training(what: str, out: Path | None, seed: int, *, distill: int = 0, quantize: bool = False,
@@ -26,11 +27,10 @@ def run_training(what: str, out: Path | None, seed: int, *, distill: int = 0, qu
 
     torch.set_num_threads(1)
     if what == "forecaster":
-        from detect.forecaster.weights import Weights
         from detect.train import MODELS_DIR, train_forecaster
 
         if distill:
-            card = train_forecaster(out or MODELS_DIR, seed=seed, progress=True, hidden=distill, teacher=Weights.load())
+            card = _student(distill, out or MODELS_DIR, seed)
         else:
             card = train_forecaster(out or MODELS_DIR, seed=seed, progress=True)
     elif what == "rootcause":
@@ -60,3 +60,26 @@ def run_training(what: str, out: Path | None, seed: int, *, distill: int = 0, qu
         raise ConfigError(f"train: unknown model '{what}'; one of: breach, forecaster, rootcause, rootcause-alerts, "
                           "rootcause-mlp")
     typer.echo(json.dumps(card, indent=2, default=str))
+
+
+def _student(units: int, out: Path, seed: int) -> dict[str, Any]:
+    """A smaller forecaster, kept only if it is as good. Raises ConfigError with what was measured if it is not."""
+    import tempfile
+    from dataclasses import replace
+
+    from detect.forecaster.weights import Weights
+    from detect.train import EQUAL, against_shipped, train_forecaster
+
+    shipped = Weights.load()
+    if units % 4 or not 4 <= units < shipped.hidden:
+        raise ConfigError(f"train: --distill {units}: units must be a multiple of 4 below {shipped.hidden}")
+    with tempfile.TemporaryDirectory() as scratch:
+        train_forecaster(Path(scratch), seed=seed, progress=True, hidden=units, teacher=shipped)
+        student = Weights.load(Path(scratch))
+    verdict = against_shipped(student)
+    if verdict.gain < -EQUAL:
+        raise ConfigError(f"train: --distill {units}: the student loses {-verdict.gain:.1%} of quality on series held back "
+                          f"(allowed: {EQUAL:.0%}); nothing was written")
+    student = replace(student, card={**student.card, "against_shipped": round(verdict.gain, 4)})
+    student.save(out)
+    return student.card
