@@ -12,12 +12,12 @@ import msgspec
 class Policy:
     """When a judgement becomes a warning. Times are in ticks (minutes, unless the service runs faster)."""
 
-    asked: tuple[tuple[float, float], ...] = ((20, 0.75), (45, 0.88), (90, 0.95), (180, 0.98), (400, 0.99))
+    asked: tuple[tuple[float, float], ...] = ((20, 0.85), (45, 0.92), (90, 0.96), (180, 0.98), (400, 0.99))
     """(ticks to the crossing, probability that is asked for), along the logarithm of the time: what is far away can
     wait until more is known."""
     least_ticks: float = 15.0
     """Crossings nearer than this are no early warning any more."""
-    horizon: float = 45.0
+    horizon: float = 60.0
     """The 5 % quantile has to fall inside."""
     need: int = 3
     """Ticks in a row."""
@@ -56,7 +56,7 @@ class Standing(msgspec.Struct):
             fallen = level < self.top - policy.drop
             self.top = max(self.top, level) if level == level else self.top
             self.quiet = 0 if probability >= policy.keep else self.quiet + 1
-            if self.quiet >= policy.close or (fallen and self.quiet):
+            if self.quiet >= policy.close or (fallen and (self.quiet or level < self.top - 3 * policy.drop)):
                 self.warned, self.hits, self.quiet = False, 0, 0
             return self.warned
         sure = policy.least_ticks <= middle and low <= policy.horizon and probability >= policy.probability(middle)
