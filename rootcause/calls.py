@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from detect.types import Evidence
 from rootcause.features import CAUSES
 from rootcause.robust import Change, edge_changes, node_changes
-from rootcause.types import CaseWindow
+from rootcause.types import CaseWindow, Suspect
 
 Bools = NDArray[np.bool_]
 _STRANGE = 6.0
@@ -46,11 +48,26 @@ def broken_call(case: CaseWindow) -> int | None:
     return best
 
 
+def with_broken_call(suspects: tuple[Suspect, ...], case: CaseWindow) -> tuple[Suspect, ...]:
+    """The first suspect as the call that is broken, where it is one of its ends."""
+    k = broken_call(case) if suspects else None
+    if k is None:
+        return suspects
+    caller, callee = (case.services[i] for i in case.edges[k].tolist())
+    first = suspects[0]
+    if first.service not in (caller, callee):
+        return suspects
+    said = Evidence(f"calls from {caller} to {callee} fail or are slow, while both are well and all other calls as usual")
+    return (msgspec.structs.replace(first, service=caller, peer=callee, evidence=(said, *first.evidence)), *suspects[1:])
+
+
 def _sick(nodes: dict[str, Change], n: int, names: tuple[str, ...]) -> Bools:
     out = np.zeros(n, bool)
     for name in names:
         if name in nodes:
-            out |= (nodes[name].z > _STRANGE) | (nodes[name].lost > _STRANGE)
+            out |= nodes[name].z > _STRANGE
+            if name in _OWN:  # who is asked for nothing has no latency to tell, who has no memory is gone
+                out |= nodes[name].lost > _STRANGE
     return out
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from detect.types import Evidence, Incident, Observations, Signal
 from ingest.errors import OpsmendError
 from ingest.types import Change
+from rootcause.calls import with_broken_call
 from rootcause.features import CAUSES
 from rootcause.graph import graph_hash
 from rootcause.prior import physical_prior
@@ -59,6 +60,7 @@ class RootCause:
         reasons = Reasons(case, incident.first_signal_ns)
         suspects = tuple(self._suspect(int(i), float(p[i]), case, incident, graph, reasons)
                          for i in order[: self._c.max_suspects] if p[i] >= 0.01)
+        suspects = with_broken_call(suspects, case)
         return Diagnosis(incident.id, now_ns, suspects, float(p_none), cannot, ranking.model_version, graph_hash(graph))
 
     def _suspect(self, i: int, probability: float, case: CaseWindow, incident: Incident, graph: ServiceGraph,

@@ -159,6 +159,23 @@ def log_storm(n: int, s: Second) -> None:
     s.cpu["cart"] = 0.15
 
 
+def net_latency(n: int, s: Second) -> None:
+    """The way from catalog to redis takes 0.4 s longer; redis answers cart as ever."""
+    s.call_slow["catalog", "redis"] = 0.4
+    s.slow["catalog"] = 0.4
+    s.call_slow["frontend", "catalog"] = 0.4
+    s.slow |= {"frontend": 0.38, "gateway": 0.38}
+    s.call_slow["gateway", "frontend"] = 0.38
+
+
+def net_partition(n: int, s: Second) -> None:
+    """Nothing gets through from orders to payments; payments is well and has nothing to do."""
+    s.call_errors["orders", "payments"], s.call_slow["orders", "payments"] = 1.0, 1.2
+    s.errors["orders"], s.slow["orders"] = 1.0, 1.2
+    s.rate |= {"payments": 0.0, "bank": 0.0}
+    _up_from_orders(s, 1.0, 1.2)
+
+
 def noop(n: int, s: Second) -> None:
     """Nothing but one slow spell of a busy machine, felt a little everywhere."""
     if n < 5:
@@ -181,7 +198,8 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "proc_kill": (proc_kill, "inventory"), "proc_hang": (proc_hang, "payments"), "crash_loop": (crash_loop, "cart"),
     "bad_config": (bad_config, "payments"), "cpu_release": (cpu_release, "catalog"), "mem_leak": (mem_leak, "catalog"),
     "pool_leak": (pool_leak, "orders"), "db_lock": (db_lock, "postgres"), "redis_full": (redis_full, "redis"),
-    "log_storm": (log_storm, "cart"), "noop": (noop, ""), "innocent_deploy": (innocent_deploy, "")}
+    "log_storm": (log_storm, "cart"), "net_latency": (net_latency, "catalog"), "net_partition": (net_partition, "orders"),
+    "noop": (noop, ""), "innocent_deploy": (innocent_deploy, "")}
 
 
 class Shop:

@@ -20,8 +20,18 @@ def test_root_comes_first(run_fault: Run, fault: str) -> None:
     found = run_fault(fault, SECONDS.get(fault, 14))
     assert found, "no incident opened"
     _, last = found[-1]
-    assert last.suspects[0].service == ROOTS[fault], [(s.service, s.probability) for s in last.suspects]
+    assert (last.suspects[0].service, last.suspects[0].peer) == (ROOTS[fault], ""), [
+        (s.service, s.peer, s.probability) for s in last.suspects]
     assert not last.cannot_tell, (last.p_none, [(s.service, s.probability) for s in last.suspects])
+
+
+@pytest.mark.parametrize(("fault", "edge"), [("net_latency", ("catalog", "redis")), ("net_partition", ("orders", "payments"))])
+def test_a_broken_way_is_named_as_such(run_fault: Run, fault: str, edge: tuple[str, str]) -> None:
+    found = run_fault(fault, 14)
+    assert found, "no incident opened"
+    _, last = found[-1]
+    assert (last.suspects[0].service, last.suspects[0].peer) == edge, [
+        (s.service, s.peer, s.probability) for s in last.suspects]
 
 
 @pytest.mark.parametrize("fault", ROOTS)
@@ -29,7 +39,7 @@ def test_no_other_service_is_named_with_confidence_on_the_way(run_fault: Run, fa
     """A repair acts on the first diagnosis that is sure of itself."""
     wrong = [(n, d.suspects[0].service, round(d.suspects[0].probability, 2))
              for n, d in run_fault(fault, SECONDS.get(fault, 14))
-             if not d.cannot_tell and d.suspects[0].service != ROOTS[fault]]
+             if not d.cannot_tell and (d.suspects[0].service != ROOTS[fault] or d.suspects[0].peer)]
     assert not wrong
 
 
