@@ -97,14 +97,15 @@ def calibrate(parts: Sequence[tuple[Floats, Floats]], version: str = "",
     off = [k for k in range(len(STREAMS)) if k not in use]
     joined = [np.array([table.joined(_without(x, off), c) for x, c in zip(streams, counts, strict=True)])
               for streams, counts in parts]
-    return replace(table, **thresholds(joined))
+    page, flag = thresholds(joined)
+    return replace(table, page=page, flag=flag)
 
 
-def thresholds(joined: Sequence[Floats]) -> dict[str, float]:
-    """`page` and `flag` for [t, s] joined evidence (or any other score) of unlabelled series."""
+def thresholds(joined: Sequence[Floats]) -> tuple[float, float]:
+    """(page, flag) for [t, s] joined evidence (or any other score) of unlabelled series."""
     page = rate_level(np.concatenate([answers(part, 0.0)[0].ravel() for part in joined]), 1 / POINTS_PER_PAGE)
     states = np.concatenate([answers(part, page)[1].ravel() for part in joined])
-    return {"page": page, "flag": rate_level(states, FLAGGED)}
+    return page, rate_level(states, FLAGGED)
 
 
 def _without(streams: Floats, off: list[int]) -> Floats:

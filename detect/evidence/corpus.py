@@ -114,6 +114,17 @@ def _happenings(x: Floats, rng: np.random.Generator) -> None:
         x[int(rng.integers(0, n)):] += size * rng.normal(0, 1.5)
 
 
+def healthy(n: int, step_seconds: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Floats]:
+    """(times [n] in ns, values [n]) of one series to which nothing happens."""
+    seconds: Floats = float(rng.integers(0, 7 * 86_400)) + np.arange(n, dtype=float) * float(step_seconds)
+    x: Floats = _KINDS[int(rng.integers(len(_KINDS)))](n, seconds, rng)
+    return _times(seconds), x
+
+
+def _times(seconds: Floats) -> NDArray[np.int64]:
+    return ((1_700_000_000 + seconds) * 1e9).astype(np.int64)
+
+
 def unlabelled(count: int, n: int, step_seconds: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Floats]:
     """(times [n] in ns, values [count, n]) of series that are sampled every `step_seconds` at the same times."""
     seconds: Floats = float(rng.integers(0, 7 * 86_400)) + np.arange(n, dtype=float) * float(step_seconds)
@@ -124,7 +135,7 @@ def unlabelled(count: int, n: int, step_seconds: int, rng: np.random.Generator) 
         if rng.random() < 0.3:
             np.round(x, int(rng.choice([0, 1, 2])), out=x)
         rows.append(np.maximum(x, 0) if rng.random() < 0.7 else x)
-    return ((1_700_000_000 + seconds) * 1e9).astype(np.int64), np.array(rows)
+    return _times(seconds), np.array(rows)
 
 
 def corpus(seed: int = 0, *, count: int = 30, n: int = 4000) -> list[tuple[NDArray[np.int64], Floats]]:

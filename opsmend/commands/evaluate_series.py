@@ -10,13 +10,15 @@ from typing import Any
 import typer
 
 _SCORES = {"NAB": "NAB", "NAB_low_FP": "lowFP", "NAB_low_FN": "lowFN", "NAB_best": "best", "VUS_PR": "VUS",
-           "AUC_PR": "AUC", "Fc1_operating": "Fc1", "Fc1": "best", "detections_per_day": "/day",
-           "us_per_point": "us", "KB_per_series": "KB"}
-"""Score and its column head. best: the one to its left at its best single threshold, found with the labels; us: per
-point."""
+           "AUC_PR": "AUC", "Fc1_operating": "Fc1", "Fc1": "best"}
+"""Score and its column head. best: the one to its left at its best single threshold, found with the labels."""
+_COSTS = {"detections_per_day": "/day", "points_per_detection": "points", "VUS_PR_plain": "VUS plain",
+          "NAB_no_refractory": "NAB plain", "us_per_point": "us", "ms_per_series": "ms", "KB_per_series": "KB"}
+"""points: per detection; plain: without holding, and without refractory (at its best threshold); us: per point, one
+series at a time; ms and KB: per series."""
 
 
-def run_series(data: Path, json_file: Path | None) -> int:
+def run_series(data: Path | None, json_file: Path | None) -> int:
     """Returns 1 where series failed or there were none."""
     from opsmend.evaluate.series import evaluate_series
 
@@ -37,22 +39,24 @@ def _draw(report: dict[str, Any]) -> None:
     from rich.table import Table
 
     style: dict[str, Any] = {"title_justify": "left", "box": SIMPLE_HEAD, "padding": (0, 0, 0, 1)}
-    table = Table(title=f"series: {report['cases']}, {report['failed']} failed; {report['threshold']}", **style)
-    by_group = Table(title="opsmend by group", **style)
-    for drawn, name in ((table, "method"), (by_group, "group")):
-        drawn.add_column(name, no_wrap=True)
-        for head in _SCORES.values():
-            drawn.add_column(head, justify="right", no_wrap=True)
-    for label, scores in report["methods"].items():
-        table.add_row(label, *_cells(scores))
-    for group, methods in report["groups"].items():
-        if "opsmend" in methods:
-            by_group.add_row(group, *_cells(methods["opsmend"]))
-    Console().print(table)
-    if report["groups"]:
-        Console().print(by_group)
+    title = f"series: {report['cases']}, {report['failed']} failed; {report['threshold']}"
+    _table(Table(title=title, **style), "method", report["methods"], _SCORES, Console())
+    _table(Table(title="what it takes", **style), "method", report["methods"], _COSTS, Console())
+    groups = {group: methods["opsmend"] for group, methods in report["groups"].items() if "opsmend" in methods}
+    if groups:
+        _table(Table(title="opsmend by group", **style), "group", groups, _SCORES, Console())
 
 
-def _cells(scores: dict[str, float]) -> list[str]:
-    digits = {"VUS_PR": 3, "AUC_PR": 3, "Fc1_operating": 3, "Fc1": 3, "detections_per_day": 2}
-    return [f"{scores[s]:.{digits.get(s, 1)}f}" if s in scores else "" for s in _SCORES]
+def _table(table: Any, name: str, rows: dict[str, dict[str, float]], columns: dict[str, str], console: Any) -> None:
+    table.add_column(name, no_wrap=True)
+    for head in columns.values():
+        table.add_column(head, justify="right", no_wrap=True)
+    for label, scores in rows.items():
+        table.add_row(label, *_cells(scores, columns))
+    console.print(table)
+
+
+def _cells(scores: dict[str, float], columns: dict[str, str]) -> list[str]:
+    digits = {"VUS_PR": 3, "AUC_PR": 3, "Fc1_operating": 3, "Fc1": 3, "detections_per_day": 2, "VUS_PR_plain": 3,
+              "points_per_detection": 0}
+    return [f"{scores[s]:.{digits.get(s, 1)}f}" if s in scores else "" for s in columns]

@@ -16,6 +16,7 @@ from detect.evidence.build import FLAGGED, POINTS_PER_PAGE
 from detect.evidence.calibration import TABLE, Calibration
 from detect.forecaster.lstm import Weights
 from opsmend.evaluate.series_data import read_series
+from opsmend.evaluate.series_made import made_series
 from opsmend.evaluate.series_peers import PEERS
 from opsmend.evaluate.series_run import OURS, Answer, all_answers
 from opsmend.evaluate.series_scores import PROFILES, Composite, Labelled, NabScorer, probation
@@ -27,13 +28,13 @@ _METHODS: Final = 1 + len(PEERS) + 4 + 3
 _DAY_NS: Final = 86_400 * 10**9
 
 
-def evaluate_series(data: Path, *, show_progress: bool = False) -> dict[str, Any]:
-    """The report; a case is a series, a group its folder. Everything is seeded.
+def evaluate_series(data: Path | None, *, show_progress: bool = False) -> dict[str, Any]:
+    """The report; a case is a series, a group its folder. Everything is seeded. Without `data`: on made series.
 
     All scores leave out the first 15 % (at most 750 points) of each series, as NAB does. Raises CaseError where
     there is nothing to read.
     """
-    series, failures = read_series(data)
+    series, failures = (made_series(), []) if data is None else read_series(data)
     parts = _groups(series)
     methods: dict[str, dict[str, float]] = {}
     groups: dict[str, dict[str, dict[str, float]]] = {
@@ -48,8 +49,8 @@ def evaluate_series(data: Path, *, show_progress: bool = False) -> dict[str, Any
             methods[name] = whole.scores(answer)
             for group, part in parts.items():
                 groups[group][name] = part.scores(answer, brief=True)
-    return {"what": "series", "data": str(data), "split": "all", "cases": len(series) + len(failures),
-            "failed": len(failures), "failures": failures, "seed": 0, "config_hash": _hash(), "not_installed": missing,
+    return {"what": "series", "data": "made" if data is None else str(data), "split": "all",
+            "cases": len(series) + len(failures), "failed": len(failures), "failures": failures, "seed": 0, "config_hash": _hash(), "not_installed": missing,
             "scored_from": "after the first 15 % of each series, at most 750 points",
             "threshold": f"one page per {POINTS_PER_PAGE} points, {FLAGGED:.0%} of points flagged, on unlabelled series",
             "methods": methods, "groups": groups}
@@ -73,7 +74,8 @@ class _Part:
         self._points = sum(len(s.values) for s in self._series)
 
     def scores(self, answer: Answer, *, brief: bool = False) -> dict[str, float]:
-        """All scores of one method; `brief`: those at the operating thresholds."""
+        """All scores of one method; `brief`: those at the operating thresholds. What is not defined (no windows, a
+        peer's infinite threshold) is left out."""
         onset, state = self._joined(answer.onsets), self._joined(answer.states)
         out = {f"NAB{suffix}": self._nab.score(onset >= answer.page, profile)
                for profile, suffix in zip(PROFILES, ("", "_low_FP", "_low_FN"), strict=True)}
@@ -91,7 +93,7 @@ class _Part:
                     "flagged": float((state >= answer.flag).mean()), "page_threshold": answer.page,
                     "flag_threshold": answer.flag, "ms_per_series": answer.milliseconds / len(self._series),
                     "us_per_point": 1e3 * answer.milliseconds / self._points, "KB_per_series": answer.kilobytes}
-        return {name: round(score, 4) for name, score in out.items()}
+        return {name: round(score, 4) for name, score in out.items() if np.isfinite(score)}
 
     def _joined(self, per_series: list[NDArray[np.float64]]) -> NDArray[np.float64]:
         return np.concatenate([per_series[i] for i in self.at])

@@ -59,9 +59,9 @@ def _dspot(x: Any) -> Any:
         excess = away[i] - level
         if i >= depth + first and count > 3 and excess > 0:
             kept = peaks[: min(count, 500)]
-            mean, spread = np.mean(kept), np.var(kept) + 1e-24
-            shape = min(max(0.5 * (1.0 - mean * mean / spread), -0.4), 0.45)
-            scale = max(mean * (1.0 - shape), 1e-12)
+            mean, spread = float(np.mean(kept)), float(np.var(kept)) + 1e-24
+            shape = float(min(max(0.5 * (1.0 - mean * mean / spread), -0.4), 0.45))
+            scale = float(max(mean * (1.0 - shape), 1e-12))
             seen = count / (i - depth)
             if abs(shape) < 1e-3:
                 out[i] = -np.log10(seen) + excess / scale / np.log(10.0)

@@ -112,8 +112,7 @@ def _held(plain: list[Floats], page: float, flag: float, milliseconds: float, ki
 
 def _peer_thresholds(score: Callable[[Floats], Floats], rows: list[Floats]) -> tuple[float, float]:
     """By the rule that ours follows, on unlabelled series."""
-    found = thresholds([score(row)[:, None] for row in rows])
-    return found["page"], found["flag"]
+    return thresholds([score(row)[:, None] for row in rows])
 
 
 def _peer(name: str, score: Callable[[Floats], Floats], series: list[Labelled], page: float, flag: float) -> Answer:
