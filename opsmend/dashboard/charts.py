@@ -12,7 +12,7 @@ import numpy as np
 
 from detect.indicators import indicator_of
 from detect.limits import companions
-from detect.types import Breach, Incident, Observations, Signal
+from detect.types import Incident, Observations, Signal
 from ingest.types import SeriesKey
 from opsmend.dashboard.folds import Fold, folds
 from opsmend.dashboard.lines import Course, line_json, line_view
@@ -96,17 +96,19 @@ def charts(reading: Reading, incident: Incident, diagnosis: Diagnosis | None,
 
 
 def _signs(incident: Incident) -> dict[tuple[str, str, str], Signal]:
-    """(service, series, peer) -> its first signal, with the newest forecast of a crossing among them."""
+    """(service, series, peer) -> its first signal, with the newest forecast of a crossing among them, and whether that
+    one still stands."""
     found: dict[tuple[str, str, str], Signal] = {}
-    crossings: dict[tuple[str, str, str], Breach] = {}
+    crossings: dict[tuple[str, str, str], Signal] = {}
     for s in sorted(incident.signals, key=lambda s: -s.start_ns):
         name = s.breach.series if s.breach is not None else s.series
         if name and s.kind not in ("alert", "log_template"):
             found[s.service, name, s.peer] = s
-            if s.breach is not None and s.is_open:
-                crossings.setdefault((s.service, name, s.peer), s.breach)
-    for at, breach in crossings.items():
-        found[at] = msgspec.structs.replace(found[at], breach=breach, is_open=True)
+            before = crossings.get((s.service, name, s.peer))
+            if s.breach is not None and (before is None or s.is_open > before.is_open):
+                crossings[s.service, name, s.peer] = s
+    for at, s in crossings.items():
+        found[at] = msgspec.structs.replace(found[at], breach=s.breach, is_open=s.is_open)
     return found
 
 
@@ -128,11 +130,12 @@ def _courses(seen: Observations, signs: dict[tuple[str, str, str], Signal], inci
         sign = signs.get((key.service, key.name, key.peer)) or state_of.get((key.service, indicator_of(key)))
         if sign is not None and sign.instance and key.instance and sign.instance != key.instance:
             sign = None
-        breach = sign.breach if sign is not None and sign.is_open else None
+        breach = sign.breach if sign is not None else None
         found.append(Course(
             key, seen.ts_ns, seen.values[:, at], none if seen.forecast is None else seen.forecast[:, at].astype(float),
             onset_ns=sign.start_ns if sign is not None else 0, breach=breach,
-            limit=breach.limit if breach is not None else limits.get(key), is_open=sign is not None and sign.is_open))
+            limit=breach.limit if breach is not None else limits.get(key),
+            is_open=sign is not None and sign.is_open and incident.state == "open"))
     return found
 
 

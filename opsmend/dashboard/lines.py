@@ -95,11 +95,15 @@ def outside(course: Course, first_ns: int) -> float:
     return int((out & (course.times >= first_ns)).sum()) * step
 
 
-def crossing(breach: Breach, now_ns: int) -> str:
-    """`14:37 to 14:42`, or what became of it."""
-    if breach.eta_high_ns <= now_ns:
-        return f"was expected by {clock(breach.eta_high_ns)}"
-    return f"{clock(max(breach.eta_low_ns, now_ns))[:5]} to {clock(breach.eta_high_ns)[:5]}"
+def crossing(course: Course, now_ns: int) -> str:
+    """`crosses 14:37 to 14:42`, or what was expected of one whose time has come, or that was withdrawn."""
+    b = course.breach
+    if b is None:
+        return ""
+    is_ahead = course.is_open and b.eta_high_ns > now_ns
+    low, high = max(b.eta_low_ns, now_ns) if is_ahead else b.eta_low_ns, b.eta_high_ns
+    digits = 5 if high - low >= 300 * NS else 8
+    return f"{'crosses' if is_ahead else 'crossing was expected'} {clock(low)[:digits]} to {clock(high)[:digits]}"
 
 
 def line_view(course: Course, line: Timeline, first_ns: int) -> dict[str, Any]:
@@ -127,13 +131,15 @@ def line_view(course: Course, line: Timeline, first_ns: int) -> dict[str, Any]:
         view["limit_word"] = quantity(key, course.limit)
         view["limit_y"] = y(course.limit) if low <= course.limit <= high else None
     if course.breach is not None:
-        b, now = course.breach, line.now
-        view["crossing"] = crossing(b, now)
-        first, middle, last = (line.x(max(t, now)) for t in (b.eta_low_ns, b.eta_ns, b.eta_high_ns))
-        if b.eta_high_ns > now and view["limit_y"] is not None and line.end > now:
-            top, here = view["limit_y"], f"M{line.x(now)} {y(b.current)}"
-            view |= {"cone": f"{here}L{first} {top}L{last} {top}Z" if first < last else "", "low_x": first, "high_x": last,
-                     "ahead": f"{here}L{middle} {top}" if b.eta_ns < line.end else ""}
+        b, now, is_ahead = course.breach, line.now, course.is_open and course.breach.eta_high_ns > line.now
+        view["crossing"] = crossing(course, now)
+        first, middle, last = (line.x(max(t, now) if is_ahead else t) for t in (b.eta_low_ns, b.eta_ns, b.eta_high_ns))
+        if (top := view["limit_y"]) is not None and b.eta_high_ns > line.start:
+            here = f"M{line.x(now)} {y(b.current)}"
+            view |= {"low_x": first, "high_x": max(last, first + 3)}
+            if is_ahead and line.end > now:
+                view |= {"cone": f"{here}L{first} {top}L{last} {top}Z", "ahead": f"{here}L{middle} {top}"
+                         if b.eta_ns < line.end else ""}
     view["said"] = " ".join(_said(view))
     return view
 
@@ -149,7 +155,7 @@ def _said(view: dict[str, Any]) -> list[str]:
     if view["limit_word"]:
         said.append(f"Limit {view['limit_word']}.")
     if view["crossing"]:
-        said.append(f"Predicted crossing {view['crossing']}.")
+        said.append(f"Prediction: {view['crossing']}.")
     return said
 
 
@@ -162,10 +168,11 @@ def line_json(course: Course, line: Timeline, first_ns: int, at: NDArray[np.int6
         "id": f"{key.service}|{key.name}|{key.instance}|{key.peer}", "quiet": quiet, "lo": low, "hi": high,
         "values": _numbers(course.values[chosen], high - low), "onset": course.onset_ns / NS or None, "limit": course.limit,
         "forecast": [_numbers(course.forecast[chosen, q], high - low) for q in range(3)]}
-    b = course.breach
-    if b is not None and b.eta_high_ns > line.now:
-        out["crossing"] = {"low": max(b.eta_low_ns, line.now) / NS, "middle": max(b.eta_ns, line.now) / NS,
-                           "high": b.eta_high_ns / NS, "from": b.current, "now": line.now / NS}
+    if (b := course.breach) is not None:
+        is_ahead = course.is_open and b.eta_high_ns > line.now
+        low_ns, middle_ns = (max(t, line.now) if is_ahead else t for t in (b.eta_low_ns, b.eta_ns))
+        out["crossing"] = {"low": low_ns / NS, "middle": middle_ns / NS, "high": b.eta_high_ns / NS, "ahead": is_ahead,
+                           "from": b.current, "now": line.now / NS}
     return out
 
 

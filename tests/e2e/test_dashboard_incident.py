@@ -64,7 +64,7 @@ def test_charts_show_forecast_limit_and_crossing(browser: Browser, port: MemoryP
         expect(page.locator(".uplot")).to_have_count(2)
         chart = page.get_by_role("slider", name="orders db.pool.in use")
         label = chart.get_attribute("aria-label") or ""
-        for said in ("9.66 → 14.4", "First sign 14:11:40", "Forecast 11", "Limit 20", "Predicted crossing 14:37 to 14:42"):
+        for said in ("9.66 → 14.4", "First sign 14:11:40", "Forecast 11", "Limit 20", "Prediction: crosses 14:37 to 14:42"):
             assert said in label, said
         chart.focus()
         page.keyboard.press("Home")
@@ -76,7 +76,7 @@ def test_charts_show_forecast_limit_and_crossing(browser: Browser, port: MemoryP
         page.keyboard.press("End")
         assert ", forecast 14" in (chart.get_attribute("aria-valuetext") or "")
         page.locator("#chart-table summary").click()
-        expect(page.locator("#chart-table tbody tr").first).to_contain_text("14:37 to 14:42")
+        expect(page.locator("#chart-table tbody tr").first).to_contain_text("crosses 14:37 to 14:42")
         assert violations(page) == []
         page.goto(f"{url}/incidents/{ident('double')}")
         expect(page.locator(".doubt")).to_contain_text("something began again at 14:21:40")

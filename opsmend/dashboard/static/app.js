@@ -209,10 +209,12 @@
     const top = y(line.limit);
     stroked(u, [[u.bbox.left, top], [u.bbox.left + u.bbox.width, top]], crit, []);
     if (!cross) return;
-    const from = [x(cross.now), y(cross.from)], c = u.ctx;
+    if (cross.high < u.body.start) return;
+    const from = [x(cross.now), y(cross.from)], c = u.ctx, low = Math.max(u.bbox.left, x(cross.low));
+    stroked(u, [[low, top], [Math.max(x(cross.high), low + 3), top]], crit, [], 5);
+    if (!cross.ahead) return;
     c.save(); c.fillStyle = bands; c.beginPath(); c.moveTo(...from); c.lineTo(x(cross.low), top); c.lineTo(x(cross.high), top); c.fill(); c.restore();
     if (cross.middle <= u.body.end) stroked(u, [from, [x(cross.middle), top]], accent, [3, 3]);
-    stroked(u, [[x(cross.low), top], [Math.max(x(cross.high), x(cross.low) + 3), top]], crit, [], 5);
   }
   // A chart is walked with the arrow keys; what stands there is said.
   function walk(box) {

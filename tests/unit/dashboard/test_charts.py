@@ -83,13 +83,18 @@ def test_numbers_are_as_fine_as_their_scale(size: float) -> None:
 def test_a_crossing_ends_on_the_limit_and_is_said() -> None:
     ahead = Breach("pool.in_use", 20.0, "up", T + 200 * S, T + 300 * S, T + 400 * S, 0.9, 14.0, 0.02)
     line = Timeline(int(TIMES[0]), T, T + 400 * S)
-    view = line_view(course(np.linspace(8, 14, N), limit=20.0, breach=ahead, onset_ns=T - 90 * S), line, T - 90 * S)
+    view = line_view(course(np.linspace(8, 14, N), limit=20.0, breach=ahead, is_open=True, onset_ns=T - 90 * S), line,
+                     T - 90 * S)
     assert view["limit_y"] is not None and 0 < view["limit_y"] < view["height"]
     assert line.x(T) < view["low_x"] < view["high_x"] == WIDTH
     assert view["cone"].startswith(f"M{line.x(T)} ") and view["ahead"].endswith(f" {view['limit_y']}")
-    assert "Limit 20. Predicted crossing 14:26 to 14:30." in view["said"]
-    late = line_view(course(14.0, limit=20.0, breach=msgspec.structs.replace(ahead, eta_high_ns=T - S)), line, T)
-    assert late["crossing"] == "was expected by 14:23:19" and "low_x" not in late
+    assert "Limit 20. Prediction: crosses 14:26:40 to 14:30:00." in view["said"]
+    past = msgspec.structs.replace(ahead, eta_low_ns=T - 60 * S, eta_ns=T - 30 * S, eta_high_ns=T - S)
+    late = line_view(course(14.0, limit=20.0, breach=past, is_open=True), line, T)
+    assert late["crossing"] == "crossing was expected 14:22:20 to 14:23:19" and "cone" not in late
+    assert late["low_x"] < late["high_x"] < line.x(T), "it stays in sight beside what came"
+    gone = line_view(course(14.0, limit=20.0, breach=ahead), line, T)
+    assert gone["crossing"].startswith("crossing was expected") and "cone" not in gone, "the ramp has stopped"
 
 
 def test_the_past_keeps_a_quarter_of_the_clock() -> None:
@@ -97,7 +102,7 @@ def test_the_past_keeps_a_quarter_of_the_clock() -> None:
     port, made = port_of({USED: 9.0}, [signal("s", "breach", "db", T - 200 * S, series="pool.in_use", breach=far)])
     view = view_of(port, made)
     assert 3 * (T - view["start"]) >= view["end"] - T > 0  # type: ignore[operator]
-    assert view["lines"][0]["crossing"].startswith("15:13 to 15:23")  # type: ignore[index]
+    assert view["lines"][0]["crossing"].startswith("crosses 15:13 to 15:23")  # type: ignore[index]
     words = [t["word"] for t in view["ticks"]]  # type: ignore[attr-defined]
     assert 2 <= len(words) <= 8 and all(len(w) in (5, 8) for w in words)
     assert [t["percent"] for t in view["ticks"]] == sorted(t["percent"] for t in view["ticks"])  # type: ignore[attr-defined]
