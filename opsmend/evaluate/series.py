@@ -50,7 +50,8 @@ def evaluate_series(data: Path | None, *, show_progress: bool = False) -> dict[s
             for group, part in parts.items():
                 groups[group][name] = part.scores(answer, brief=True)
     return {"what": "series", "data": "made" if data is None else str(data), "split": "all",
-            "cases": len(series) + len(failures), "failed": len(failures), "failures": failures, "seed": 0, "config_hash": _hash(), "not_installed": missing,
+            "cases": len(series) + len(failures), "failed": len(failures), "failures": failures, "seed": 0,
+            "config_hash": _hash(), "not_installed": missing,
             "scored_from": "after the first 15 % of each series, at most 750 points",
             "threshold": f"one page per {POINTS_PER_PAGE} points, {FLAGGED:.0%} of points flagged, on unlabelled series",
             "methods": methods, "groups": groups}
