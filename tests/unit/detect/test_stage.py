@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,6 +175,26 @@ def test_a_storm_of_alerts_folds_into_one_incident_per_component() -> None:
     found = run([batch(history(45)[-150:], alerts=alerts)], stage)
     assert sorted(i.services for i in found.values()) == [("cart", "gateway", "orders"), ("mail", "smtp")]
     assert sum(s.count for i in found.values() for s in i.signals) >= 100_000
+
+
+def test_the_cut_into_batches_does_not_move_alerts() -> None:
+    alerts = [ExternalAlert(f"rule{n}", SERVICES[n % 3], f"f{n}", "firing", START + (30 + n) * SECOND, 0, "warning")
+              for n in range(40)]
+    rows = history(90)
+
+    def found(pieces: int) -> list[tuple[str, int, tuple[str, ...], list[tuple[str, int]]]]:
+        stage, incidents = Detection(replace(CONFIG, detectors=("external_alert",))), {}
+        ends = np.linspace(0, 90, pieces + 1)[1:] * SECOND + START
+        for begin, end in zip([0, *ends[:-1]], ends, strict=True):
+            piece = batch([r for r in rows if begin <= r[0] < end], alerts=[a for a in alerts if begin <= a.starts_ns < end])
+            incidents.update((i.id, i) for i in stage.step(piece, CALLS).incidents)
+        incidents.update((i.id, i) for i in stage.flush(CALLS).incidents)
+        return sorted((i.id, i.opened_ns, i.services, sorted((s.id, s.start_ns) for s in i.signals))
+                      for i in incidents.values())
+
+    whole = found(1)
+    assert whole[0][1] == START + 30 * SECOND
+    assert [found(pieces) for pieces in (3, 7, 45)] == [whole] * 3
 
 
 def test_every_registered_detector_survives_a_snapshot() -> None:
