@@ -55,11 +55,13 @@ class ShardDetection:
         self._derivation = Derivation(self.table, config.bucket_seconds)
         limits = tuple(sorted(config.limits.items()))
         self._detectors = make_detectors(config.detectors, config.tenant, limits)
+        self._is_judged = True
         if config.forecaster_dir:
             self.use_forecaster(ModelVersions(Path(config.forecaster_dir)).champion())
 
     def use_forecaster(self, weights: Weights) -> None:
         """Let every detector that forecasts go on with these weights."""
+        self._is_judged = True
         for detector in self._detectors:
             if isinstance(detector, UsesForecaster):
                 detector.use_weights(weights)
@@ -83,6 +85,7 @@ class ShardDetection:
     def _judge(self, closed: list[tuple[int, Bucket]]) -> list[Judged]:
         judged = []
         for number, bucket in closed:
+            self._is_judged = True
             window = self._window(number * self.bucket_ns, bucket)
             signals = tuple(signal for detector in self._detectors for signal in detector.step(window))
             told = next((d.foretold() for d in self._detectors if isinstance(d, Foretells)), None)
@@ -110,10 +113,22 @@ class ShardDetection:
 
     def dump(self) -> dict[str, object]:
         """All state, for msgpack."""
+        return {**self.dump_rows(), "detectors": self.dump_detectors()}
+
+    def dump_rows(self) -> dict[str, object]:
+        """What every row may change."""
         return {
             "table": self.table.keys, "miner": self.miner.dump(), "buckets": self.buckets.dump(),
-            "counters": self._derivation.counters, "log_services": sorted(self._derivation._log_services),
-            "detectors": {d.name: d.snapshot() for d in self._detectors}}
+            "counters": self._derivation.counters, "log_services": sorted(self._derivation._log_services)}
+
+    def dump_detectors(self) -> dict[str, bytes]:
+        """What only a closed bucket changes, and most of it all: kilobytes a series."""
+        return {d.name: d.snapshot() for d in self._detectors}
+
+    def take_judged(self) -> bool:
+        """Whether the detectors' state may have changed since this was asked last."""
+        judged, self._is_judged = self._is_judged, False
+        return judged
 
     def load(self, state: Mapping[str, object]) -> None:
         """Go on from `dump`, as msgpack gave it back."""
@@ -122,7 +137,11 @@ class ShardDetection:
         self.buckets.load(msgspec.convert(state["buckets"], dict[str, object]))
         self._derivation.counters = msgspec.convert(state["counters"], dict[int, tuple[int, float]])
         self._derivation._log_services = set(msgspec.convert(state["log_services"], list[str]))
-        snapshots = msgspec.convert(state["detectors"], dict[str, bytes])
+        self.load_detectors(msgspec.convert(state.get("detectors", {}), dict[str, bytes]))
+
+    def load_detectors(self, snapshots: Mapping[str, bytes]) -> None:
+        """Go on from `dump_detectors`."""
+        self._is_judged = True
         for detector in self._detectors:
             if detector.name in snapshots:
                 detector.restore(snapshots[detector.name])

@@ -70,8 +70,18 @@ class Detection(Corrections):
         """All state, as msgpack."""
         return msgspec.msgpack.encode({**self._shard.dump(), "convergence": self._convergence.dump()})
 
-    def restore(self, data: bytes) -> None:
-        """Go on from `snapshot`."""
+    def changed(self) -> dict[str, bytes]:
+        """What is new of the state since this was asked last: `detect`, and `detectors` only if a bucket was closed. To be
+        stored over what was stored before, all of it or nothing; `restore` takes both."""
+        rows = msgspec.msgpack.encode({**self._shard.dump_rows(), "convergence": self._convergence.dump()})
+        if not self._shard.take_judged():
+            return {"detect": rows}
+        return {"detect": rows, "detectors": msgspec.msgpack.encode(self._shard.dump_detectors())}
+
+    def restore(self, data: bytes, detectors: bytes = b"") -> None:
+        """Go on from `snapshot`, or from the two parts of `changed`."""
         state = msgspec.msgpack.decode(data)
         self._shard.load(state)
+        if detectors and "detectors" not in state:
+            self._shard.load_detectors(msgspec.msgpack.decode(detectors, type=dict[str, bytes]))
         self._convergence.load(state["convergence"])

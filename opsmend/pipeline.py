@@ -98,7 +98,7 @@ class Pipeline:
         self.history.add(result.observations, tuple(origin.changes))
         self._note(result.incidents)
         diagnoses = self._diagnose(result.watermark_ns)
-        return replace(origin, states=self.snapshot(), incidents=result.incidents, diagnoses=diagnoses,
+        return replace(origin, states=self._changed(), incidents=result.incidents, diagnoses=diagnoses,
                        observations=result.observations)
 
     def correct(self, correction: Correction) -> StepResult:
@@ -106,7 +106,7 @@ class Pipeline:
         the state that knows of it."""
         changed = apply(correction, self.detection, self.graph.edges)
         self._note(changed)
-        return StepResult(Watermark(), self.snapshot(), incidents=changed)
+        return StepResult(Watermark(), self._changed(), incidents=changed)
 
     def _note(self, incidents: Sequence[Incident]) -> None:
         for incident in incidents:
@@ -135,13 +135,22 @@ class Pipeline:
         """All stage states, by name. What can be read back from the store (history, incidents) is not in it."""
         return {"graph": self._graph_builder.snapshot(), "detect": self.detection.snapshot()}
 
+    def _changed(self) -> dict[str, bytes]:
+        """The states that a step must store. Those of the detectors are large and stay as they are until a bucket closes;
+        a batch comes many times as often."""
+        if not isinstance(self.detection, Detection):
+            return self.snapshot()
+        return {"graph": self._graph_builder.snapshot(), **self.detection.changed()}
+
     def restore(self, states: Mapping[str, bytes], *, incidents: Sequence[Incident],
                 observations: Observations, changes: Sequence[Change]) -> None:
         """Go on from a snapshot and what the store holds."""
         if "graph" in states:
             self._graph_builder.restore(states["graph"])
         self.graph = self._graph_builder.graph()
-        if "detect" in states:
+        if "detect" in states and isinstance(self.detection, Detection):
+            self.detection.restore(states["detect"], states.get("detectors", b""))
+        elif "detect" in states:
             self.detection.restore(states["detect"])
         self.open_incidents = {i.id: i for i in incidents if i.state == "open"}
         self.history.add(observations, tuple(changes))
