@@ -128,6 +128,10 @@ class MetricForecast:
         return Candidate(self._names[i], _KINDS.get(kind, "metric_anomaly"), key.service, score, text, key.peer,
                          key.instance, key.name, value, usual)
 
+    def use_weights(self, weights: Weights) -> None:
+        """Forecast with these from the next bucket on (detect.forecaster.weights.UsesForecaster)."""
+        self._forecaster.forecaster.use(weights)
+
     def snapshot(self) -> bytes:
         return dump_state(self._hysteresis, usual=self._usual.dump(), evidence=self._evidence.dump(),
                           ahead=self._ahead.tobytes(), judged=self._judged.tobytes(), since=self._since.tobytes(),
