@@ -52,7 +52,7 @@ def run_training(what: str, out: Path | None, seed: int, *, distill: int = 0, qu
             raise ConfigError("train rootcause-alerts: --data with labelled alert sets is needed")
         card = train_alerts(labelled_systems(data), out / ALERTS_MODEL.name if out else ALERTS_MODEL)
     elif what == "breach":
-        from detect.breach.train import MODELS_DIR as BREACH_MODELS_DIR
+        from detect.breach.models import MODELS_DIR as BREACH_MODELS_DIR
         from detect.breach.train import train_breach
 
         card = train_breach(out or BREACH_MODELS_DIR, seed=seed, progress=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import json
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -153,19 +152,6 @@ def _add_channels(window: CaseWindow, channels: Channels, seconds: Floats) -> Ca
         if (a, b) in edge_at and t in rows:
             edge.setdefault("network", np.full((len(seconds), len(edge_at)), np.nan))[rows[t], edge_at[a, b]] = value
     return replace(window, node_metrics=node, edge_metrics=edge)
-
-
-def calm_window(case: RecordedCase) -> CaseWindow | None:
-    """The same system when nothing was wrong: as many usual rows as the fault has, somewhere in the later half of
-    the usual ones, with those before them as the usual state. None where there are fewer than 30 of these."""
-    window = case.window
-    size = len(window.ts_ns) - window.baseline_rows
-    end = window.baseline_rows - zlib.crc32(case.name.encode()) % max(1, window.baseline_rows // 2)
-    if end - size < 30:
-        return None
-    return CaseWindow(
-        window.ts_ns[:end], window.services, {k: v[:end] for k, v in window.node_metrics.items()}, window.edges,
-        {k: v[:end] for k, v in window.edge_metrics.items()}, end - size)
 
 
 def _joined(parts: list[Floats], indicator: str, base: int) -> Floats:

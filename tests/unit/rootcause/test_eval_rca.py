@@ -13,7 +13,7 @@ import pytest
 from opsmend.commands.evaluate import run_eval
 from opsmend.config import ConfigError
 from opsmend.evaluate.rca import evaluate_rca
-from opsmend.evaluate.rca_cases import CaseError, build_window, calm_window, read_case
+from opsmend.evaluate.rca_cases import CaseError, build_window, read_case
 from opsmend.evaluate.rca_columns import role_of
 from rootcause.rankers.registry import RANKERS
 from rootcause.stage import RootCauseConfig
@@ -54,7 +54,7 @@ def test_report_has_every_method_and_the_shape_that_was_promised(tmp_path: Path)
     assert report["methods"]["last_change"]["AC@1"] == pytest.approx(1 / 3, abs=1e-3)  # no changes: a tie of three
     assert report["methods"]["random"]["AC@1"] == pytest.approx(1 / 3, abs=1e-3)
     assert report["methods"]["opsmend"]["AC@1 95%"] == [1.0, 1.0]
-    assert report["methods"]["opsmend"]["calm_windows"] == 0.0  # too few usual rows to cut one out of
+    assert report["methods"]["opsmend"]["calm_windows"] == 12.0  # four of each case
     assert report["groups"]["shop: slow"]["cases"]["n"] == 3
     assert json.loads(json.dumps(report)) == report
     assert {k: v for k, v in evaluate_rca(tmp_path).items() if k != "methods"} == {
@@ -114,18 +114,10 @@ def test_usual_rows_of_another_file_end_before_the_fault(tmp_path: Path) -> None
     case = write_case(tmp_path / "c", normal="../normal.csv", inject_time=1000.0 + 60 * 65)
     lines = (case / "metrics.csv").read_text().splitlines()
     (tmp_path / "normal.csv").write_text("\n".join(lines) + "\n")
-    window = read_case(case).window
+    window = read_case(case, clock="detected").window
     assert window.baseline_rows == 66  # the row of the injection itself included, those after it not
     assert len(window.ts_ns) == 66 + 5
-
-
-def test_calm_window_holds_usual_rows_alone(tmp_path: Path) -> None:
-    case = read_case(write_case(tmp_path / "c", seed=1))
-    calm = calm_window(case)
-    assert calm is not None
-    assert len(calm.ts_ns) <= case.window.baseline_rows
-    assert len(calm.ts_ns) - calm.baseline_rows == 10
-    assert np.nanmax(calm.node_metrics["errors"]) == 0.0
+    assert read_case(case, clock="known").window.baseline_rows == 70  # whoever is told looks back on it
 
 
 def test_the_mean_counts_where_there_are_several_statistics() -> None:
