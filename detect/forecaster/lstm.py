@@ -45,6 +45,8 @@ from detect.forecaster.weights import MODELS_DIR, BadWeights, Weights
 __all__ = ["FEATURES", "HIDDEN", "HORIZONS", "LAG_INDEX", "MODELS_DIR", "QUANTILES", "WARM_UP", "BadWeights",
            "Forecaster", "Weights", "ahead"]
 
+_OURS = ("C", "W")
+"""Compiled code takes plain arrays that could be written to; what is none is copied."""
 _LARGEST = 1e30
 """Values beyond this size count as missing."""
 _PRIOR_LOSS = {LOSS_NETWORK: 0.5, LOSS_EWMA: 0.8, LOSS_SEASON: 1.0}
@@ -150,7 +152,7 @@ class Forecaster:
         `covariates`: [s], one known number beside each value (the traffic beside a latency), NaN where there is none.
         """
         self._grow(len(values))
-        values = np.ascontiguousarray(values, np.float64)
+        values = np.require(values, np.float64, _OURS)
         out = np.empty((len(values), len(HORIZONS), len(QUANTILES)))
         there = np.abs(values) < _LARGEST
         at = np.flatnonzero(there)
@@ -159,7 +161,7 @@ class Forecaster:
             self._lagged[:] = np.nan
         s, w = self._state, self._weights
         feats, raw = self._feats[: len(at)], self._raw[: len(at)]
-        beside = np.zeros(0) if covariates is None else np.ascontiguousarray(covariates, np.float64)
+        beside = np.zeros(0) if covariates is None else np.require(covariates, np.float64, _OURS)
         observe(at, values, ts_ns / 1e9, self._hint, beside, s["scalars"], self._hidden, s["season"], s["visits"], feats)
         self._at = at
         advance(at, feats, self._hidden, w.w, w.b, w.v, w.d, raw)

@@ -83,7 +83,7 @@ def _learn_season(season: NDArray[np.float32], visits: NDArray[np.uint16], hour:
 def _keep_time(s: NDArray[np.float64], now: float, hint: float) -> bool:
     """Advance the clock of a series, learn its step; True after a silence that ends the short memory."""
     if s[0] == 0.0:
-        s[8] = hint if hint > 0.0 else 60.0
+        s[8] = max(hint, 1e-3) if hint > 0.0 else 60.0
         s[9] = now
         return True
     passed = now - s[9]
@@ -92,10 +92,11 @@ def _keep_time(s: NDArray[np.float64], now: float, hint: float) -> bool:
         s[1] += 1.0
         return False
     if s[0] == 1.0 and hint <= 0.0:
-        s[8] = passed
-    steps = max(1.0, np.floor(passed / s[8] + 0.5))
+        s[8] = max(passed, 1e-3)
+    # Bounded, so that no series of gaps can count beyond what an index holds.
+    steps = min(max(1.0, np.floor(passed / s[8] + 0.5)), 1e9)
     s[1] += steps
-    s[8] += max(0.05, 1.0 / s[0]) * (min(passed, 3.0 * s[8]) - s[8])
+    s[8] += max(0.05, 1.0 / s[0]) * (min(max(passed, 1e-3), 3.0 * s[8]) - s[8])
     return bool(steps > 30.0)
 
 

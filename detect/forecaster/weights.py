@@ -68,7 +68,7 @@ class Weights:
         if hidden < 4 or hidden % 4:
             raise BadWeights(f"{card['version']}: hidden size {hidden} is no multiple of 4")
         for name, shape in _shapes(hidden).items():
-            made[name] = np.ascontiguousarray(tensors[name], dtype=np.float32)
+            made[name] = np.require(tensors[name], np.float32, ("C", "W"))
             if made[name].shape != shape:
                 raise BadWeights(f"{card['version']}: '{name}' is {made[name].shape}, not {shape}")
             if not np.isfinite(made[name]).all():

@@ -126,6 +126,17 @@ def test_odd_values_and_times_give_numbers_in_order_or_nan(rows: list[list[float
         assert (np.diff(out[there], axis=2) >= -1e-6 * (1 + np.abs(out[there][..., 1:]))).all()
 
 
+def test_the_wildest_clock_stays_within_bounds() -> None:
+    """Nanoseconds, centuries, the time before 1970, and a bucket of a nanosecond."""
+    for bucket_ns in (0, 1, 10**18):
+        forecaster, now = Forecaster(WEIGHTS, bucket_ns), -(10**18)
+        for k in range(400):
+            now += (1, 10**18, 0, 3, -(10**17), 10**9)[k % 6]
+            out = forecaster.step(now, np.array([float(k % 7), 1.0]))
+            assert np.isfinite(out).all()
+            assert np.isfinite(forecaster.step_seconds).all()
+
+
 @pytest.mark.parametrize("broken", ["reset", "flat", "huge", "gap", "clocks"])
 def test_it_finds_its_way_back(broken: str) -> None:
     """After a counter reset, a flat line, a huge value, a silence, and a season that moves by an hour, the error of
@@ -262,3 +273,15 @@ def test_without_a_compiler_the_same_source_gives_the_same_forecasts(tmp_path: P
     forecaster = Forecaster(WEIGHTS)
     compiled = np.stack([forecaster.step(k * 10**10, x[:, k]) for k in range(70)])
     assert np.allclose(np.load(tmp_path / "out.npy"), compiled, rtol=1e-3, atol=1e-3 * float(forecaster.scales.max()))
+
+
+def test_values_of_any_layout_are_taken() -> None:
+    x = synthetic_series(4, 3, np.random.default_rng(0))
+    wanted = run(Forecaster(WEIGHTS), x)
+    rows = [np.array(x[:, 0]), np.asfortranarray(x)[:, 1], np.repeat(x[:, 2], 2)[::2]]
+    rows[0].setflags(write=False)
+    forecaster = Forecaster(WEIGHTS)
+    for k, row in enumerate(rows):
+        assert np.array_equal(forecaster.step(START + k * 10 * SECOND, row), wanted[k])
+    assert Forecaster(WEIGHTS).step(START, np.zeros(0)).shape == (0, len(HORIZONS), len(QUANTILES))
+    assert np.isfinite(Forecaster(WEIGHTS).step(START, np.array([1, 2]))).all()
