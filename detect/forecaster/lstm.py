@@ -9,7 +9,7 @@ features that `observe` made; a test holds both against each other.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,7 @@ from detect.forecaster.weights import MODELS_DIR, BadWeights, Weights
 __all__ = ["FEATURES", "HIDDEN", "HORIZONS", "LAG_INDEX", "MODELS_DIR", "QUANTILES", "WARM_UP", "BadWeights",
            "Forecaster", "Weights", "ahead"]
 
-_OURS = ("C", "W")
+_OURS: Final = ("C", "W")
 """Compiled code takes plain arrays that could be written to; what is none is copied."""
 _LARGEST = 1e30
 """Values beyond this size count as missing."""
