@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 TABLE: Final = Path(__file__).resolve().parent / "table.json"
 _BEYOND: Final = 1.5
 """What lies beyond the last knot gains at most so much: the corpus says nothing about it."""
+COMMON: Final = 0.5
+"""Evidence counts from here: what begins at every third point is none."""
 QUIET: Final = 100
 """Points in which a new series gains its voice: everything is new to it."""
 
@@ -60,7 +62,7 @@ class Calibration:
 
 @compiled("void(f8[:, ::1], f8[::1], f8[:, ::1], f8[:, ::1], f8[::1])", error_model="numpy")
 def join(streams: Any, counts: Any, levels: Any, rarities: Any, out: Any) -> None:
-    """Root of the sum of squared rarities; `levels` are logarithms."""
+    """Root of the sum of squared rarities beyond the common; `levels` are logarithms."""
     knots = rarities.shape[1]
     for i in range(len(out)):
         total = 0.0
@@ -78,5 +80,5 @@ def join(streams: Any, counts: Any, levels: Any, rarities: Any, out: Any) -> Non
                 while j < knots - 1 and x >= level[j]:
                     j += 1
                 rarity = rare[j - 1] + (x - level[j - 1]) / (level[j] - level[j - 1]) * (rare[j] - rare[j - 1])
-            total += rarity * rarity
+            total += max(rarity - COMMON, 0.0) ** 2
         out[i] = np.sqrt(total) * min(counts[i] / QUIET, 1.0)
