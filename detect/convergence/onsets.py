@@ -41,7 +41,7 @@ class OnsetConfig:
     """A cut, or one not made, within this much of the other answer is told as a doubt."""
     tail_seconds: float = 60.0
     """How long after the last signal the last fault is taken to have gone on."""
-    max_moments: int = 200
+    max_moments: int = 150
     """Distinct moments looked at; a run longer than as many seconds is looked at in coarser steps."""
 
 
@@ -71,7 +71,7 @@ def find_onsets(time_s: Float64, config: OnsetConfig, known_s: Sequence[float] =
     moments, counts = np.unique(np.floor((time_s - first) / step), return_counts=True)
     at = moments * step
     share = min(1.0, config.max_evidence / len(time_s))
-    score = _scores(moments.astype(np.int64), step, counts * share, config)
+    score = _scores(moments.astype(np.int64), step, (counts * share).astype(np.float64), config)
     if again:
         pairs = np.array(again, dtype=np.float64)
         score -= config.again * share * _within((pairs[:, :2] - first) / step, pairs[:, 2], moments)
@@ -101,7 +101,7 @@ def _scores(moment: NDArray[np.int64], step: float, counts: Float64, c: OnsetCon
     mass = c.decay_seconds / (c.decay_power - 1) * (1 - (1 + length / c.decay_seconds) ** (1 - c.decay_power))
     out = n * np.log(n / mass) - n + inside
     out[np.tri(m, m + 1, 0, dtype=np.bool_)] = _NEVER
-    return out
+    return np.asarray(out, dtype=np.float64)
 
 
 def _within(pairs: Float64, weight: Float64, moments: Float64) -> Float64:

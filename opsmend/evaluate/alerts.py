@@ -23,9 +23,9 @@ from opsmend.evaluate.rca_cases import CaseError
 
 OURS: Final = "opsmend"
 SEEDS: Final = (0, 1, 2)
-STORMS: Final = 30
+STORMS: Final = 12
 """Per scenario and seed."""
-_TRACKED: Final = 8
+_TRACKED: Final = 6
 """Storms per scenario that ids are followed in: every method is run anew on every minute of these."""
 _TRACK_SECONDS: Final = 60.0
 Progress = Callable[[str, int, int], None]

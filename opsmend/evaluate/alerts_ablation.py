@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ _ATTENTION_RATE: Final = 0.3
 Fusion = Callable[[Storm], Labels]
 
 
-def evaluate_ablation(data: Path, *, split: str = "test", storms: int = 10,
+def evaluate_ablation(data: Path, *, split: str = "test", storms: int = 4,
                       seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
     """The report of `opsmend eval alerts --ablation`: fusions for methods. Learned weights come from the dev faults
     alone. Raises CaseError where data can't be read."""
@@ -43,7 +44,7 @@ def ablation(every: Sequence[Fault], train: Sequence[Fault], test: Sequence[Faul
     alert pair is together where most of the modalities that can tell say so. "attention": the same with each
     modality's vote weighted by softmax weights, learned on pairs of the dev faults.
     """
-    learned = _attention([s for found in storms_of(every, train, 6, (7,)).values() for s in found])
+    learned = _attention([s for found in storms_of(every, train, 3, (7,)).values() for s in found])
     fusions: dict[str, Fusion] = {
         "metrics": lambda s: _of_one(s, METRIC), "logs": lambda s: _of_one(s, LOG), "traces": lambda s: _of_one(s, TRACE),
         f"early ({OURS})": opsmend, "late (votes)": lambda s: _voted(s, np.full(3, 1 / 3)),
@@ -61,6 +62,7 @@ def _only(storm: Storm, modality: str) -> tuple[Storm, Labels]:
     return replace(storm, alerts=tuple(storm.alerts[n] for n in at), fault=tuple(storm.fault[n] for n in at)), at
 
 
+@lru_cache(maxsize=16)  # the votes ask again for what was scored alone
 def _of_one(storm: Storm, modality: str) -> Labels:
     part, at = _only(storm, modality)
     out = np.full(len(storm.alerts), -1, dtype=np.int64)

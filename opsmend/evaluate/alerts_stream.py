@@ -50,14 +50,17 @@ def stream(storm: Storm, config: ConvergenceConfig | None = None) -> Iterator[tu
                 heir[incident.id] = incident.merged_into
             else:
                 incident_of.update((s.id, incident.id) for s in incident.signals)
-        labels = np.full(done, -1, dtype=np.int64)
-        for at, signal in enumerate(signal_of):
-            incident_id = incident_of.get(signal, "")
-            while incident_id in heir:
-                incident_id = heir[incident_id]
-            if incident_id:
-                labels[at] = numbers.setdefault(incident_id, len(numbers))
-        yield until, labels, told
+        yield until, _labels(signal_of, incident_of, heir, numbers), told
+
+
+def _labels(signal_of: list[str], incident_of: dict[str, str], heir: dict[str, str], numbers: dict[str, int]) -> Labels:
+    label: dict[str, int] = {"": -1}
+    for signal in dict.fromkeys(signal_of):
+        incident_id = incident_of.get(signal, "")
+        while incident_id in heir:
+            incident_id = heir[incident_id]
+        label[signal] = numbers.setdefault(incident_id, len(numbers)) if incident_id else -1
+    return np.array([label[signal] for signal in signal_of], dtype=np.int64)
 
 
 def opsmend(storm: Storm, config: ConvergenceConfig | None = None) -> Labels:
