@@ -37,7 +37,8 @@ class Baro:
         best = np.full(len(case.services), -np.inf)
         for table in case.node_metrics.values():
             best = np.maximum(best, robust_scores(table[:base], table[base:]))
-        return Ranking(best)
+        known = best[np.isfinite(best)]  # who has no data stands behind everybody, at a finite distance
+        return Ranking(np.where(np.isfinite(best), best, (float(known.min()) if len(known) else 0.0) - 1.0))
 
 
 class BaroOwnClock:

@@ -102,7 +102,7 @@ def test_no_single_sign_gives_the_root_away(drawn: list[Simulated]) -> None:
     """Each baseline is better than chance and far from perfect."""
     scores = {}
     for name, make in RANKERS.items():
-        if name != "gnn":
+        if name not in ("gnn", "fused", "mlp_no_edges"):  # these have learned it
             ranker = make()
             scores[name] = accuracy([rank_chances(ranker.rank(s.case).scores, [s.root], 5)
                                      for s in drawn if s.root >= 0])["AC@1"]
