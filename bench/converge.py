@@ -69,7 +69,7 @@ def streamed(stream: Iterator[tuple[int, list[ExternalAlert]]], calls: Calls) ->
     detector, convergence = ExternalAlerts(), Convergence(ConvergenceConfig(), "bench")
     cpu, count, ids = 0.0, 0, set()
     convergence.step(EPOCH_NS, (), calls)
-    import sklearn.cluster  # noqa: F401  # loaded by a service that has been up for a while
+    import sklearn.cluster  # loaded by a service that has been up for a while
     import sklearn.neighbors  # noqa: F401
 
     for at_ns, rows in stream:
@@ -110,7 +110,7 @@ def points(count: int, services: int) -> tuple[Points, np.ndarray, np.ndarray]:
 
 def keys(count: int) -> dict[str, float]:
     """100k distinct keys at once."""
-    import sklearn.cluster  # noqa: F401
+    import sklearn.cluster
     import sklearn.neighbors  # noqa: F401
 
     c, calls = ConvergenceConfig(), graph(2_000)
