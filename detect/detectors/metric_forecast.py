@@ -28,7 +28,7 @@ _NEXT = HORIZONS.index(1)
 _KINDS: dict[str, SignalKind] = {"traffic": "traffic", "saturation": "saturation", "usage": "metric_anomaly",
                                  "cpu": "cpu", "memory": "memory"}
 _SCORES = {"cpu": 0.6, "memory": 0.5, "saturation": 0.6, "traffic": 0.4}
-_DEAD_BANDS = {"cpu": 0.08, "saturation": 1.5, "traffic": 5.0, "memory": 8e6}
+_DEAD_BANDS = {"cpu": 0.12, "saturation": 1.5, "traffic": 5.0, "memory": 8e6}
 """Smallest change that matters, in the indicator's unit (cores, waiters, requests per second, bytes)."""
 
 
@@ -124,7 +124,9 @@ class MetricForecast:
         if abs(change) < _DEAD_BANDS.get(kind, 1e-9):
             return None
         text = f"{key.name} {value:.4g} (usual {usual:.4g})"
-        score = _SCORES.get(kind, 0.3) * min(1.0, 0.8 + 0.05 * max(0.0, float(state[i]) - self._page))
+        times_usual = min(abs(change) / max(abs(usual), 1e-9), 10.0)
+        rare = 0.05 * max(0.0, float(state[i]) - self._page)
+        score = _SCORES.get(kind, 0.3) * min(1.0, 0.8 + rare + 0.2 * max(0.0, times_usual - 1.0))
         return Candidate(self._names[i], _KINDS.get(kind, "metric_anomaly"), key.service, score, text, key.peer,
                          key.instance, key.name, value, usual)
 
