@@ -96,7 +96,8 @@ def test_what_was_so_just_before_is_no_news() -> None:
     latency[base - 15:, 0] = 0.5
     change = node_changes(window({"latency": latency}, [], base=base))["latency"]
     assert change.z[0] > 20
-    assert abs(change.recent[0]) < 5
+    assert change.recent[0] <= 0  # half of a deviation that all rows share is taken away
+    assert change.news[0] == 0
 
 
 def test_own_slowness_and_inherited_slowness() -> None:
@@ -131,7 +132,7 @@ def test_traffic_that_callers_do_not_explain() -> None:
     nodes = node_changes(case)
     residual = flow_residual(case, nodes, call_share(case, nodes, {}))
     assert abs(residual[1]) < 0.1
-    assert residual[2] < -0.5
+    assert residual[2] < -0.4  # not log 2: half of a deviation that all rows share is taken away
 
 
 def test_slow_calls_are_credited_to_a_silent_callee() -> None:
