@@ -115,7 +115,7 @@ def keys(count: int) -> dict[str, float]:
 
     c, calls = ConvergenceConfig(), graph(2_000)
     began = time.process_time()
-    folded, _, at_s = points(count, 2_000)
+    folded, _, _ = points(count, 2_000)
     near = neighbour_graph(folded, relations(calls, frozenset(), c.max_hops), c.eps_seconds, c.hop_cost, c.max_hops)
     labels = cluster(folded, near, 2)
     runs = [folded.onset_s[labels == label] for label in np.unique(labels[labels >= 0])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from rootcause.rankers.model import HIDDEN, ROUNDS
 class StackedNets:
     """The same function as `RootCauseNet` of every member, on one graph. Weights of `k` members, [k, out, in]."""
 
-    def __init__(self, members: list[Mapping[str, Tensor]]) -> None:
+    def __init__(self, members: Sequence[Mapping[str, Tensor]]) -> None:
         self.members = len(members)
         self._w = {name: torch.stack([m[name] for m in members]) for name in members[0]}
 

@@ -70,7 +70,8 @@ class Machine:
             fired = [alert(name, service, self.second) for name, service in alerts]
             producer.send("in", json.dumps({"version": "4", "status": "firing", "receiver": "r", "groupKey": "g",
                                             "alerts": fired}).encode())
-        for self.second in range(self.second + 1, self.second + 1 + seconds):
+        for _ in range(seconds):
+            self.second += 1
             producer.send("in", tick(self.second))
         producer.close()
         while runner.turn():
