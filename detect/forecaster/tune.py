@@ -6,6 +6,7 @@ its series by heart does not win on the others.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -48,8 +49,11 @@ def fine_tune(champion: Weights, data: Sequence[Made], *, seed: int, now_ns: int
         for part in (*own, made_up):
             state = None
             for at in range(0, len(part.feats) - _CHUNK + 1, _CHUNK):
-                for group in optimiser.param_groups:  # down to nothing, by whichever budget ends first
-                    group["lr"] = _RATE * max(0.02, 1.0 - max(done / updates, (clock() - began) / seconds))
+                # Down to nothing, by whichever budget ends first. The clock counts in twentieths: who ends by
+                # updates gets the same weights on any machine.
+                spent = max(done / updates, math.floor(20 * (clock() - began) / seconds) / 20)
+                for group in optimiser.param_groups:
+                    group["lr"] = _RATE * max(0.02, 1.0 - spent)
                 loss, state = network.loss(part.feats[at : at + _CHUNK], part.targets[at : at + _CHUNK], state)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]

@@ -37,8 +37,10 @@ class Baro:
         best = np.full(len(case.services), -np.inf)
         for table in case.node_metrics.values():
             best = np.maximum(best, robust_scores(table[:base], table[base:]))
-        known = best[np.isfinite(best)]  # who has no data stands behind everybody, at a finite distance
-        return Ranking(np.where(np.isfinite(best), best, (float(known.min()) if len(known) else 0.0) - 1.0))
+        has = np.isfinite(best)
+        least = float(best[has].min()) if has.any() else 0.0
+        # Scores begin at 0: who has no data stands there, behind everybody.
+        return Ranking(np.where(has, np.where(has, best, 0.0) - least + 1.0, 0.0))
 
 
 class BaroOwnClock:
@@ -53,7 +55,7 @@ class BaroOwnClock:
     def change_point(self, case: CaseWindow) -> int:
         """Row at which the present run began; `case.baseline_rows` where there is only one run."""
         tables = [case.node_metrics[k][-_HISTORY:] for k in ("latency", "errors") if k in case.node_metrics]
-        if not tables:
+        if not tables or not len(tables[0]):
             return case.baseline_rows
         rows = _filled(np.concatenate(tables, axis=1))
         if not rows.shape[1] or len(rows) < 5:

@@ -95,7 +95,7 @@ def test_by_the_minute_there_is_one_warning_in_time_which_is_updated_and_withdra
     assert 15 * 60 * NS <= truth_ns - first.end_ns <= 230 * 60 * NS
     assert first.breach.direction == "up"
     assert first.breach.eta_low_ns <= truth_ns <= first.breach.eta_high_ns
-    assert first.breach.slope_per_second == pytest.approx(80 / 240 / 60, rel=0.25)
+    assert first.breach.slope_per_second == pytest.approx(80 / 240 / 60, rel=0.5)  # after a few minutes of it
     assert first.breach.current == pytest.approx(100 - (truth_ns - first.end_ns) / NS / 60 / 3, abs=4)
     assert not last.is_open
     assert last.end_ns <= truth_ns + 5 * 60 * NS, "the restart ends the episode at once"
