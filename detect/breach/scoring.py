@@ -117,6 +117,7 @@ def _coverage(truth: Truth, told: Told) -> float | None:
         if e.cancelled:
             continue
         picked = (told.at >= e.onset) & (told.at < e.crossing) & (told.at // 60 % 5 == 0) & (told.eta < 240 * 60)
+        picked &= np.isfinite(told.low)  # who gives no interval has no coverage, rather than none of 100 %
         left = e.crossing - told.at[picked]
         inside += ((told.low[picked] <= left) & (left <= told.high[picked])).tolist()
     return float(np.mean(inside)) if inside else None
