@@ -19,7 +19,7 @@ from ingest.types import DeadLetter, Record, Watermark
 from opsmend.corrections import as_record
 from opsmend.journal import JournalWriter
 from opsmend.pipeline import Pipeline
-from opsmend.runners.poison import PoisonBudget, PoisonConfig
+from opsmend.runners.poison import PoisonBudget, PoisonConfig, dead_letter
 from opsmend.store.corrections import CorrectionLog
 from opsmend.store.queries import Queries
 from opsmend.store.records import Fenced, Records, StepResult
@@ -179,14 +179,16 @@ class LocalRunner:
             if self._journal is not None:
                 self._journal.write([as_record(seq, correction)])
             before, self._corrected = self._corrected, seq
+            is_applied = True
             try:
                 result = self._with_aside(self.pipeline.correct(correction))
-            except Exception:
-                # A bug that this one triggers: it is left out, as a record would be, and everything else goes on.
+            except Exception as error:
+                # A bug that this one triggers: it becomes a dead letter, as a record would, and all else goes on.
                 log.error("runner.correction_failed", correction=correction.id, exc_info=True)
                 self._ask_store(self._restore)
-                self._corrected = seq
-                continue
+                is_applied, self._corrected = False, seq
+                letter = dead_letter(as_record(seq, correction), "correction_failed", error)
+                result = self._with_aside(StepResult(watermark=Watermark({}), states={}, dead_letters=(letter,)))
             try:
                 if not self._commit(result):
                     self._corrected = before
@@ -194,7 +196,8 @@ class LocalRunner:
             except Fenced as error:
                 self._go_on_from_store(error)
                 return
-            self._uncommitted.clear()
+            if is_applied:
+                self._uncommitted.clear()
             self._committed(result)
 
     def _step_and_commit(self, records: Sequence[Record]) -> bool:

@@ -62,9 +62,7 @@ class PoisonBudget:
                 f"{where}; nothing was lost. Last error: {error!r:.300}. Upgrade or roll back opsmend, then start "
                 "it again.") from error
         self._left -= 1
-        return DeadLetter(
-            topic=record.topic, partition=record.partition, offset=record.offset, timestamp_ms=record.timestamp_ms,
-            reason="step_failed", detail=printable(f"{error!r:.500}"), value=record.value)
+        return dead_letter(record, "step_failed", error)
 
     def snapshot(self) -> dict[str, bytes]:
         return {STAGE: msgspec.msgpack.encode(_State(self._left))}
@@ -78,3 +76,10 @@ class PoisonBudget:
 def printable(text: str) -> str:
     """Text that every database takes: no NUL, no lone surrogates."""
     return text.replace("\x00", "\ufffd").encode(errors="replace").decode()
+
+
+def dead_letter(record: Record, reason: str, error: Exception) -> DeadLetter:
+    """What is kept of a record that a bug of ours stands in the way of."""
+    return DeadLetter(
+        topic=record.topic, partition=record.partition, offset=record.offset, timestamp_ms=record.timestamp_ms,
+        reason=reason, detail=printable(f"{error!r:.500}"), value=record.value)

@@ -16,6 +16,7 @@ from detect.config import DetectionConfig
 from detect.types import Incident
 from ingest.transports.config import TransportConfig
 from ingest.transports.embedded import EmbeddedConsumer, EmbeddedProducer
+from ingest.types import Record
 from opsmend.corrections import TOPIC, Correction, of_record
 from opsmend.journal import JournalWriter, read_polls
 from opsmend.pipeline import Pipeline, PipelineConfig
@@ -24,7 +25,7 @@ from opsmend.store.corrections import CorrectionLog
 from opsmend.store.engine import open_engine
 from opsmend.store.outbox import events_since
 from opsmend.store.queries import Queries
-from opsmend.store.records import Records
+from opsmend.store.records import Records, StepResult
 from rootcause.graph import GraphConfig
 
 START = 1_790_000_000
@@ -156,6 +157,30 @@ def test_a_correction_that_came_too_late_changes_nothing(machine: Machine) -> No
     assert machine.services() == {} and runner.corrected == 3
     closed = machine.queries.incident(incident.id)
     assert closed is not None and closed.state == "closed" and not runner.pipeline.open_incidents
+
+
+def test_one_that_breaks_is_kept_and_counted_and_all_else_goes_on(
+        machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = machine.start()
+    incident = machine.broken(runner)
+    whole = Pipeline.correct
+
+    def correct(self: Pipeline, correction: Correction) -> StepResult:
+        if correction.id == "c-bug":
+            raise KeyError("a bug of ours")
+        return whole(self, correction)
+
+    monkeypatch.setattr(Pipeline, "correct", correct)
+    machine.split(incident, "bug")  # its id becomes c-bug
+    machine.split(incident, "the-other")
+    machine.feed(runner, 5)
+    assert machine.services() == {incident.id: ["front"], "the-other": ["cart"]}
+    (letter,) = machine.queries.dead_letters(limit=10)
+    assert (letter.topic, letter.offset, letter.reason) == (TOPIC, 1, "correction_failed")
+    assert of_record(Record(TOPIC, 0, 1, 0, letter.value)).id == "c-bug"
+    again = machine.start()
+    machine.feed(again, 3)
+    assert again.corrected == 2 and len(machine.queries.dead_letters(limit=10)) == 1, "a restart does not try it again"
 
 
 def test_a_replay_of_the_journal_gives_the_same(machine: Machine) -> None:
