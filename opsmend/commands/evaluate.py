@@ -4,52 +4,66 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from opsmend.commands.evaluate_rca import draw_rca
 from opsmend.config import ConfigError
+
+Report = dict[str, Any]
+Draw = Callable[[Report], None]
+
+SPLITS: dict[str, tuple[str, ...]] = {
+    "logs": (), "rca": ("dev", "test"), "alerts": ("dev", "test", "all"), "breach": (), "series": ()}
+"""What can be scored, and the splits of its data."""
 
 
 def run_eval(what: str, data: Path | None, json_file: Path | None, split: str, *, clock: str = "known",
              ranker: str = "", ablation: bool = False) -> int:
     """Score, draw a table, write the report. Returns 1 where cases failed or there were none."""
-    if what == "breach" and not split:
-        from opsmend.commands.evaluate_breach import run_breach
-
-        return run_breach(data, json_file)
-    if what == "series" and not split:
-        from opsmend.commands.evaluate_series import run_series
-
-        return run_series(data, json_file)
-    if data is None:
-        raise ConfigError(f"eval {what}: --data is needed")
-    if what == "alerts" and split in ("", "dev", "test", "all"):
-        from opsmend.commands.evaluate_alerts import run_alerts
-
-        return run_alerts(data, json_file, split, ablation=ablation)
-    if what not in ("logs", "rca"):
-        raise ConfigError(f"eval: unknown '{what}'; known: logs, rca, alerts, breach, series")
-    if split not in ("", "dev", "test"):
-        raise ConfigError(f"eval: unknown split '{split}'; known: dev, test")
-    if what == "logs":
-        if split:
-            raise ConfigError("eval: logs have no splits")
-        from opsmend.evaluate.logs import evaluate_logs
-
-        report = evaluate_logs(data, show_progress=sys.stderr.isatty())
-    else:
-        from opsmend.evaluate.rca import evaluate_rca
-
-        report = evaluate_rca(data, split=split, clock=clock, ranker=ranker)
+    report, draw = _score(what, data, split, clock=clock, ranker=ranker, ablation=ablation)
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=2) + "\n")
-    (_draw_logs if what == "logs" else draw_rca)(report)
+    draw(report)
     for failure in report["failures"]:
         typer.echo(f"failed: {failure}", err=True)
     return 1 if report["failed"] or not report["cases"] else 0
+
+
+def _score(what: str, data: Path | None, split: str, *, clock: str, ranker: str, ablation: bool) -> tuple[Report, Draw]:
+    """The report and who draws it. Raises ConfigError."""
+    if what not in SPLITS:
+        raise ConfigError(f"eval: unknown '{what}'; known: {', '.join(SPLITS)}")
+    if split not in ("", *SPLITS[what]):
+        known = f"; known: {', '.join(SPLITS[what])}" if SPLITS[what] else f": {what} has no splits"
+        raise ConfigError(f"eval: unknown split '{split}'{known}")
+    show = sys.stderr.isatty()
+    if what == "breach":
+        from opsmend.commands.evaluate_breach import draw_breach
+        from opsmend.evaluate.breach import evaluate_breach
+
+        return evaluate_breach(data, show_progress=show), draw_breach
+    if what == "series":
+        from opsmend.commands.evaluate_series import draw_series
+        from opsmend.evaluate.series import evaluate_series
+
+        return evaluate_series(data, show_progress=show), draw_series
+    if data is None:
+        raise ConfigError(f"eval {what}: --data is needed")
+    if what == "alerts":
+        from opsmend.commands.evaluate_alerts import draw_alerts, score_alerts
+
+        return score_alerts(data, split, ablation=ablation), draw_alerts
+    if what == "logs":
+        from opsmend.evaluate.logs import evaluate_logs
+
+        return evaluate_logs(data, show_progress=show), _draw_logs
+    from opsmend.commands.evaluate_rca import draw_rca
+    from opsmend.evaluate.rca import evaluate_rca
+
+    return evaluate_rca(data, split=split, clock=clock, ranker=ranker), draw_rca
 
 
 _LOG_SCORES = {"GA": "GA", "FGA": "FGA", "PA": "PA", "FTA": "FTA", "GA_at_emission": "GA*", "PA_at_emission": "PA*",

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
-
-import typer
 
 _SHOWN = {"AMI": "AMI", "homogeneity": "homog.", "completeness": "compl.", "over_merge": "over", "under_merge": "under",
           "groups_per_fault": "gr/fault", "id_switches": "id sw.", "compression": "compr."}
 
 
-def run_alerts(data: Path, json_file: Path | None, split: str, *, ablation: bool = False) -> int:
-    """Score, draw, write the report. Returns 1 where a scenario could not be made or there was none."""
+def score_alerts(data: Path, split: str, *, ablation: bool) -> dict[str, Any]:
+    """The report; `split` is "", which is test, dev, test or all."""
     from opsmend.evaluate.alerts import evaluate_alerts
     from opsmend.evaluate.alerts_ablation import evaluate_ablation
 
     split = {"": "test", "all": ""}.get(split, split)
-    report = evaluate_ablation(data, split=split) if ablation else evaluate_alerts(
+    return evaluate_ablation(data, split=split) if ablation else evaluate_alerts(
         data, split=split, progress=_progress if sys.stderr.isatty() else None)
-    if json_file is not None:
-        json_file.write_text(json.dumps(report, indent=2) + "\n")
-    _draw(report)
-    for failure in report["failures"]:
-        typer.echo(f"failed: {failure}", err=True)
-    return 1 if report["failed"] or not report["cases"] else 0
 
 
 def _progress(name: str, done: int, total: int) -> None:
     sys.stderr.write(f"\r\x1b[K{name}: {done} of {total}" if done < total else "\r\x1b[K")
 
 
-def _draw(report: dict[str, Any]) -> None:
+def draw_alerts(report: dict[str, Any]) -> None:
+    """A table for each scenario."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table

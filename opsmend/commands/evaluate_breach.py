@@ -1,34 +1,17 @@
-"""`opsmend eval breach [--data DIR]`: score, tables, report."""
+"""The tables of `opsmend eval breach`."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-import typer
 
 _SHOWN = {"precision": "precision", "recall": "recall", "lead_s": "lead min", "lead_15min_share": ">= 15 min",
           "false_per_series_day": "false/day", "coverage90": "coverage"}
 """Score and its column head."""
 
 
-def run_breach(data: Path | None, json_file: Path | None) -> int:
-    """Returns 1 where series failed."""
-    from opsmend.evaluate.breach import evaluate_breach
-
-    report = evaluate_breach(data, show_progress=sys.stderr.isatty())
-    if json_file is not None:
-        json_file.write_text(json.dumps(report, indent=2) + "\n")
-    _draw(report)
-    for failure in report["failures"]:
-        typer.echo(f"failed: {failure}", err=True)
-    return 1 if report["failed"] else 0
-
-
-def _draw(report: dict[str, Any]) -> None:
+def draw_breach(report: dict[str, Any]) -> None:
+    """Scores of every method, and ours by kind."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table

@@ -1,13 +1,8 @@
-"""`opsmend eval series`: run, report, tables."""
+"""The tables of `opsmend eval series`."""
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
 from typing import Any
-
-import typer
 
 _SCORES = {"NAB": "NAB", "NAB_low_FP": "lowFP", "NAB_low_FN": "lowFN", "NAB_best": "best", "VUS_PR": "VUS",
            "AUC_PR": "AUC", "Fc1_operating": "Fc1", "Fc1": "best"}
@@ -18,22 +13,8 @@ _COSTS = {"detections_per_day": "/day", "points_per_detection": "points", "VUS_P
 series at a time; ms and KB: per series."""
 
 
-def run_series(data: Path | None, json_file: Path | None) -> int:
-    """Returns 1 where series failed or there were none."""
-    from opsmend.evaluate.series import evaluate_series
-
-    report = evaluate_series(data, show_progress=sys.stderr.isatty())
-    if json_file is not None:
-        json_file.write_text(json.dumps(report, indent=2) + "\n")
-    _draw(report)
-    for failure in report["failures"]:
-        typer.echo(f"failed: {failure}", err=True)
-    for name in report["not_installed"]:
-        typer.echo(f"not installed, no row: {name}", err=True)
-    return 1 if report["failed"] or not report["cases"] else 0
-
-
-def _draw(report: dict[str, Any]) -> None:
+def draw_series(report: dict[str, Any]) -> None:
+    """Scores, costs, and ours by group."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -45,6 +26,8 @@ def _draw(report: dict[str, Any]) -> None:
     groups = {group: methods["opsmend"] for group, methods in report["groups"].items() if "opsmend" in methods}
     if groups:
         _table(Table(title="opsmend by group", **style), "group", groups, _SCORES, Console())
+    for name in report["not_installed"]:
+        Console(stderr=True).print(f"not installed, no row: {name}", highlight=False)
 
 
 def _table(table: Any, name: str, rows: dict[str, dict[str, float]], columns: dict[str, str], console: Any) -> None:

@@ -55,13 +55,13 @@ def evaluate_rca(data: Path, *, split: str = "", seed: int = 0, clock: str = "kn
         alerts = evaluate_alerts(data, split=split, seed=seed)
         if not any(data.rglob("metrics.csv")):
             return alerts
-        report = evaluate_series(data, split=split, seed=seed, clock=clock, ranker=ranker)
+        report = evaluate_series_cases(data, split=split, seed=seed, clock=clock, ranker=ranker)
         return report | {"alerts": alerts, "failed": report["failed"] + alerts["failed"],
                          "failures": report["failures"] + alerts["failures"]}
-    return evaluate_series(data, split=split, seed=seed, clock=clock, ranker=ranker)
+    return evaluate_series_cases(data, split=split, seed=seed, clock=clock, ranker=ranker)
 
 
-def evaluate_series(data: Path, *, split: str, seed: int, clock: str, ranker: str) -> dict[str, Any]:
+def evaluate_series_cases(data: Path, *, split: str, seed: int, clock: str, ranker: str) -> dict[str, Any]:
     """Of the cases with series."""
     rankers = _chosen(ranker)
     cases, failures, lost = _read(data, split, clock)
