@@ -3,6 +3,7 @@ speaks against it. In our own words with numbers; nothing of what telemetry says
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from detect.types import Evidence
 from rootcause.robust import Change, edge_changes, node_changes
-from rootcause.types import CaseWindow
+from rootcause.types import CaseWindow, Deciding
 
 Floats = NDArray[np.float64]
 _UNUSUAL = 4.0
@@ -74,17 +75,48 @@ class Reasons:
         out += self._against(i, moved)
         return out
 
+    def deciding(self, i: int, path: Sequence[str]) -> tuple[Deciding, ...]:
+        """The series behind `evidence`: of the service itself, of the loudest calls to it, of the first callee that
+        failed or slowed before it (against), and along `path` the one in which each caller felt it."""
+        own = [m for m in self.moved(i) if not m.is_old]
+        first, rest = own[:1], sorted(own[1:], key=lambda m: -abs(m.z))[:2]
+        out = [self._series(m, i) for m in first + rest]
+        if calls := self._loudest_calls(i):
+            m, k = calls[0]
+            out.append(self._series(m, int(self._case.edges[k, 0]), peer=self._case.services[i]))
+        if (earlier := self._callee_before(i)) is not None:
+            out += [self._series(m, earlier, is_for=False) for m in self._felt(earlier)[:1]]
+        at = {service: j for j, service in enumerate(self._case.services)}
+        for service in path[1:5]:
+            out += [self._series(m, at[service]) for m in self._felt(at[service])[:1]]
+        return tuple(dict.fromkeys(out))[:10]
+
+    def _series(self, m: Moved, i: int, *, peer: str = "", is_for: bool = True) -> Deciding:
+        return Deciding(self._case.services[i], m.indicator, peer, int(self._case.ts_ns[m.row]), m.usual, m.now, is_for)
+
+    def _felt(self, i: int) -> list[Moved]:
+        return [m for m in self.moved(i) if m.indicator in _FELT and not m.is_old]
+
+    def _callee_before(self, i: int) -> int | None:
+        """The first callee that failed or slowed before the service did."""
+        mine = self.felt_row(i)
+        callees: list[int] = self._case.edges[self._case.edges[:, 0] == i, 1].tolist()
+        return next((j for j in callees if mine is not None and (row := self.felt_row(j)) is not None and row < mine), None)
+
     def _calls_to(self, i: int) -> list[Evidence]:
+        return [Evidence(f"calls from {self._case.services[int(self._case.edges[k, 0])]}: {_WORDS[m.indicator]} {_size(m)}, "
+                         f"{self._when(m.row)}", m.now, m.usual) for m, k in self._loudest_calls(i)]
+
+    def _loudest_calls(self, i: int) -> list[tuple[Moved, int]]:
+        """(series, row of `edges`) of failing and slow calls to the service, the loudest first."""
         found = []
         for name in _FELT:
             if name in self._calls:
                 for k in np.flatnonzero(self._case.edges[:, 1] == i).tolist():
                     m = self._of(self._case.edge_metrics[name], name, self._calls[name], k)
                     if m is not None and m.z > 0 and not m.is_old:
-                        caller = self._case.services[int(self._case.edges[k, 0])]
-                        found.append((m.z, Evidence(f"calls from {caller}: {_WORDS[name]} {_size(m)}, {self._when(m.row)}",
-                                                    m.now, m.usual)))
-        return [e for _, e in sorted(found, key=lambda f: -f[0])]
+                        found.append((m, k))
+        return sorted(found, key=lambda f: -f[0].z)
 
     def _against(self, i: int, moved: list[Moved]) -> list[Evidence]:
         out = []
@@ -94,14 +126,10 @@ class Reasons:
             out.append(Evidence(f"{word} was as unusual before the incident", old[0].now, old[0].usual, is_for=False))
         elif not moved and any(c.has[i] for c in self._nodes.values()):
             out.append(Evidence("none of its own series left its usual range", is_for=False))
-        mine = self.felt_row(i)
-        for j in self._case.edges[self._case.edges[:, 0] == i, 1].tolist():
-            theirs = self.felt_row(j)
-            if mine is not None and theirs is not None and theirs < mine:
-                ahead = self._seconds(mine) - self._seconds(theirs)
-                out.append(Evidence(f"its callee {self._case.services[j]} failed or slowed {ahead:.0f} s earlier", ahead,
-                                    is_for=False))
-                break
+        if (j := self._callee_before(i)) is not None:
+            ahead = self._seconds(self.felt_row(i) or 0) - self._seconds(self.felt_row(j) or 0)
+            out.append(Evidence(f"its callee {self._case.services[j]} failed or slowed {ahead:.0f} s earlier", ahead,
+                                is_for=False))
         return out
 
     def travelled(self, i: int) -> tuple[int, ...]:

@@ -68,8 +68,9 @@ class RootCause:
         service = case.services[i]
         own = [s for s in incident.signals if s.service == service and not s.peer]
         change = self._change(service, case, incident)
+        path = _path(service, incident, graph, reasons, case)
         return Suspect(
-            service, probability, path=_path(service, incident, graph, reasons, case),
+            service, probability, path=path, deciding=reasons.deciding(i, path),
             evidence=_evidence(service, own, change, incident, graph) + tuple(reasons.evidence(i)), change=change,
             signal_kinds=tuple(sorted({s.kind for s in own if s.is_open})))
 

@@ -50,6 +50,18 @@ class Ranker(Protocol):
     def rank(self, case: CaseWindow) -> Ranking: ...
 
 
+class Deciding(msgspec.Struct, frozen=True):
+    """A series that speaks for a suspect, or against it: where to look in the charts."""
+
+    service: str
+    indicator: str  # see rootcause.window.channel_of
+    peer: str = ""  # of calls from `service` to it
+    moved_ns: int = 0  # start of the first bucket outside its usual range; 0: it stayed inside
+    usual: float | None = None
+    now: float | None = None
+    is_for: bool = True  # False: speaks against
+
+
 class Suspect(msgspec.Struct, frozen=True):
     """A candidate cause: a service (`peer` empty) or an edge (calls from `service` to `peer`)."""
 
@@ -60,6 +72,8 @@ class Suspect(msgspec.Struct, frozen=True):
     evidence: tuple[Evidence, ...] = ()
     change: Change | None = None  # the change that may have caused it
     signal_kinds: tuple[str, ...] = ()  # typed kinds of open signals on it
+    deciding: tuple[Deciding, ...] = ()  # the series behind the evidence, at most ten
+    instances: tuple[str, ...] = ()  # of the service, those that are unusual while others of it are not
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
@@ -80,11 +94,21 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class ServiceGraph:
-    """Who calls whom. `edges` are (caller, callee); `external` are services that are not ours to repair."""
+    """Who calls whom. `edges` are (caller, callee); `external` are services that are not ours to repair.
+
+    `kinds` says of a service that it is a database, cache, queue or external, where somebody told. `rests_on` are
+    (service, host or volume) pairs; these are no services, and nobody calls them.
+    """
 
     services: tuple[str, ...]
     edges: frozenset[tuple[str, str]]
     external: frozenset[str] = field(default_factory=frozenset)
+    kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
+    rests_on: frozenset[tuple[str, str]] = field(default_factory=frozenset)
+
+    def kind_of(self, name: str) -> str:
+        """service, database, cache, queue, external, host or volume."""
+        return self.kinds.get(name) or ("external" if name in self.external else "service")
 
     def callees(self, service: str) -> tuple[str, ...]:
         return tuple(sorted(b for a, b in self.edges if a == service))

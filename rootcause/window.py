@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from detect.indicators import indicator_of
 from detect.types import Incident, Observations
-from ingest.types import Change
+from ingest.types import Change, SeriesKey
 from rootcause.types import CaseWindow, ServiceGraph
 
 NODE_INDICATORS = ("errors", "latency", "traffic", "saturation", "cpu", "memory", "lock_wait", "cache_full", "up",
@@ -36,7 +36,7 @@ def case_window(incident: Incident, graph: ServiceGraph, seen: Observations, cha
     node = {name: np.full((len(ts_ns), len(services)), np.nan) for name in NODE_INDICATORS}
     edge = {name: np.full((len(ts_ns), len(edges)), np.nan) for name in EDGE_INDICATORS}
     for column, key in enumerate(seen.series):
-        name: str = _LINES.get(key.name) or indicator_of(key)
+        name = channel_of(key)
         if key.peer:
             where = edge_at.get((at.get(key.service, -1), at.get(key.peer, -1)))
             if where is not None and name in edge:
@@ -47,6 +47,16 @@ def case_window(incident: Incident, graph: ServiceGraph, seen: Observations, cha
     recent = tuple(c for c in changes if c.ts_ns >= incident.first_signal_ns - int(900e9))
     return CaseWindow(ts_ns, services, node, np.array(edges, dtype=np.int32).reshape(-1, 2), edge, baseline, recent,
                       incident.signals)
+
+
+def channel_of(key: SeriesKey) -> str:
+    """The indicator under which a window holds a series: one of NODE_INDICATORS or EDGE_INDICATORS, or another of
+    `detect.indicators`, which no window holds.
+
+    >>> channel_of(SeriesKey("cart", "log.error_lines_per_second"))
+    'error_lines'
+    """
+    return _LINES.get(key.name) or indicator_of(key)
 
 
 def _put(table: NDArray[np.float64], at: int, column: NDArray[np.float64], name: str) -> None:

@@ -24,16 +24,19 @@ def create_app(port: ServicePort, registry: CollectorRegistry | None = None,
 
     `registry` is what `/metrics` shows (never the process-wide one).
     """
+    from opsmend.api import charts
     from opsmend.dashboard import pages
+    from opsmend.dashboard.reading import Memory
 
     config = config or ApiConfig()
     shown = registry or CollectorRegistry()
     app = FastAPI(title="opsmend", version="1", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
     app.state.port, app.state.config = port, config
+    app.state.memory = Memory()
     app.state.uploads = Uploads(max_body_bytes=config.max_body_bytes, max_bytes=config.max_upload_bytes,
                                 read_seconds=config.upload_seconds)
     problems.install(app)
-    for router in (intake.router, reads.router, writes.router):
+    for router in (intake.router, reads.router, charts.router, writes.router):
         app.include_router(router)
 
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from detect.types import Incident, Signal
+from opsmend.api.chart_types import IncidentCharts
 from opsmend.api.port import ActionInfo, AllowRule, IngestStats, ServiceStatus, TrustStats
 from opsmend.api.present import renamed_key
 from remediate.ports import RepairsControl
@@ -15,7 +16,7 @@ from remediate.types import Outcome, Plan, Run
 from rootcause.types import Diagnosis
 
 _TYPES: Final = (Incident, Signal, Diagnosis, Plan, Run, Outcome, RepairsControl, ServiceStatus, ActionInfo, AllowRule,
-                 TrustStats, IngestStats)
+                 TrustStats, IngestStats, IncidentCharts)
 _TIME: Final[dict[str, Any]] = {"type": ["string", "null"], "format": "date-time"}
 _PROBLEM: Final[dict[str, Any]] = {
     "type": "object", "required": ["type", "title", "status", "detail"],

@@ -10,15 +10,13 @@ from detect.indicators import indicator_of
 from detect.types import Incident
 from ingest.types import SeriesKey
 from opsmend.dashboard import charts, folds
-from opsmend.dashboard.layout import place
 from opsmend.dashboard.progress import VERDICTS, progress
 from opsmend.dashboard.reading import Reading
 from opsmend.dashboard.runs import run_view
+from opsmend.dashboard.spread import spread
 from opsmend.dashboard.words import NS, kind_words, likely, minute, plural, share, span
 from remediate.types import Plan, Run
 from rootcause.types import Diagnosis, ServiceGraph
-
-_SHOWN = 12
 
 
 def incident_view(reading: Reading, incident: Incident, *, window: charts.Window | None = None,
@@ -94,39 +92,6 @@ def _plan_station(plan: Plan | None, runs: list[Run], incident: Incident) -> dic
 
 def _station(at: int, word: str, said: str, mark: str) -> dict[str, Any]:
     return {"at": at, "word": word, "said": said, "mark": mark}
-
-
-# how it spread ------------------------------------------------------------------------------------
-def spread(reading: Reading, incident: Incident, diagnosis: Diagnosis | None) -> dict[str, Any]:
-    """The part of the service graph that matters, with arrows from callee to caller where the trouble went up."""
-    graph = reading.graph
-    onset: dict[str, int] = {}
-    worst: dict[str, float] = {}
-    for s in incident.signals:
-        onset[s.service] = min(onset.get(s.service, s.start_ns), s.start_ns)
-        if s.kind == "error_ratio" and not s.peer and s.value is not None:
-            worst[s.service] = max(worst.get(s.service, 0.0), s.value)
-    suspects = [s.service for s in (diagnosis.suspects if diagnosis else ()) if s.probability >= 0.05]
-    core = [*onset, *(s for s in suspects if s not in onset)]
-    near = sorted({n for s in core for n in (*graph.callers(s), *graph.callees(s))} - set(core))
-    shown = [*core, *near][:_SHOWN]
-    part = ServiceGraph(tuple(sorted(shown)),
-                        frozenset(e for e in graph.edges if e[0] in shown and e[1] in shown), graph.external)
-    hit = {"critical": "critical"}.get(incident.severity, "warning")
-    states = {s.name: ("ok" if s.state in ("critical", "warning") else s.state) for s in reading.services}
-    placed = place(part, {**states, **dict.fromkeys(onset, hit)}, step_x=100, step_y=60)
-    top = suspects[0] if suspects and diagnosis is not None and not diagnosis.cannot_tell else ""
-    for node in placed["nodes"]:
-        name = node["name"]
-        node["is_suspect"] = name == top
-        node["said"] = share(worst[name]) if name in worst else ""
-    for line in placed["lines"]:
-        caller, callee = line["a"], line["b"]
-        line["after"] = ""
-        line["spread"] = caller in onset and callee in onset and (onset[callee] <= onset[caller] or callee == top)
-        if line["spread"] and onset[caller] > onset[callee]:
-            line["after"] = f"+{span((onset[caller] - onset[callee]) / NS)}"
-    return placed
 
 
 # the plan -----------------------------------------------------------------------------------------

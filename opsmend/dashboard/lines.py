@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detect.indicators import indicator_of
 from detect.types import Breach
 from ingest.types import SeriesKey
+from opsmend.api.chart_types import ChartSeries, Crossing, Numbers
 from opsmend.dashboard.plots import Floats, between, path, room, thin_at
 from opsmend.dashboard.timeline import Timeline
 from opsmend.dashboard.words import NS, clock, label, quantity, span
@@ -35,6 +36,8 @@ class Course:
     limit: float | None = None
     breach: Breach | None = None
     is_open: bool = False
+    decides: str = ""
+    """The suspect that it speaks for or against."""
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -125,6 +128,7 @@ def line_view(course: Course, line: Timeline, first_ns: int) -> dict[str, Any]:
             "band": between(band[:, 0], band[:, 2], low, high, right, height, left),
             "middle": path(np.clip(band[:, 1], low, high), low, high, right, height, left),
             "onset": line.x(course.onset_ns) if course.onset_ns >= line.start else None,
+            "decides": course.decides,
             "onset_ns": course.onset_ns, "expected": expected(course), "outside": outside(course, first_ns),
             "limit": course.limit, "limit_y": None, "limit_word": "", "crossing": "", "is_open": course.is_open}
     if course.limit is not None:
@@ -159,24 +163,24 @@ def _said(view: dict[str, Any]) -> list[str]:
     return said
 
 
-def line_json(course: Course, line: Timeline, first_ns: int, at: NDArray[np.int64]) -> dict[str, Any]:
+def line_json(course: Course, line: Timeline, first_ns: int, at: NDArray[np.int64]) -> ChartSeries:
     """What the browser draws: values and forecasts at the moments `at`, thinned so that peaks stay."""
     key, (low, high) = course.key, course.scale
     quiet, _ = told(course, first_ns)
     chosen = thin_at(course.values, len(at))
-    out: dict[str, Any] = {
-        "id": f"{key.service}|{key.name}|{key.instance}|{key.peer}", "quiet": quiet, "lo": low, "hi": high,
-        "values": _numbers(course.values[chosen], high - low), "onset": course.onset_ns / NS or None, "limit": course.limit,
-        "forecast": [_numbers(course.forecast[chosen, q], high - low) for q in range(3)]}
+    least, middle, most = (_numbers(course.forecast[chosen, q], high - low) for q in range(3))
+    crossing = None
     if (b := course.breach) is not None:
         is_ahead = course.is_open and b.eta_high_ns > line.now
         low_ns, middle_ns = (max(t, line.now) if is_ahead else t for t in (b.eta_low_ns, b.eta_ns))
-        out["crossing"] = {"low": low_ns / NS, "middle": middle_ns / NS, "high": b.eta_high_ns / NS, "ahead": is_ahead,
-                           "from": b.current, "now": line.now / NS}
-    return out
+        crossing = Crossing(low_ns / NS, middle_ns / NS, b.eta_high_ns / NS, is_ahead, b.current, line.now / NS)
+    return ChartSeries(
+        f"{key.service}|{key.name}|{key.instance}|{key.peer}", key.service, key.name, key.instance, key.peer, label(key),
+        course.decides, quiet, low, high, _numbers(course.values[chosen], high - low), (least, middle, most),
+        course.onset_ns / NS or None, course.limit, crossing)
 
 
-def _numbers(values: Floats, size: float) -> list[float | None]:
+def _numbers(values: Floats, size: float) -> Numbers:
     """As fine as can be seen on a scale of `size`."""
     places = 3 - int(np.floor(np.log10(size))) if size > 0 else 6
-    return [round(v, places) if np.isfinite(v) else None for v in values.tolist()]
+    return tuple(round(v, places) if np.isfinite(v) else None for v in values.tolist())

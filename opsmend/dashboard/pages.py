@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
@@ -18,7 +18,7 @@ from opsmend.api.port import NotFound, ServicePort
 from opsmend.api.present import rfc3339
 from opsmend.api.security import operator_of
 from opsmend.dashboard import forms, words
-from opsmend.dashboard.charts import Window, charts
+from opsmend.dashboard.charts import Window
 from opsmend.dashboard.incident import incident_view
 from opsmend.dashboard.now import graph_view, now_view
 from opsmend.dashboard.progress import STEPS
@@ -41,7 +41,7 @@ class _Static(StaticFiles):
 
 
 def install(app: FastAPI) -> None:
-    """Add the pages, the charts' data and the forms to the app."""
+    """Add the pages and the forms to the app."""
     templates = Jinja2Templates(_HERE / "templates")
     templates.env.trim_blocks = templates.env.lstrip_blocks = True
     templates.env.filters.update(
@@ -51,7 +51,7 @@ def install(app: FastAPI) -> None:
     app.add_middleware(GZipMiddleware, minimum_size=2000, compresslevel=5)  # leaves event streams alone
     app.mount("/static", _Static(directory=_HERE / "static"), name="static")
     port: ServicePort = app.state.port
-    memory = Memory()
+    memory: Memory = app.state.memory
 
     def show(request: Request, template: str, context: dict[str, Any], status: int = 200) -> Response:
         return templates.TemplateResponse(request, template, context, status_code=status)
@@ -81,15 +81,6 @@ def install(app: FastAPI) -> None:
     page("/runs", "runs.html", lambda reading, _: runs_view(reading))
     page("/policy", "policy.html", lambda reading, _: {"allowed": port.allowed(), "actions": port.actions()})
 
-    async def series(request: Request) -> Response:
-        def read() -> dict[str, Any] | None:
-            reading = Reading(port, memory)
-            found = port.incident(request.path_params["id"])
-            return None if found is None else charts(reading, found, reading.diagnosis(found), _window(request))["json"]
-        found = await run_in_threadpool(read)
-        return JSONResponse({"t": [], "series": []} if found is None else found, 404 if found is None else 200)
-
-    app.add_route("/incidents/{id}/series", series, ["GET"])
     forms.install(app, refused)
 
 

@@ -13,7 +13,7 @@ from ingest.types import Change, SeriesKey
 from opsmend.api.port import ActionInfo, AllowRule, IngestStats
 from opsmend.api.port_memory import MemoryPort
 from remediate.types import Considered, GateResult, Outcome, Plan, Run, StepRecord, Verdict
-from rootcause.types import Diagnosis, ServiceGraph, Suspect
+from rootcause.types import Deciding, Diagnosis, ServiceGraph, Suspect
 
 S = 10**9
 T = 1_795_530_200 * S  # 2026-11-24 14:23:20 UTC
@@ -79,6 +79,9 @@ def series(port: MemoryPort) -> None:
     add("postgres", "postgres.lock_waiting", np.where((ts > T - 1282 * S) & (ts < T - 1270 * S), 6.0, 0.0))
     for service in ("front", "orders", "payments", "cart", "stock", "search", "postgres", "redis"):
         add(service, "process.up", np.ones(n))
+    add("payments", "client.error_ratio", np.clip(step(broke + S, 0.001, 0.3, 0.002), 0, 1), peer="bank")
+    add("orders", "client.requests_per_second", rng.normal(22, 1, n), peer="payments")
+    add("orders", "client.latency_p95_seconds", rng.normal(0.11, 0.004, n), peer="payments")
     values = np.column_stack([v for _, v in columns])
     port.recorded = Observations(ts, tuple(k for k, _ in columns), values, foretold(values))
 
@@ -98,7 +101,8 @@ def foretold(values: Any) -> Any:
 def scene() -> MemoryPort:
     """Two incidents open (one waits for a person), a limit ahead, one repair that helped and one undone."""
     port = MemoryPort(now_ns=T)
-    port.service_graph = ServiceGraph(tuple(sorted({s for e in EDGES for s in e})), frozenset(EDGES), frozenset({"bank"}))
+    port.service_graph = ServiceGraph(tuple(sorted({s for e in EDGES for s in e})), frozenset(EDGES), frozenset({"bank"}),
+                                      {"postgres": "database", "redis": "cache"})
     port.stats = IngestStats(41_200, 0.4, 0)
     port.change_log = [Change(T - 360 * S, "payments", "rollout", "4.2.0", "4.1.7", "ci"),
                        Change(T - 1520 * S, "orders", "rollout", "2.9.0", "2.8.3", "ci"),
@@ -135,6 +139,11 @@ def _payments(port: MemoryPort) -> None:
     change = port.change_log[0]
     port.put_diagnosis(Diagnosis(broken.id, first + 6 * S, (
         Suspect("payments", 0.83, path=("payments", "orders", "front"), change=change, signal_kinds=("error_ratio",),
+                deciding=(Deciding("payments", "errors", moved_ns=first, usual=0.002, now=0.31),
+                          Deciding("payments", "errors", "bank", first + S, 0.001, 0.3),
+                          Deciding("orders", "errors", moved_ns=first + 3 * S, usual=0.003, now=0.36),
+                          Deciding("front", "errors", moved_ns=first + 4 * S, usual=0.001, now=0.38)),
+                instances=("payments-2",),
                 evidence=(Evidence("its first sign came 3 s before those of its callers orders"),
                           Evidence("release 4.2.0, 3 min 46 s before the first sign"))),
         Suspect("orders", 0.08, evidence=(Evidence("error ratio 36 % (usual 0.3 %)"),

@@ -92,7 +92,7 @@ def test_a_page_without_scripts_has_the_same_charts(browser: Browser, port: Memo
         for what in ("band", "middle", "limit", "crossing", "value", "onset"):
             assert chart.locator(f"path.{what}").count() >= 1, what
         page.goto(f"{url}/incidents/{ident('checkout')}")
-        assert page.locator("#charts .plot svg path.band").count() == 5
+        assert page.locator("#charts .plot svg path.band").count() == 6
         assert page.locator("#charts .bar").count() == 2, "a log message and somebody's alert have no series: a lane each"
         page.get_by_text("Merge", exact=False).first.click()
         page.get_by_label("search is slow").check()
@@ -250,3 +250,33 @@ def test_five_hundred_members_stay_fluid(opened: tuple[Page, str, list[str]], po
     expect(page.locator("#charts .m:not(.axis)")).to_have_count(32)
     expect(page.locator(".pages")).to_contain_text("11 to 42 of 500")
     assert troubles == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_graph_shows_probabilities_and_the_path(browser: Browser, port: MemoryPort, theme: Any) -> None:
+    with serve(port) as url, watched(browser, viewport=SIZE, color_scheme=theme) as (page, troubles):
+        page.goto(f"{url}/incidents/{ident('checkout')}")
+        fills = [page.locator(f"#spread g.heat:has(text.name:text-is('{name}')) > :is(rect, circle):not(.ring)").evaluate(
+            "e => getComputedStyle(e).fill") for name in ("payments", "orders", "front", "cart")]
+        assert len(set(fills[:3])) == 3 and fills[2] == fills[3], f"a tone of its own for 83 %, 8 % and nothing: {fills}"
+        expect(page.locator("#spread path.path")).to_have_count(3)  # orders to front, payments to orders, and the key's
+        expect(page.locator("#path-said")).to_have_text("Path: payments → orders → front")
+        expect(page.locator("#none-said")).to_have_text("None of these: 6 %")
+        said = page.locator("#spread svg.graph").get_attribute("aria-label") or ""
+        assert "payments: critical, cause 83 %, likely cause" in said and "from payments to orders +3 s" in said
+        page.locator("#graph-table summary").click()
+        expect(page.locator("#graph-table tbody tr").first).to_contain_text("payments-2")
+        expect(page.locator("#graph-table")).to_contain_text("orders → payments")
+        # The series that decided it stand first, aligned: since the first sign of all is one stretch in all of them.
+        expect(page.locator("#charts figure.decides")).to_have_count(4)
+        expect(page.locator("#charts .uplot")).to_have_count(6)
+        answer = page.request.get(f"{url}/api/v1/incidents/{ident('checkout')}/charts").json()
+        drawn = page.locator("#charts [data-plot]").evaluate_all("all => all.map(e => e.dataset.plot)")
+        assert [s["id"] for s in answer["series"]] == drawn, "the page draws what the API tells"
+        assert [s["decides"] for s in answer["series"]] == ["payments"] * 4 + [""] * 2
+        tone = page.locator("#charts .plot canvas").first.evaluate(
+            "c => { const row = c.getContext('2d').getImageData(0, 4, c.width, 1).data; "
+            "return [.4, .97].map(x => [...row.slice(4 * Math.round(c.width * x)).slice(0, 4)].join()); }")
+        assert tone[0] != tone[1], "before and since the first sign"
+        assert violations(page) == []
+        assert troubles == []

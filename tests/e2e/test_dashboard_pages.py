@@ -58,7 +58,7 @@ def test_axe_finds_nothing(browser: Browser, url: str, theme: Any) -> None:
             page.goto(url + path)
             expect(page.locator("h1")).to_be_visible()
             if name == "incident":
-                expect(page.locator(".uplot")).to_have_count(5)
+                expect(page.locator(".uplot")).to_have_count(6)
             assert violations(page) == [], name
         page.goto(url)
         page.keyboard.press("?")

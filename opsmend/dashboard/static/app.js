@@ -10,7 +10,7 @@
   const say = text => { note.textContent = text; clearTimeout(say.timer); say.timer = setTimeout(() => { note.textContent = ""; }, 6000); };
   const typing = () => { const e = document.activeElement; return e && (/^(TEXTAREA|SELECT)$/.test(e.tagName) || (e.tagName === "INPUT" && !/^(checkbox|radio)$/.test(e.type))); };
 
-  // --- changing the page in place -----------------------------------------------------------------
+  // --- changing the page in place
   // A list that somebody points at, or is in with the keyboard, keeps the order and the rows that it has.
   function keepOrder(page) {
     for (const list of document.querySelectorAll("#page ul.rows")) {
@@ -78,7 +78,7 @@
   function old(least = 0) { dirty = true; if (!timer && !busy) timer = setTimeout(render, Math.max(least, Math.min(2000, Math.max(60, 2 * cost)))); }
   function now() { dirty = true; clearTimeout(timer); timer = 0; render(); }
 
-  // --- what tells that the page is old ------------------------------------------------------------
+  // --- what tells that the page is old
   const alive = () => { heard = Date.now(); if (stale.textContent) stale.textContent = ""; };
   const events = new EventSource("/events");
   events.onopen = () => { alive(); old(); };
@@ -91,7 +91,7 @@
   document.documentElement.addEventListener("pointerleave", () => { hand.x = hand.y = -1; });
   addEventListener("pageshow", () => old());
 
-  // --- what a person does -------------------------------------------------------------------------
+  // --- what a person does
   document.body.addEventListener("htmx:confirm", e => {
     if (!e.detail.question) return;
     e.preventDefault();
@@ -162,7 +162,7 @@
   }
   id("help-button").addEventListener("click", () => id("help").showModal());
 
-  // --- charts: the series of an incident on one clock ----------------------------------------------
+  // --- charts: the series of an incident on one clock
   const drawn = new Map();
   let asked = 0, newest = "";
   const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -191,7 +191,7 @@
       scales: { x: { time: true, range: u => [u.body.start, u.body.end] }, y: { range: u => [u.line.lo, u.line.hi] } },
       axes: [{ show: false }, { show: false }], bands: [{ series: [3, 1], fill: bands }],
       series: [{}, thin, { stroke: accent, width: 1, dash: [3, 3], points: { show: false } }, thin, { stroke, width: 1.5, points: { show: false }, spanGaps: true }],
-      hooks: { drawClear: [u => { for (const t of u.body.ticks) rule(u, t, colour("--line"), []); }], draw: [u => over(u, { accent, crit, bands })] },
+      hooks: { drawClear: [u => { since(u); for (const t of u.body.ticks) rule(u, t, colour("--line"), []); }], draw: [u => over(u, { accent, crit, bands })] },
     }, data, (u, init) => { u.line = line; u.body = body; box.replaceChildren(u.root); init(); });
     drawn.set(box.dataset.plot, plot);
     if (box.role !== "slider") walk(box);
@@ -201,6 +201,7 @@
     points.forEach(([x, y], i) => i ? c.lineTo(x, y) : c.moveTo(x, y)); c.stroke(); c.restore();
   }
   const rule = (u, t, style, dash, width) => { const x = Math.round(u.valToPos(t, "x", true)); if (x >= u.bbox.left) stroked(u, [[x, u.bbox.top], [x, u.bbox.top + u.bbox.height]], style, dash, width); };
+  function since(u) { const b = u.bbox, at = t => Math.max(b.left, u.valToPos(t, "x", true)), x = at(u.body.onset); u.ctx.fillStyle = colour("--crit-bg"); u.ctx.fillRect(x, b.top, at(u.body.now) - x, b.height); }
   function over(u, { accent, crit, bands }) {
     const line = u.line, x = t => Math.min(u.valToPos(t, "x", true), u.bbox.left + u.bbox.width), y = v => u.valToPos(v, "y", true), cross = line.crossing;
     for (const m of u.body.marks) rule(u, m.t, colour(m.kind === "repair" ? "--ok" : "--ink"), m.kind === "repair" ? [1, 4] : [4, 4]);

@@ -1,6 +1,7 @@
 """What the pages show of the sample scene, and what the forms answer."""
 
 import httpx
+import msgspec
 import pytest
 from dashboard_scene import T, ident, scene
 
@@ -11,6 +12,7 @@ from opsmend.dashboard.charts import charts
 from opsmend.dashboard.incident import incident_view
 from opsmend.dashboard.now import now_view
 from opsmend.dashboard.reading import Memory, Reading
+from opsmend.dashboard.spread import cause_graph
 
 HOST = "http://localhost:8420"
 
@@ -58,13 +60,17 @@ def test_charts_begin_with_the_cause_and_end_with_what_is_usual(port: MemoryPort
     assert found is not None
     view = charts(reading, found, port.diagnosis(found.id))
     assert [(c["service"], c["label"]) for c in view["lines"]] == [
-        ("payments", "errors"), ("orders", "errors"), ("front", "errors"), ("payments", "p95"), ("payments", "CPU")]
+        ("payments", "errors"), ("payments", "errors of calls to bank"), ("orders", "errors"), ("front", "errors"),
+        ("payments", "p95"), ("payments", "CPU")]
+    assert [c["decides"] for c in view["lines"]] == ["payments"] * 4 + [""] * 2
     assert [c["words"] for c in view["lines"]] == [
-        "0.2 % → 31 %", "0.2 % → 36 %", "0.2 % → 38 %", "as usual", "as usual"]
+        "0.2 % → 31 %", "0.1 % → 30 %", "0.2 % → 36 %", "0.2 % → 38 %", "as usual", "as usual"]
     (mark,) = view["marks"]
     assert (mark["what"], mark["service"], mark["old"]) == ("release 4.2.0", "payments", "4.1.7")
     assert view["start"] < mark["ts_ns"] < found.first_signal_ns < view["end"] == T
-    assert [s["quiet"] for s in view["json"]["series"]] == [False, False, False, True, True]
+    body = view["json"]
+    assert [s.quiet for s in body.series] == [False] * 4 + [True] * 2
+    assert body.onset == found.first_signal_ns / 1e9 and body.series[1].onset == body.onset + 1
 
 
 def test_an_incident_has_its_evidence(port: MemoryPort, reading: Reading) -> None:
@@ -132,3 +138,36 @@ async def test_split_merge_and_close(client: httpx.AsyncClient, port: MemoryPort
 async def test_silence_is_said(client: httpx.AsyncClient, port: MemoryPort) -> None:
     port.stats = IngestStats(0.0, 95.0, 2)
     assert "no telemetry since 14:23:20 UTC" in (await client.get("/")).text
+
+
+def test_the_graph_is_told_by_probability_with_the_path(port: MemoryPort, reading: Reading) -> None:
+    found = port.incident(ident("checkout"))
+    assert found is not None
+    graph = cause_graph(reading, found, port.diagnosis(found.id))
+    nodes = {n.name: n for n in graph.nodes}
+    assert {n: nodes[n].probability for n in ("payments", "orders", "bank", "front")} == {
+        "payments": 0.83, "orders": 0.08, "bank": 0.03, "front": None}
+    assert [n.name for n in graph.nodes if n.is_suspect] == ["payments"] and nodes["payments"].instances == ("payments-2",)
+    assert graph.path == ("payments", "orders", "front") and [nodes[n].step for n in graph.path] == [0, 1, 2]
+    assert [(e.caller, e.callee) for e in graph.edges if e.on_path] == [("front", "orders"), ("orders", "payments")]
+    (call,) = [e for e in graph.edges if (e.caller, e.callee) == ("orders", "payments")]
+    assert call.requests_per_second == pytest.approx(22, rel=0.1) and call.latency_seconds == pytest.approx(0.11, rel=0.1)
+    assert call.error_ratio is None, "nobody measures it"
+    assert (graph.p_none, graph.cannot_tell, nodes["bank"].kind) == (0.06, False, "external")
+
+
+def test_who_can_not_tell_marks_no_suspect_and_a_broken_call_is_an_edge(port: MemoryPort, reading: Reading) -> None:
+    found = port.incident(ident("search"))
+    assert found is not None
+    unsure = port.diagnosis(found.id)
+    assert unsure is not None
+    graph = cause_graph(reading, found, unsure)
+    assert graph.cannot_tell and not any(n.is_suspect for n in graph.nodes)
+    assert {n.name: n.kind for n in graph.nodes}["postgres"] == "database"
+    (first, *rest) = unsure.suspects
+    edge = msgspec.structs.replace(first, service="front", peer="search", probability=0.8)
+    told = cause_graph(reading, found, msgspec.structs.replace(unsure, suspects=(edge, *rest), cannot_tell=False))
+    assert [(e.caller, e.callee) for e in told.edges if e.probability] == [("front", "search")]
+    assert not any(n.is_suspect for n in told.nodes), "it is the way, neither of its ends"
+    nobody = cause_graph(reading, found, None)
+    assert nobody.p_none is None and nobody.path == () and {n.probability for n in nobody.nodes} == {None}
