@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from detect.types import Evidence
 from rootcause.features import CAUSES
 from rootcause.robust import Change, edge_changes, node_changes
-from rootcause.types import CaseWindow, Suspect
+from rootcause.types import CaseWindow, Ranking, Suspect
 
 Bools = NDArray[np.bool_]
 _STRANGE = 6.0
@@ -48,17 +48,32 @@ def broken_call(case: CaseWindow) -> int | None:
     return best
 
 
-def with_broken_call(suspects: tuple[Suspect, ...], case: CaseWindow) -> tuple[Suspect, ...]:
-    """The first suspect as the call that is broken, where it is one of its ends."""
+def with_broken_call(suspects: tuple[Suspect, ...], case: CaseWindow, ranking: Ranking) -> tuple[Suspect, ...]:
+    """The first suspect as the call that is broken, where it is one of its ends: by the rule above, else where the
+    network gives the calls from one caller more than the service and its other callers together."""
     k = broken_call(case) if suspects else None
     if k is None:
-        return suspects
+        return _as_the_network_says(suspects, case, ranking)
     caller, callee = (case.services[i] for i in case.edges[k].tolist())
     first = suspects[0]
     if first.service not in (caller, callee):
         return suspects
     said = Evidence(f"calls from {caller} to {callee} fail or are slow, while both are well and all other calls as usual")
     return (msgspec.structs.replace(first, service=caller, peer=callee, evidence=(said, *first.evidence)), *suspects[1:])
+
+
+def _as_the_network_says(suspects: tuple[Suspect, ...], case: CaseWindow, ranking: Ranking) -> tuple[Suspect, ...]:
+    if not suspects or ranking.calls is None or not len(ranking.calls):
+        return suspects
+    i = case.services.index(suspects[0].service)
+    onto = np.where(case.edges[:, 1] == i, ranking.calls, 0.0)
+    k = int(np.argmax(onto))
+    if onto[k] <= 0.5 * float(ranking.scores[i]):
+        return suspects
+    caller = case.services[int(case.edges[k, 0])]
+    said = Evidence(f"calls to it from {caller} are hit, those from others are not: the way between them", float(onto[k]))
+    return (msgspec.structs.replace(suspects[0], service=caller, peer=case.services[i],
+                                    evidence=(said, *suspects[0].evidence)), *suspects[1:])
 
 
 def _sick(nodes: dict[str, Change], n: int, names: tuple[str, ...]) -> Bools:

@@ -88,10 +88,11 @@ def excess(case: CaseWindow, name: str, nodes: dict[str, Change], calls: dict[st
     return (mass / largest, np.clip(rest / largest, -1, 1)) if largest > 0 else (np.zeros(n), np.zeros(n))
 
 
-def regression_residuals(case: CaseWindow, name: str, *, ridge: float = 0.05) -> Floats:
-    """[n] median residual of the fault rows when each service is regressed on its callees (traffic: on its
-    callers) over the usual rows, in robust deviations of the usual residuals (Li et al., CIRCA, KDD 2022, with
-    ridge). 0 where there is no data; a service without neighbours gives its plain deviation."""
+def regression_residuals(case: CaseWindow, name: str, *, ridge: float = 0.05, at: float = 0.5) -> Floats:
+    """[n] residual of the fault rows when each service is regressed on its callees (traffic: on its callers) over the usual
+    rows, in robust deviations of the usual residuals (Li et al., CIRCA, KDD 2022, with ridge): their median, or the quantile
+    `at` of its size. 0 where there is no data; a service without neighbours gives its plain deviation, and so does every
+    service in indicators that do not travel along calls."""
     table = case.node_metrics.get(name)
     n = len(case.services)
     if table is None or not np.isfinite(table).any():
@@ -112,7 +113,7 @@ def regression_residuals(case: CaseWindow, name: str, *, ridge: float = 0.05) ->
     near: list[list[int]] = [[] for _ in range(n)]
     for a, b in case.edges.tolist():
         i, j = (b, a) if name == "traffic" else (a, b)
-        if ok[j]:
+        if ok[j] and name in REGRESSED:
             near[i].append(j)
     filled = np.nan_to_num(f)
     left_usual, left = u.copy(), f.copy()
@@ -123,7 +124,7 @@ def regression_residuals(case: CaseWindow, name: str, *, ridge: float = 0.05) ->
             left_usual[:, i] -= u[:, x] @ weights
             left[:, i] -= filled[:, x] @ weights
     deviation = np.maximum(1.48 * np.median(np.abs(left_usual), axis=0), 0.3) if len(u) else np.ones(n)
-    (middle,), _ = quantiles(np.ascontiguousarray(left.T), (0.5,))
+    (middle,), _ = quantiles(np.ascontiguousarray(left.T if at == 0.5 else np.abs(left.T)), (at,))
     return np.where(ok, np.nan_to_num(middle) / deviation, 0.0)
 
 

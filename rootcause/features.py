@@ -1,6 +1,7 @@
 """Scale-free features of services and calls: what is unusual, how much, since when, next to which change.
 
-No feature knows a unit: multiply all values of an indicator (other than shares) by a thousand and nothing changes.
+No feature knows a unit: multiply all values of an indicator by a thousand and nothing changes. Shares are shares, and
+traffic is in requests per second: how many requests a share of failures is made of decides what it is worth.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _PER_CALL_INDICATOR = 7
 _CALL_KINDS = ("error_ratio", "latency")
 _SAID = ("errors", "latency", "traffic", "network")
 NODE_FEATURES = (_PER_INDICATOR * len(NODE_INDICATORS) + len(SIGNAL_KINDS) + 3 * len(REGRESSED) + 5
-                 + 2 * len(_SAID) + 3 + 3 + 2 + len(_CALL_KINDS) + 2 + 8)
-EDGE_FEATURES = _PER_CALL_INDICATOR * len(EDGE_INDICATORS) + 6 + len(_CALL_KINDS)
+                 + 2 * len(_SAID) + 3 + 3 + 2 + len(_CALL_KINDS) + 2 + 8 + 3)
+EDGE_FEATURES = _PER_CALL_INDICATOR * len(EDGE_INDICATORS) + 6 + len(_CALL_KINDS) + 1
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def _node(case: CaseWindow, nodes: dict[str, Change], calls: dict[str, Change], 
         columns += excess(case, name, nodes, calls, share)
     columns.append(np.clip(flow_residual(case, nodes, share), -4, 4) / 2)
     columns += _said_by_callers(case, calls)
+    columns += _surprises(nodes, calls, case)
     columns += _network(case, nodes, calls)
     columns += _onsets(nodes, n)
     columns += _changes(case)
@@ -131,6 +133,16 @@ def _said_by_callers(case: CaseWindow, calls: dict[str, Change]) -> list[Floats]
     return out
 
 
+def _surprises(nodes: dict[str, Change], calls: dict[str, Change], case: CaseWindow) -> list[Floats]:
+    """How surprising its failures are as a count, next to the most surprising, and as its callers count them."""
+    n = len(case.services)
+    own = nodes["errors"].surprise if "errors" in nodes else np.zeros(n)
+    told = np.zeros(n)
+    if "errors" in calls:
+        np.maximum.at(told, case.edges[:, 1], calls["errors"].surprise)
+    return [squash(own), _relative(own), squash(told)]
+
+
 def _network(case: CaseWindow, nodes: dict[str, Change], calls: dict[str, Change]) -> list[Floats]:
     """Calls got slower (fail more) by this much more than the callee itself says: the way to it, or its silence."""
     n, b = len(case.services), case.edges[:, 1]
@@ -164,7 +176,7 @@ def _onsets(nodes: dict[str, Change], n: int) -> list[Floats]:
         return [np.ones(n), np.ones(n), np.zeros(n)]
     everything = np.stack([c.onset for c in nodes.values()])
     felt = [nodes[name].onset for name in ("errors", "latency") if name in nodes]
-    loud = np.stack([np.abs(c.z) > 5 for c in nodes.values()]).mean(axis=0)
+    loud = np.stack([np.abs(c.z) > 5 + 1e-9 for c in nodes.values()]).mean(axis=0)
     return [everything.min(axis=0), np.stack(felt).min(axis=0) if felt else np.ones(n), loud]
 
 
@@ -230,4 +242,5 @@ def _edge(case: CaseWindow, nodes: dict[str, Change], calls: dict[str, Change], 
         if k is not None and signal.kind in _CALL_KINDS:
             said[_CALL_KINDS.index(signal.kind), k] = signal.score
     columns += list(said)
+    columns.append(squash(calls["errors"].surprise) if "errors" in calls else np.zeros(m))
     return np.nan_to_num(np.stack(columns, axis=1)).astype(np.float32).reshape(m, EDGE_FEATURES)

@@ -2,8 +2,8 @@
 
 Faults travel as physics has it: failures and waiting go up the calls, diluted by how many requests touch them;
 traffic goes down. Around that everything is unreliable: innocent services have anomalies, changes and false
-alarms; culprits may be silent; onsets are off by some rows; whole kinds of telemetry are missing; and one
-case in six or so has no cause at all.
+alarms; culprits may be silent; onsets are off by some rows; whole kinds of telemetry are missing; one case in six or so
+has no cause at all, and one in ten has two at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from detect.types import Signal
 from rootcause.robust import edge_changes, node_changes
-from rootcause.simulator.faults import FAULTS, Marks, draw_fault, draw_root, strike
+from rootcause.simulator.faults import FAULTS, Struck, draw_fault, draw_root, strike
 from rootcause.simulator.physics import Conditions, flow
 from rootcause.simulator.sensors import draw_profile, measure
 from rootcause.simulator.topology import draw_system
@@ -25,17 +25,23 @@ from rootcause.types import CaseWindow
 _NOVEL = float(np.log1p(1.2))
 """A fifth further from the usual than the usual rows ever were for as long."""
 
+_TWO = 0.3
+"""How often a second fault is drawn elsewhere (of a kind without a cause, or without a trace, more often than not)."""
+
 __all__ = ["FAULTS", "Simulated", "simulate"]
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """A case and the index of its root service, -1 for none."""
+    """A case and what is wrong in it."""
 
     case: CaseWindow
     root: int
+    """Index of the service (of the called one, where it is a call); -1 for none."""
     fault: str
     profile: str = ""
+    targets: tuple[int, ...] = ()
+    """All culprits: a service by its index, a call by n + its row in `case.edges`; empty for none."""
 
 
 def simulate(rng: np.random.Generator) -> Simulated:
@@ -50,7 +56,14 @@ def _draw(rng: np.random.Generator) -> Simulated | None:
     system = draw_system(rng)
     profile = draw_profile(rng)
     fault = draw_fault(rng)
-    root = draw_root(fault, system, rng)
+    where = [(fault, draw_root(fault, system, rng))]
+    if where[0][1] >= 0 and rng.random() < _TWO:
+        second = draw_fault(rng)
+        root = draw_root(second, system, rng)
+        if root >= 0 and root != where[0][1]:
+            where.append((second, root))
+    root = where[0][1]
+    roots = [at for _, at in where if at >= 0]
     step = {"full": 1.0, "spans": 300.0, "pods": 60.0}.get(profile.name, float(rng.choice([1.0, 10.0, 60.0])))
     if profile.name == "spans" and rng.random() < 0.4:
         step = float(rng.choice([10.0, 60.0]))
@@ -61,21 +74,22 @@ def _draw(rng: np.random.Generator) -> Simulated | None:
     onset = base + int(rng.integers(early, late))
     given = Conditions.usual(system, base + after)
     settle(system, given, base, step, rng)
-    disturb(fault, root, system, given, base, step, rng)
+    disturb(fault, roots, system, given, base, step, rng)
     changes, rolled = draw_changes(fault, root, system, onset, step, rng)
     rolling = [(service, blip(service, given, row, step, rng)) for service, row in rolled if 0 < row < base + after]
     calm = flow(system, given)
-    marks = Marks() if root < 0 else strike(fault, root, system, given, max(1, onset), step, rng)
-    found = flow(system, given) if root >= 0 else calm
-    node, edge = measure(fault, system, given, found, marks, root, rolling, base, step, profile, rng)
+    struck = [Struck(kind, at, strike(kind, at, system, given, max(1, onset), step, rng)) for kind, at in where if at >= 0]
+    found = flow(system, given) if struck else calm
+    node, edge = measure(system, given, found, struck, rolling, base, step, profile, rng)
     signals: tuple[Signal, ...] = ()
     if rng.random() < (0.85 if profile.name == "full" else 0.4):
-        signals = watch(system, node, edge, marks, root, base, onset, step, rng)
+        signals = watch(system, node, edge, struck, base, onset, step, rng)
     ts_ns = (np.arange(base + after) * int(step * 1e9)).astype(np.int64)
     case = CaseWindow(ts_ns, names_of(system.n), node, system.edges, edge, base, tuple(changes), signals)
-    if root >= 0 and not _leaves_a_trace(case, root):
+    if not all(_leaves_a_trace(case, at) for at in roots):
         return None
-    return Simulated(case, root, fault, profile.name)
+    targets = tuple(system.n + s.marks.call if s.marks.call >= 0 else s.root for s in struck)
+    return Simulated(case, root, fault, profile.name, targets)
 
 
 def _leaves_a_trace(case: CaseWindow, root: int) -> bool:

@@ -60,7 +60,7 @@ class RootCause:
         reasons = Reasons(case, incident.first_signal_ns)
         suspects = tuple(self._suspect(int(i), float(p[i]), case, incident, graph, reasons)
                          for i in order[: self._c.max_suspects] if p[i] >= 0.01)
-        suspects = with_broken_call(suspects, case)
+        suspects = with_broken_call(suspects, case, ranking)
         return Diagnosis(incident.id, now_ns, suspects, float(p_none), cannot, ranking.model_version, graph_hash(graph))
 
     def _suspect(self, i: int, probability: float, case: CaseWindow, incident: Incident, graph: ServiceGraph,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rootcause.features import case_features
 from rootcause.rankers.fused import FusedRanker
-from rootcause.rankers.gnn import MODELS_DIR, GnnRanker, load_weights, sharpen
+from rootcause.rankers.gnn import MODELS_DIR, GnnRanker, by_service, load_weights, sharpen
 from rootcause.rankers.registry import RANKERS
 from rootcause.scoring import accuracy, calibration_error, rank_chances
 from rootcause.simulate import Simulated, simulate
@@ -30,7 +30,7 @@ __all__ = ["MODELS_DIR", "TrainConfig", "train_rootcause"]
 class TrainConfig:
     """Sizes of a training."""
 
-    graphs: int = 8000
+    graphs: int = 10000
     epochs: int = 12
     members: int = 5
     batch: int = 64
@@ -39,7 +39,7 @@ class TrainConfig:
     """Simulated cases that the temperature is fitted on."""
     workers: int = 2
     """Processes that simulate; 0: this one."""
-    none_bias: float = 0.9
+    none_bias: float = 1.2
     """How far log p of "none of these" must be ahead of the first suspect's to be the answer. A decision of its own:
     the loss weighs all mistakes alike, an engineer who is told "nothing" does not. Made-up faults are fainter than those
     that somebody is called for, so it is not fitted on them but set on the recorded cases that choices are made on."""
@@ -69,7 +69,7 @@ def train_rootcause(out_dir: Path, *, seed: int = 0, progress: bool = True,
     out_dir.mkdir(parents=True, exist_ok=True)
     save_file(tensors, str(out_dir / "rootcause.safetensors"))
     card: dict[str, Any] = {
-        "model": "rootcause", "version": f"rootcause-3-{seed}", "members": c.members, "temperature": 1.0,
+        "model": "rootcause", "version": f"rootcause-4-{seed}", "members": c.members, "temperature": 1.0,
         "none_bias": c.none_bias, "seed": seed, "data": f"{c.graphs} simulated cases (rootcause/simulate.py), no real one; "
                               f"{c.calibration} for the temperature, {c.held_out} held out", "revision": _revision()}
     _write(out_dir, card)
@@ -88,13 +88,13 @@ def _write(out_dir: Path, card: dict[str, Any]) -> None:
     load_weights.cache_clear()
 
 
-Arrays = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], int]
+Arrays = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], tuple[int, ...]]
 
 
 def _arrays(of: tuple[int, int, int]) -> Arrays:
     s = simulate(np.random.default_rng(of))
     features = case_features(s.case)
-    return features.node, s.case.edges.astype(np.int64).T.copy(), features.edge, s.root
+    return features.node, s.case.edges.astype(np.int64).T.copy(), features.edge, s.targets
 
 
 def _simulated(seed: int, c: TrainConfig) -> Iterator[Arrays]:
@@ -107,14 +107,14 @@ def _simulated(seed: int, c: TrainConfig) -> Iterator[Arrays]:
         yield from pool.map(_arrays, wanted, chunksize=50)
 
 
-def _torched(arrays: Arrays) -> tuple[Any, Any, Any, int]:
+def _torched(arrays: Arrays) -> tuple[Any, Any, Any, tuple[int, ...]]:
     import torch
 
-    node, edges, edge, root = arrays
-    return torch.from_numpy(node), torch.from_numpy(edges), torch.from_numpy(edge), root
+    node, edges, edge, targets = arrays
+    return torch.from_numpy(node), torch.from_numpy(edges), torch.from_numpy(edge), targets
 
 
-def _fit(items: list[tuple[Any, Any, Any, int]], c: TrainConfig, seed: int, member: int, epochs: Any) -> Any:
+def _fit(items: list[tuple[Any, Any, Any, tuple[int, ...]]], c: TrainConfig, seed: int, member: int, epochs: Any) -> Any:
     import torch
 
     from rootcause.rankers.model import RootCauseNet, log_probabilities
@@ -128,26 +128,34 @@ def _fit(items: list[tuple[Any, Any, Any, int]], c: TrainConfig, seed: int, memb
     for _ in epochs:
         shuffled = order.permutation(len(items))
         for at in range(0, len(items), c.batch):
-            x, edges, attr, graph, count, roots = _batch([items[i] for i in shuffled[at:at + c.batch]])
-            log_p, log_none = log_probabilities(net, x, edges, attr, graph, count)
-            picked = torch.where(roots >= 0, log_p[roots.clamp_min(0)], log_none)
+            x, edges, attr, graph, count, where, share = _batch([items[i] for i in shuffled[at:at + c.batch]])
+            log_p = torch.cat(log_probabilities(net, x, edges, attr, graph, count))
             optimiser.zero_grad()
-            (-picked.mean()).backward()  # type: ignore[no-untyped-call]
+            (-(log_p[where] * share).sum() / count).backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
             optimiser.step()
             schedule.step()
     return net.eval()
 
 
-def _batch(items: list[tuple[Any, Any, Any, int]]) -> tuple[Any, ...]:
+def _batch(items: list[tuple[Any, Any, Any, tuple[int, ...]]]) -> tuple[Any, ...]:
+    """One graph of all, and which of its candidates (services of all graphs, then calls, then "none") are right, by how
+    much: a case with two faults asks for half each."""
     import torch
 
     offsets = np.cumsum([0] + [len(x) for x, *_ in items])
     graph = torch.cat([torch.full((len(x),), i) for i, (x, *_) in enumerate(items)])
     edges = torch.cat([e + int(o) for (_, e, _, _), o in zip(items, offsets, strict=False)], dim=1)
-    roots = [int(offsets[i]) + root if root >= 0 else -1 for i, (*_, root) in enumerate(items)]
+    lines = np.cumsum([0] + [len(a) for _, _, a, _ in items])
+    total, calls = int(offsets[-1]), int(lines[-1])
+    where: list[int] = []
+    share: list[float] = []
+    for i, (x, _, _, targets) in enumerate(items):
+        found = [int(offsets[i]) + t if t < len(x) else total + int(lines[i]) + t - len(x) for t in targets]
+        where += found or [total + calls + i]
+        share += [1 / max(1, len(found))] * max(1, len(found))
     return (torch.cat([x for x, *_ in items]), edges, torch.cat([a for _, _, a, _ in items]), graph, len(items),
-            torch.tensor(roots))
+            torch.tensor(where), torch.tensor(share))
 
 
 def _temperature(ranker: GnnRanker, cases: list[Simulated]) -> float:
@@ -156,7 +164,7 @@ def _temperature(ranker: GnnRanker, cases: list[Simulated]) -> float:
     grid = np.exp(np.linspace(np.log(0.4), np.log(4.0), 60))
 
     def loss(temperature: float) -> float:
-        return float(np.mean([-np.log(max(sharpen(p, temperature)[s.root], 1e-12))
+        return float(np.mean([-np.log(max(by_service(sharpen(p, temperature), s.case)[0][s.root], 1e-12))
                               for p, s in zip(log_p, cases, strict=True)]))  # root -1 is the last: none
 
     return round(float(min(grid, key=loss)), 3)
@@ -169,7 +177,7 @@ def _score(held: list[Simulated], directory: Path) -> dict[str, Any]:
     for name, make in RANKERS.items():
         ranker = trained.get(name) or make()
         rankings = [ranker.rank(s.case) for s in held]
-        chances = [rank_chances(r.scores, [s.root], 5) for r, s in zip(rankings, held, strict=True) if s.root >= 0]
+        chances = [rank_chances(r.scores, services_of(s), 5) for r, s in zip(rankings, held, strict=True) if s.root >= 0]
         out[name] = {k: round(v, 3) for k, v in accuracy(chances).items()}
         if name in trained:
             p = [np.append(r.scores, r.p_none or 0.0) for r in rankings]
@@ -177,8 +185,18 @@ def _score(held: list[Simulated], directory: Path) -> dict[str, Any]:
     return out
 
 
+def services_of(s: Simulated) -> list[int]:
+    """The services that are at fault, or called where the fault is; empty for none."""
+    n = len(s.case.services)
+    return [t if t < n else int(s.case.edges[t - n, 1]) for t in s.targets]
+
+
+def _is_right(p: NDArray[np.float64], s: Simulated) -> bool:
+    return int(np.argmax(p)) in (services_of(s) or [len(p) - 1])
+
+
 def _probabilities(p: list[NDArray[np.float64]], held: list[Simulated]) -> dict[str, float]:
-    right = [float(np.argmax(q) == (s.root if s.root >= 0 else len(q) - 1)) for q, s in zip(p, held, strict=True)]
+    right = [float(_is_right(q, s)) for q, s in zip(p, held, strict=True)]
     calm = [float(np.argmax(q) == len(q) - 1) for q, s in zip(p, held, strict=True) if s.root < 0]
     missed = [float(np.argmax(q) == len(q) - 1) for q, s in zip(p, held, strict=True) if s.root >= 0]
     return {"ECE": round(calibration_error([float(q.max()) for q in p], right), 3),
@@ -189,7 +207,7 @@ def _probabilities(p: list[NDArray[np.float64]], held: list[Simulated]) -> dict[
 def _by_fault(p: list[NDArray[np.float64]], held: list[Simulated]) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for q, s in zip(p, held, strict=True):
-        found.setdefault(s.fault, []).append(float(np.argmax(q) == (s.root if s.root >= 0 else len(q) - 1)))
+        found.setdefault(s.fault, []).append(float(_is_right(q, s)))
     return {fault: round(float(np.mean(hits)), 2) for fault, hits in sorted(found.items())}
 
 

@@ -40,6 +40,8 @@ class Ranking:
     scores: NDArray[np.float64]  # [n]
     p_none: float | None = None
     model_version: str = ""
+    calls: NDArray[np.float64] | None = None
+    """[m] probability that the calls of this edge are the culprit and neither end; already in the callee's score."""
 
 
 class Ranker(Protocol):

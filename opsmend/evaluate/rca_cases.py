@@ -120,10 +120,28 @@ def build_window(normal: Floats, abnormal: Floats, columns: tuple[str, ...],
         best = min(role.rank for _, role in members)
         parts = [role.value(rows[:, k + 1]) for k, role in members if role.rank == best]
         table[:, where] = _joined(parts, indicator, base)
-    step_ns = int(np.median(np.diff(rows[:base, 0])) * 1e9) if base > 1 else 60 * 10**9
+    step_ns = int(_step_seconds(rows[:base, 0]) * 1e9)
     # A clock of its own: usual rows may come from another day, or from both sides of the fault.
     ts_ns = np.arange(len(rows), dtype=np.int64) * max(step_ns, 1)
+    if "traffic" in node:
+        node["traffic"] = _per_second(node["traffic"], step_ns / 1e9)
     return CaseWindow(ts_ns, tuple(services), node, np.array(pairs, dtype=np.int32).reshape(-1, 2), edge, base)
+
+
+def _step_seconds(seconds: Floats) -> float:
+    """The usual distance of rows; from their span where the file's digits don't tell neighbours apart (`1.68187e+09`);
+    a minute where there is one row."""
+    if len(seconds) < 2:
+        return 60.0
+    usual = float(np.median(np.diff(seconds)))
+    return usual if usual > 0 else max((float(np.max(seconds)) - float(np.min(seconds))) / (len(seconds) - 1), 1e-3)
+
+
+def _per_second(traffic: Floats, step_seconds: float) -> Floats:
+    """Whole numbers throughout are requests per row, else it is a rate already. Nothing else in a file of columns tells
+    one from the other."""
+    known = traffic[np.isfinite(traffic)]
+    return traffic / step_seconds if len(known) and bool((known == np.round(known)).all()) else traffic
 
 
 def _with_rows(minutes: tuple[int, ...], normal: Floats) -> Floats:

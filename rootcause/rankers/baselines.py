@@ -44,13 +44,14 @@ class NSigma:
 
 
 class Regression:
-    """The service whose errors, latency or traffic its callees (callers, for traffic) explain least
-    (after CIRCA, Li et al., KDD 2022)."""
+    """The service of which some row is explained least: its errors and latency by its callees, its traffic by its callers,
+    its processor and memory by nobody (after CIRCA, Li et al., KDD 2022)."""
 
     name = "regression"
 
     def rank(self, case: CaseWindow) -> Ranking:
-        return Ranking(np.stack([np.abs(regression_residuals(case, name)) for name in REGRESSED]).max(axis=0))
+        names = (*REGRESSED, "cpu", "memory")
+        return Ranking(np.stack([regression_residuals(case, name, at=1.0) for name in names]).max(axis=0))
 
 
 class NearestToAlert:

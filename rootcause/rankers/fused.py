@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rootcause.contrast import steady_residuals
-from rootcause.rankers.gnn import MODELS_DIR, GnnRanker, load_weights, sharpen
+from rootcause.rankers.gnn import MODELS_DIR, GnnRanker, by_service, load_weights, sharpen
 from rootcause.types import CaseWindow, Ranking
 
 Floats = NDArray[np.float64]
@@ -39,7 +39,7 @@ class FusedRanker:
 
     def rank(self, case: CaseWindow) -> Ranking:
         weights = load_weights(self._directory)
-        p = sharpen(self._gnn.log_probabilities(case), weights.temperature)
+        p, calls = by_service(sharpen(self._gnn.log_probabilities(case), weights.temperature), case)
         if len(p) == 1:
             return Ranking(p[:-1], float(p[-1]), weights.version)
         ahead = float(np.log(max(p[-1], 1e-12)) - np.log(max(float(p[:-1].max()), 1e-12))) - weights.none_bias
@@ -47,4 +47,4 @@ class FusedRanker:
         q = np.exp(log_softmax(joined))
         # "None" keeps its odds against the first suspect.
         none = float(q.max()) * np.exp(min(ahead, 30.0))
-        return Ranking(q / (1 + none), none / (1 + none), weights.version)
+        return Ranking(q / (1 + none), none / (1 + none), weights.version, calls)

@@ -75,7 +75,7 @@ class GnnRanker:
         self._directory = directory
 
     def log_probabilities(self, case: CaseWindow) -> NDArray[np.float64]:
-        """[n + 1] mean over the members, before the temperature; the last is "none of these"."""
+        """[n + m + 1] mean over the members, before the temperature: services, calls, and "none of these"."""
         import torch
 
         features = case_features(case)
@@ -87,8 +87,17 @@ class GnnRanker:
 
     def rank(self, case: CaseWindow) -> Ranking:
         weights = load_weights(self._directory)
-        p = decide(sharpen(self.log_probabilities(case), weights.temperature), weights.none_bias)
-        return Ranking(p[:-1], float(p[-1]), weights.version)
+        p, calls = by_service(sharpen(self.log_probabilities(case), weights.temperature), case)
+        p = decide(p, weights.none_bias)
+        return Ranking(p[:-1], float(p[-1]), weights.version, calls)
+
+
+def by_service(p: NDArray[np.float64], case: CaseWindow) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """([n + 1] with the share of every call added to that of the service it calls, [m] those of the calls)."""
+    n = len(case.services)
+    calls = p[n:-1]
+    onto = np.bincount(case.edges[:, 1], weights=calls, minlength=n) if len(calls) else np.zeros(n)
+    return np.append(p[:n] + onto, p[-1]), calls
 
 
 def decide(p: NDArray[np.float64], none_bias: float) -> NDArray[np.float64]:

@@ -34,7 +34,7 @@ class StackedNets:
         return torch.cat([mean, largest], dim=2)
 
     def log_probabilities(self, x: Tensor, edges: Tensor, edge_attr: Tensor) -> Tensor:
-        """[k, n + 1] listwise log softmax over the nodes of one graph and "none of these", which is the last."""
+        """[k, n + m + 1] listwise log softmax over the nodes of one graph, its calls, and "none of these" (the last)."""
         with torch.no_grad():
             k = self.members
             x, edge_attr = x.expand(k, *x.shape), edge_attr.expand(k, *edge_attr.shape)
@@ -46,5 +46,8 @@ class StackedNets:
             mean, top = h.mean(dim=1, keepdim=True), h.amax(dim=1, keepdim=True)
             both = torch.cat([h, mean.expand_as(h), top.expand_as(h)], dim=2)
             logits = self._linear("head.2", torch.relu(self._linear("head.0", both)))[:, :, 0]
+            one, other = mean.expand(k, edges.shape[1], -1), top.expand(k, edges.shape[1], -1)
+            ends = torch.cat([h[:, edges[0]], h[:, edges[1]], edge_attr, one, other], dim=2)
+            calls = self._linear("call.2", torch.relu(self._linear("call.0", ends)))[:, :, 0]
             none = self._linear("none.2", torch.relu(self._linear("none.0", torch.cat([mean, top], dim=2))))[:, :, 0]
-            return log_softmax(torch.cat([logits, none], dim=1), dim=1)
+            return log_softmax(torch.cat([logits, calls, none], dim=1), dim=1)

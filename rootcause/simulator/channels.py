@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from rootcause.simulator.faults import Marks
+from rootcause.simulator.faults import Struck
 from rootcause.simulator.physics import Conditions, Flow
 from rootcause.simulator.topology import Floats, System
 
@@ -16,8 +18,7 @@ _TALKATIVE = {"error": 0.7, "early_return": 0.8, "bad_config": 0.7, "crash_loop"
 """How often a service writes of its own fault in words that say so, or in lines it did not write before."""
 
 
-def logs_of(fault: str, system: System, found: Flow, served: Floats, marks: Marks, root: int,
-            rng: np.random.Generator) -> Table:
+def logs_of(system: System, found: Flow, served: Floats, struck: Sequence[Struck], rng: np.random.Generator) -> Table:
     """`error_lines` per second and `templates` (how far the mix of lines is from the usual one), both [t, n].
 
     Some services write of every failed request, some of none; who fails because of a callee writes as well.
@@ -31,8 +32,7 @@ def logs_of(fault: str, system: System, found: Flow, served: Floats, marks: Mark
     shift: Floats = np.abs(rng.normal(0, rng.uniform(0.1, 0.6), (t, n))) + rng.uniform(0.3, 1.5, n)
     felt = found.error > np.median(found.error, axis=0) + 0.02
     shift += felt * np.where(rng.random(n) < 0.5, rng.uniform(0.0, 2.0, n), 0.0)
-    if root >= 0 and marks.shape is not None:
-        on = marks.shape
+    for fault, root, on in ((s.fault, s.root, s.marks.shape) for s in struck if s.marks.shape is not None):
         if rng.random() < _TALKATIVE.get(fault, 0.1):
             lines[:, root] += on * np.maximum(served[:, root], 0.05) * np.exp(rng.uniform(np.log(0.02), np.log(3)))
         if rng.random() < max(0.15, _TALKATIVE.get(fault, 0.1)):
@@ -44,7 +44,7 @@ def logs_of(fault: str, system: System, found: Flow, served: Floats, marks: Mark
     return {"error_lines": lines, "templates": shift}
 
 
-def spans_of(system: System, given: Conditions, found: Flow, marks: Marks, root: int,
+def spans_of(system: System, given: Conditions, found: Flow, struck: Sequence[Struck],
              rng: np.random.Generator) -> Table:
     """`spans` that a service makes per request that reaches it, and `pattern` (how far their mix is from the usual
     one), both [t, n]. A request answered early makes fewer."""
@@ -59,8 +59,8 @@ def spans_of(system: System, given: Conditions, found: Flow, marks: Marks, root:
     noise = rng.uniform(0.02, 0.15, n)
     shift: Floats = np.abs(rng.normal(0, rng.uniform(0.1, 0.5), (t, n))) + rng.uniform(0.3, 1.5, n)
     shift += np.log1p(apart * rng.uniform(3, 40))
-    if root >= 0 and marks.shape is not None and marks.strange:
-        shift[:, root] += marks.shape * rng.uniform(0.3, 3.0)
+    for root, on in ((s.root, s.marks.shape) for s in struck if s.marks.shape is not None and s.marks.strange):
+        shift[:, root] += on * rng.uniform(0.3, 3.0)
     return {"spans": made * np.exp(rng.normal(0, 1, (t, n)) * noise), "pattern": shift}
 
 

@@ -12,7 +12,7 @@ from rootcause.simulator.topology import Floats, System
 FAULTS = ("down", "hang", "crash_loop", "bad_config", "cpu", "leak", "pool", "lock", "cache_full", "logs", "error",
           "slow", "net_delay", "net_loss", "early_return", "none", "none_change", "none_load", "none_host",
           "none_hiccup")
-_WEIGHTS = {"error": 2.5, "slow": 3.0, "cpu": 2.0, "early_return": 1.5, "net_delay": 1.5,
+_WEIGHTS = {"error": 2.5, "slow": 3.0, "cpu": 2.0, "early_return": 1.5, "net_delay": 2.0, "net_loss": 1.5,
             "none": 2.0, "none_hiccup": 1.0, "none_change": 2.0, "pool": 1.5}
 STORE_FAULTS = frozenset({"lock", "cache_full"})
 BY_CHANGE = {"crash_loop": 0.9, "bad_config": 0.9, "cpu": 0.5, "leak": 0.5, "pool": 0.6, "logs": 0.7, "error": 0.4,
@@ -33,7 +33,17 @@ class Marks:
     exits: bool = False
     shape: Floats | None = None  # how much of the fault there is, 0..1
     strange: bool = False  # its requests are handled in another way than usual
+    call: int = -1  # the edge it sits on, where only the calls of one caller meet it
     kinds: list[str] = field(default_factory=list)  # physical kinds that a watcher can see
+
+
+@dataclass(frozen=True)
+class Struck:
+    """A fault, where it sits, and what it left on the gauges there."""
+
+    fault: str
+    root: int
+    marks: Marks
 
 
 def draw_fault(rng: np.random.Generator) -> str:
@@ -54,6 +64,9 @@ def draw_root(fault: str, system: System, rng: np.random.Generator) -> int:
         ok &= np.isin(np.arange(system.n), system.edges[:, 0])
     if not ok.any():
         ok = ~system.is_external
+    if fault in ("net_delay", "net_loss") and rng.random() < 0.6:  # only who has several callers shows which way is broken
+        shared = ok & (np.bincount(system.edges[:, 1], minlength=system.n) > 1)
+        ok = shared if shared.any() else ok
     doubled = [original for _, original in system.twins if ok[original]]
     if doubled and rng.random() < 0.4:  # hard to tell from its second name: worth more practice than chance gives
         return int(rng.choice(doubled))
@@ -67,11 +80,13 @@ def strike(fault: str, root: int, system: System, given: Conditions, onset: int,
     ramp = _shape(t, onset, step, rng)
     on = ramp > 0
     into, out_of = system.edges_to(root), system.edges_from(root)
-    if fault in ("net_delay", "net_loss") and len(into) > 1 and rng.random() < 0.3:  # the way from one caller only
+    if fault in ("net_delay", "net_loss") and len(into) > 1 and rng.random() < 0.5:  # the way from one caller only
         into, out_of = rng.choice(into, size=1), into[:0]
     size = float(rng.beta(1.0, 1.3)) * 0.95 + 0.04
     factor = float(np.exp(rng.uniform(np.log(1.7), np.log(80))))
     marks = Marks(shape=ramp, strange=fault in ("error", "early_return", "bad_config", "crash_loop"))
+    if fault in ("net_delay", "net_loss") and len(into) < len(system.edges_to(root)):
+        marks.call = int(into[0])
     if rng.random() < 0.15:  # one bad instance of several: only a part of the requests meets it
         part = float(rng.uniform(0.05, 0.5))
         size, factor = size * part, 1 + (factor - 1) * part

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from rootcause.simulator.faults import Marks
+from rootcause.simulator.faults import Struck
 from rootcause.simulator.physics import Conditions, Flow
 from rootcause.simulator.topology import Floats, System
 
 Table = dict[str, Floats]
 
 
-def gauges(system: System, given: Conditions, found: Flow, served: Floats, marks: Marks, root: int, step: float,
+def gauges(system: System, given: Conditions, found: Flow, served: Floats, struck: Sequence[Struck], step: float,
             rng: np.random.Generator) -> Table:
     """CPU, memory, log lines, pools, locks, refusals, and whether the process is there and answers; all [t, n]."""
     t, n = given.load.shape
@@ -32,11 +34,12 @@ def gauges(system: System, given: Conditions, found: Flow, served: Floats, marks
         else:
             waiting[:, i] = np.nan
     locks, refused = np.full((t, n), np.nan), np.full((t, n), np.nan)
+    locked = {s.root for s in struck if s.marks.locks is not None}
     for i in np.flatnonzero(system.is_store).tolist():
-        (locks if rng.random() < 0.6 or (marks.locks is not None and i == root) else refused)[:, i] = 0.0
+        (locks if rng.random() < 0.6 or i in locked else refused)[:, i] = 0.0
         if rng.random() < 0.15:  # short waits are usual
             locks[:, i] = np.where(np.isfinite(locks[:, i]), rng.poisson(0.1, t), np.nan)
-    if root >= 0:
+    for root, marks in ((s.root, s.marks) for s in struck):
         if marks.cpu_added is not None:
             cpu[:, root] += marks.cpu_added * rng.uniform(0.8, 1.2, t)
         if marks.memory_factor is not None:
@@ -52,7 +55,7 @@ def gauges(system: System, given: Conditions, found: Flow, served: Floats, marks
         if marks.exits:
             gone = gone.copy()
             gone[:, root] |= (given.own_error[:, root] > 0.04) & (rng.random(t) < rng.uniform(0, 0.6))
-    _innocent_gauges(cpu, memory, logs, root, rng)
+    _innocent_gauges(cpu, memory, logs, {s.root for s in struck}, rng)
     for name, table in (("cpu", cpu), ("memory", memory)):
         gauge[name] = np.where(gone, np.nan, table)
     lines = np.clip(np.where(gone | given.is_hung, 0, logs) * step, 0, 1e9)
@@ -64,12 +67,12 @@ def gauges(system: System, given: Conditions, found: Flow, served: Floats, marks
     return gauge
 
 
-def _innocent_gauges(cpu: Floats, memory: Floats, logs: Floats, root: int, rng: np.random.Generator) -> None:
+def _innocent_gauges(cpu: Floats, memory: Floats, logs: Floats, roots: set[int], rng: np.random.Generator) -> None:
     """Batch jobs, caches that fill, chatty releases: changes that nobody feels."""
     t, n = cpu.shape
     for _ in range(int(rng.poisson(1.2))):
         i = int(rng.integers(0, n))
-        if i == root:
+        if i in roots:
             continue
         at = max(1, t - int(rng.integers(2, 40)))
         rows = slice(at, None) if rng.random() < 0.6 else slice(at, at + int(rng.integers(2, 8)))

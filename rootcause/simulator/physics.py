@@ -21,13 +21,14 @@ class Conditions:
     edge_error: Floats  # [t, m] share of calls lost on the way, or misdirected
     edge_seconds: Floats  # [t, m] added on the way
     skipped: Floats  # [t, n] share of requests answered early, before anything is called
+    often: Floats  # [t, m] factor on how many calls a request makes
 
     @classmethod
     def usual(cls, system: System, rows: int) -> Conditions:
         n, m = system.n, len(system.edges)
         return cls(np.ones((rows, n)), np.tile(system.own_seconds, (rows, 1)), np.zeros((rows, n)),
                    np.zeros((rows, n), bool), np.zeros((rows, n), bool), np.zeros((rows, m)), np.zeros((rows, m)),
-                   np.zeros((rows, n)))
+                   np.zeros((rows, n)), np.ones((rows, m)))
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ def flow(system: System, given: Conditions) -> Flow:
             takes = np.minimum(takes, timeout)
             fails = np.where(given.is_down[:, j] | given.is_hung[:, j], 1.0, fails)
             takes = np.where(given.is_hung[:, j], timeout, np.where(given.is_down[:, j], 0.002, takes))
-            calls[:, e] = alive * system.fanout[e] * (1 + system.retries[e] * fails)
+            calls[:, e] = alive * system.fanout[e] * given.often[:, e] * (1 + system.retries[e] * fails)
             seconds[:, i] += calls[:, e] * takes
-            hit = min(1.0, system.fanout[e]) * fails * (1 - system.handled[e])
+            hit = np.minimum(1.0, system.fanout[e] * given.often[:, e]) * fails * (1 - system.handled[e])
             error[:, i] = 1 - (1 - error[:, i]) * (1 - hit * (1 - given.skipped[:, i]))
             alive = alive * (1 - hit)  # a request that has failed calls nothing more
             edge_error[:, e], edge_seconds[:, e] = fails, takes

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rootcause.simulator.channels import LOG_CHANNELS, TRACE_CHANNELS, few_rows, logs_of, spans_of, wire_of
-from rootcause.simulator.faults import Marks
+from rootcause.simulator.faults import Struck
 from rootcause.simulator.gauges import Table, gauges
 from rootcause.simulator.physics import Conditions, Flow
 from rootcause.simulator.topology import Bools, Floats, System
@@ -60,7 +60,7 @@ def counted(rate: Floats, error: Floats, seconds: Floats, step: float, spread: F
     return hits / step, np.where(none, np.nan, failed / some), np.where(none, np.nan, noisy)
 
 
-def measure(fault: str, system: System, given: Conditions, found: Flow, marks: Marks, root: int,
+def measure(system: System, given: Conditions, found: Flow, struck: Sequence[Struck],
             rolling: Sequence[tuple[int, slice]], base: int, step: float, profile: Profile,
             rng: np.random.Generator) -> tuple[Table, Table]:
     """(node tables [t, n], edge tables [t, m]); all NaN columns where nobody measures."""
@@ -86,10 +86,10 @@ def measure(fault: str, system: System, given: Conditions, found: Flow, marks: M
     node["traffic"], node["errors"], node["latency"] = counted(rate, error, seconds, step, spread, rng)
     for name in ("traffic", "errors", "latency"):
         node[name] = np.where(silent & ~remote, np.nan, node[name])
-    node |= gauges(system, given, found, served, marks, root, step, rng)
-    node |= logs_of(fault, system, found, served, marks, root, rng)
+    node |= gauges(system, given, found, served, struck, step, rng)
+    node |= logs_of(system, found, served, struck, rng)
     node["error_lines"] = rng.poisson(np.clip(node["error_lines"] * step, 0, 1e9)) / step
-    node |= spans_of(system, given, found, marks, root, rng)
+    node |= spans_of(system, given, found, struck, rng)
     for name in ("templates", "spans", "pattern"):
         node[name][served * step < 1] = np.nan
     for service, rows in rolling:  # starting costs CPU, and the new process has not filled its memory yet

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from detect.types import Evidence, Signal, SignalKind
 from ingest.types import Change
 from rootcause.robust import quantiles
-from rootcause.simulator.faults import BY_CHANGE, Marks
+from rootcause.simulator.faults import BY_CHANGE, Struck
 from rootcause.simulator.gauges import Table
 from rootcause.simulator.topology import Floats, System
 
@@ -26,7 +28,7 @@ def names_of(n: int) -> tuple[str, ...]:
     return tuple(f"s{i:02d}" for i in range(n))
 
 
-def watch(system: System, node: Table, edge: Table, marks: Marks, root: int, base: int, onset: int, step: float,
+def watch(system: System, node: Table, edge: Table, struck: Sequence[Struck], base: int, onset: int, step: float,
           rng: np.random.Generator) -> tuple[Signal, ...]:
     """Signals on services and calls. Each is seen with a probability drawn per case."""
     names, rows = names_of(system.n), len(node["traffic"])
@@ -35,7 +37,7 @@ def watch(system: System, node: Table, edge: Table, marks: Marks, root: int, bas
     found += [(kind, i, -1, score, row) for i, kind, score, row in _judge(node, base)]
     found += [(kind, int(system.edges[e, 0]), int(system.edges[e, 1]), score, row)
               for e, kind, score, row in _judge(edge, base) if kind != "traffic"]
-    for kind_name in marks.kinds:
+    for kind_name, root in ((kind, s.root) for s in struck for kind in s.marks.kinds):
         found.append((_PHYSICAL[kind_name], root, -1, 0.95, onset + int(rng.integers(0, 4))))
     kept = [f for f in found if rng.random() < seen_share]
     for kind, i, peer, _, row in list(kept):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from rootcause.simulator.physics import Conditions
@@ -50,7 +52,7 @@ def _standing(given: Conditions, base: int, rng: np.random.Generator) -> None:
     given.own_error[since:] += np.where(rng.random(n) < 0.1, rng.exponential(0.01, n), 0.0)
 
 
-def disturb(fault: str, root: int, system: System, given: Conditions, base: int, step: float,
+def disturb(fault: str, roots: Sequence[int], system: System, given: Conditions, base: int, step: float,
             rng: np.random.Generator) -> None:
     """Harmless things that do go through the calls: load waves, a busy host, small slowness of the innocent."""
     t, n = given.load.shape
@@ -65,15 +67,20 @@ def disturb(fault: str, root: int, system: System, given: Conditions, base: int,
     if fault == "none_hiccup" or (step <= 10 and rng.random() < 0.1):
         strong = fault == "none_hiccup"
         for victim in rng.choice(services, size=min(len(services), int(rng.integers(1, 3)))).tolist():
-            if victim != root:
+            if victim not in roots:
                 _hiccup(victim, given, base, step, strong, rng)
     for _ in range(int(rng.poisson(0.7))):  # weaker than a cause, and not the root
         other = int(rng.choice(services))
-        if other != root:
+        if other not in roots:
             at = base + int(rng.integers(-10, t - base))
             rows = slice(max(at, 1), None if rng.random() < 0.5 else max(at, 1) + int(rng.integers(1, 6)))
             given.own_seconds[rows, other] *= rng.uniform(1.1, 1.6)
             given.own_error[rows, other] += rng.exponential(0.01) * float(rng.random() < 0.4)
+    if len(system.edges) and rng.random() < 0.35:  # a path that is seldom taken is taken more often, for once
+        chances = 1 / (0.02 + system.fanout)
+        for e in rng.choice(len(system.edges), size=int(rng.integers(1, 3)), p=chances / chances.sum()).tolist():
+            at = base + int(rng.integers(-3, max(1, (t - base) // 2)))
+            given.often[max(1, at):, e] = min(float(np.exp(rng.uniform(np.log(1.5), np.log(300)))), 2.0 / system.fanout[e])
     np.clip(given.own_error, 0, 1, out=given.own_error)
 
 

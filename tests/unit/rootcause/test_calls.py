@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ingest.types import Change
-from rootcause.calls import broken_call
-from rootcause.types import CaseWindow
+from rootcause.calls import broken_call, with_broken_call
+from rootcause.types import CaseWindow, Ranking, Suspect
 
 ROWS, BASE = 70, 60
 EDGES = [(0, 1), (0, 2), (1, 3), (2, 3)]
@@ -54,3 +54,14 @@ def test_a_silent_callee_with_one_caller_cannot_be_told_from_the_way_to_it() -> 
 def test_nothing_wrong_and_no_calls() -> None:
     assert broken_call(window()) is None
     assert broken_call(CaseWindow(np.arange(3), ("a",), {}, np.zeros((0, 2), np.int32), {}, 2)) is None
+
+
+def test_the_network_names_the_call_where_it_is_surer_of_it_than_of_the_service() -> None:
+    case, suspects = window(), (Suspect("d", 0.8), Suspect("a", 0.1))
+    scores = np.array([0.1, 0.0, 0.0, 0.8])
+    sure = with_broken_call(suspects, case, Ranking(scores, 0.1, calls=np.array([0.0, 0.0, 0.1, 0.6])))
+    assert (sure[0].service, sure[0].peer, sure[0].probability) == ("c", "d", 0.8)
+    assert sure[1:] == suspects[1:]
+    assert with_broken_call(suspects, case, Ranking(scores, 0.1, calls=np.array([0.0, 0.0, 0.3, 0.3]))) == suspects
+    assert with_broken_call(suspects, case, Ranking(scores, 0.1)) == suspects
+    assert with_broken_call((), case, Ranking(scores, 0.1)) == ()

@@ -120,6 +120,20 @@ def test_usual_rows_of_another_file_end_before_the_fault(tmp_path: Path) -> None
     assert read_case(case, clock="known").window.baseline_rows == 70  # whoever is told looks back on it
 
 
+def test_times_with_too_few_digits_still_tell_how_long_a_row_is() -> None:
+    """PetShop prints seconds as 1.68187e+09: neighbours look alike, the span does not."""
+    rows = np.column_stack([np.round(1.68e9 + 300.0 * np.arange(600), -4), np.ones(600)])
+    window = build_window(rows[:590], rows[590:], ("a|latency_p50",), [])
+    assert np.median(np.diff(window.ts_ns)) / 1e9 == pytest.approx(300, rel=0.05)
+
+
+@pytest.mark.parametrize(("values", "per_second"), [((60.0, 120.0), 1.5), ((60.5, 120.5), 90.5)])
+def test_whole_numbers_are_requests_per_row_and_others_a_rate(values: tuple[float, float], per_second: float) -> None:
+    rows = np.column_stack([60.0 * np.arange(20), np.tile(values, 10)])
+    window = build_window(rows[:15], rows[15:], ("a|requests",), [])
+    assert np.mean(window.node_metrics["traffic"]) == pytest.approx(per_second)
+
+
 def test_the_mean_counts_where_there_are_several_statistics() -> None:
     rows = np.array([[float(n), 1.0, 5.0] for n in range(20)])
     window = build_window(rows[:15], rows[15:], ("a|latency_p50", "a|latency_Average"), [])

@@ -16,7 +16,7 @@ from rootcause.simulate import simulate
 from rootcause.types import CaseWindow
 
 ROWS, BASE = 70, 60
-UNITS = ("latency", "traffic", "cpu", "memory", "logs", "saturation", "lock_wait", "cache_full")
+UNITS = ("latency", "cpu", "memory", "logs", "saturation", "lock_wait", "cache_full")
 
 
 def window(node: dict[str, np.ndarray], edges: list[tuple[int, int]], edge: dict[str, np.ndarray] | None = None,
@@ -73,6 +73,15 @@ def test_one_request_more_is_no_anomaly_where_others_have_thousands() -> None:
     traffic = steady([5000.0, 0.0])
     traffic[BASE:, 1] = 1.0
     assert abs(node_changes(window({"traffic": traffic}, []))["traffic"].z[1]) < 1
+
+
+@pytest.mark.parametrize(("per_second", "is_news"), [(20.0, True), (0.5, False)])
+def test_two_percent_of_failures_are_news_where_many_requests_never_failed(per_second: float, is_news: bool) -> None:
+    errors = np.zeros((ROWS, 1))
+    errors[BASE:, 0] = np.linspace(0.015, 0.025, ROWS - BASE)
+    case = window({"errors": errors, "traffic": np.full((ROWS, 1), per_second)}, [])
+    case = dataclasses.replace(case, ts_ns=case.ts_ns * 60)  # a row a minute: 1,200 requests, or 30
+    assert (node_changes(case)["errors"].z[0] > 4) == is_news
 
 
 def test_columns_that_hardly_ever_report_say_nothing() -> None:

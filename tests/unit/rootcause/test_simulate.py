@@ -84,6 +84,16 @@ def test_every_fault_is_drawn_and_some_have_no_cause(drawn: list[Simulated]) -> 
     assert all((s.root < 0) == s.fault.startswith("none") for s in drawn)
 
 
+def test_some_have_two_culprits_and_some_culprits_are_calls(drawn: list[Simulated]) -> None:
+    assert all(len(s.targets) == len(set(s.targets)) for s in drawn)
+    assert all(bool(s.targets) == (s.root >= 0) for s in drawn)
+    assert 0.05 < np.mean([len(s.targets) == 2 for s in drawn]) < 0.35
+    calls = [(s, t - len(s.case.services)) for s in drawn for t in s.targets if t >= len(s.case.services)]
+    assert calls
+    for s, row in calls:  # of several callers one: else nobody could tell the call from the service
+        assert (s.case.edges[:, 1] == s.case.edges[row, 1]).sum() > 1
+
+
 def test_culprits_are_often_silent_and_innocents_often_loud(drawn: list[Simulated]) -> None:
     with_signals = [s for s in drawn if s.root >= 0 and s.case.signals]
     name = [s.case.services[s.root] for s in with_signals]
