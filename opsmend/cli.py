@@ -107,7 +107,7 @@ def evaluate(what: Annotated[str, typer.Argument(help="rca")],
              split: Annotated[str, typer.Option(help="dev or test; empty: all cases.")] = "",
              clock: Annotated[str, typer.Option(help="rca: known (when it began is told) or detected.")] = "known",
              ranker: Annotated[str, typer.Option(help="rca: this one beside ours; empty: all.")] = "",
-             ablation: Annotated[bool, typer.Option(help="alerts: each modality alone, and ways to fuse them.")] = False,
+             ablation: Annotated[bool, typer.Option(help="alerts, rca: each modality alone, and ways to fuse them.")] = False,
              ) -> None:
     """Score our models and the baselines on recorded data. Exit 1 where cases failed."""
     from opsmend.commands.evaluate import run_eval

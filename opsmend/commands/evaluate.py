@@ -60,6 +60,11 @@ def _score(what: str, data: Path | None, split: str, *, clock: str, ranker: str,
         from opsmend.evaluate.logs import evaluate_logs
 
         return evaluate_logs(data, show_progress=show), _draw_logs
+    if ablation:
+        from opsmend.commands.evaluate_rca_ablation import draw_rca_ablation
+        from opsmend.evaluate.rca_ablation import evaluate_rca_ablation
+
+        return evaluate_rca_ablation(data, split=split, clock=clock), draw_rca_ablation
     from opsmend.commands.evaluate_rca import draw_rca
     from opsmend.evaluate.rca import evaluate_rca
 

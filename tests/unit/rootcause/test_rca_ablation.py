@@ -1,0 +1,34 @@
+"""Each modality alone and joined: what is masked, and what the learned weights follow."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from opsmend.evaluate.rca_ablation import _Seen, attention, only
+from rootcause.types import CaseWindow
+
+EDGES = np.array([[0, 1]], dtype=np.int32)
+
+
+def window() -> CaseWindow:
+    ones = np.ones((4, 2))
+    node = {"cpu": ones, "templates": ones, "spans": np.full((4, 2), np.nan)}
+    return CaseWindow(np.arange(4, dtype=np.int64), ("a", "b"), node, EDGES, {"latency": np.ones((4, 1))}, 2)
+
+
+def test_only_its_own_indicators_are_left() -> None:
+    metrics, logs = only(window(), "metrics"), only(window(), "logs")
+    assert metrics is not None and set(metrics.node_metrics) == {"cpu"} and set(metrics.edge_metrics) == {"latency"}
+    assert logs is not None and set(logs.node_metrics) == {"templates"} and not logs.edge_metrics
+
+
+def test_what_was_never_recorded_has_no_say() -> None:
+    assert only(window(), "traces") is None
+
+
+def test_the_modality_that_is_right_gets_the_weight() -> None:
+    good, bad = np.array([0.9, 0.1]), np.array([0.2, 0.8])
+    cases = [_Seen("shop", 0, good, {"metrics": bad, "logs": good, "traces": None})] * 5
+    weights = attention(cases)
+    assert int(np.argmax(weights)) == 1
+    assert abs(float(weights.sum()) - 1) < 1e-9
