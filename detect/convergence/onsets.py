@@ -27,6 +27,11 @@ class OnsetConfig:
     """After this long the rate of new signals has fallen by 2 ** -decay_power."""
     decay_power: float = 2.0
     """Above 1; how fast the rate falls."""
+    slow_factor: float = 4.0
+    """Some faults spread slowly: a part may as well decay over this many times `decay_seconds`, and bumps in its long
+    tail are then what is to be expected, not onsets."""
+    slow_cost: float = 6.0
+    """What a slow part must gain over the usual course (nats), so that several faults are not taken for a slow one."""
     cost: float = 24.0
     """Log-likelihood that a further onset must gain (nats)."""
     again: float = 8.0
@@ -71,7 +76,9 @@ def find_onsets(time_s: Float64, config: OnsetConfig, known_s: Sequence[float] =
     moments, counts = np.unique(np.floor((time_s - first) / step), return_counts=True)
     at = moments * step
     share = min(1.0, config.max_evidence / len(time_s))
-    score = _scores(moments.astype(np.int64), step, (counts * share).astype(np.float64), config)
+    weights = (counts * share).astype(np.float64)
+    score = np.maximum(*(_scores(moments.astype(np.int64), step, weights, decay_s, config) - extra for decay_s, extra in (
+        (config.decay_seconds, 0.0), (config.decay_seconds * config.slow_factor, config.slow_cost))))
     if again:
         pairs = np.array(again, dtype=np.float64)
         score -= config.again * share * _within((pairs[:, :2] - first) / step, pairs[:, 2], moments)
@@ -87,10 +94,10 @@ def find_onsets(time_s: Float64, config: OnsetConfig, known_s: Sequence[float] =
     return Onsets(first + at[starts], np.array([np.inf, *gain]), first + times[second])
 
 
-def _scores(moment: NDArray[np.int64], step: float, counts: Float64, c: OnsetConfig) -> Float64:
-    """[m, m + 1]: log-likelihood that the moments i..j-1 are one fault that began at i; Poisson, rate free."""
+def _scores(moment: NDArray[np.int64], step: float, counts: Float64, decay_s: float, c: OnsetConfig) -> Float64:
+    """[m, m + 1]: log-likelihood that the moments i..j-1 are one fault that began at i; Poisson, height free."""
     m = len(moment)
-    log_rate = -c.decay_power * np.log1p((np.arange(int(moment[-1]) + 1) * step + 0.5) / c.decay_seconds)
+    log_rate = -c.decay_power * np.log1p((np.arange(int(moment[-1]) + 1) * step + 0.5) / decay_s)
     lag = np.maximum(moment[None, :] - moment[:, None], 0)  # [m, m]
     inside = np.zeros((m, m + 1))
     np.cumsum(np.triu(counts[None, :] * log_rate[lag]), axis=1, out=inside[:, 1:])
@@ -98,7 +105,7 @@ def _scores(moment: NDArray[np.int64], step: float, counts: Float64, c: OnsetCon
     n = np.maximum(total[None, :] - total[:m, None], 1e-9)
     ends = np.append(moment * step, moment[-1] * step + c.tail_seconds)
     length = np.maximum(ends[None, :] - moment[:, None] * step, 1e-9)
-    mass = c.decay_seconds / (c.decay_power - 1) * (1 - (1 + length / c.decay_seconds) ** (1 - c.decay_power))
+    mass = decay_s / (c.decay_power - 1) * (1 - (1 + length / decay_s) ** (1 - c.decay_power))
     out = n * np.log(n / mass) - n + inside
     out[np.tri(m, m + 1, 0, dtype=np.bool_)] = _NEVER
     return np.asarray(out, dtype=np.float64)
