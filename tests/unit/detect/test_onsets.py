@@ -29,6 +29,21 @@ def test_two_faults_are_cut_at_the_second() -> None:
         assert onsets.gain[1] > OnsetConfig().doubt
 
 
+def test_a_bump_in_the_long_tail_of_a_slow_fault_is_no_onset() -> None:
+    """Alerts come for half an hour, fewer and fewer, and some at once in between."""
+    cut = {}
+    for cost in (OnsetConfig().slow_cost, np.inf):
+        found = []
+        for seed in range(30):
+            rng = np.random.default_rng(seed)
+            tail = 1000.0 + 240.0 * (rng.random(80) ** -1.0 - 1.0)
+            bump = 1700.0 + rng.uniform(0, 20, 12)
+            times = np.sort(np.concatenate([tail[tail < 2800], bump]))
+            found.append(len(find_onsets(times, OnsetConfig(slow_cost=cost)).start_s))
+        cut[cost] = float(np.mean(found))
+    assert cut[OnsetConfig().slow_cost] < cut[np.inf]
+
+
 def test_order_and_origin_of_time_do_not_matter() -> None:
     times = np.concatenate([fault(0.0, 50, 1), fault(200.0, 50, 2)])
     expected = find_onsets(times, OnsetConfig())

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
 
-from opsmend.evaluate.rca_ablation import _Seen, attention, only
+import numpy as np
+import pytest
+
+from opsmend.config import ConfigError
+from opsmend.evaluate.rca_ablation import _Seen, attention, evaluate_rca_ablation, only
 from rootcause.types import CaseWindow
 
 EDGES = np.array([[0, 1]], dtype=np.int32)
@@ -20,6 +24,11 @@ def test_only_its_own_indicators_are_left() -> None:
     metrics, logs = only(window(), "metrics"), only(window(), "logs")
     assert metrics is not None and set(metrics.node_metrics) == {"cpu"} and set(metrics.edge_metrics) == {"latency"}
     assert logs is not None and set(logs.node_metrics) == {"templates"} and not logs.edge_metrics
+
+
+def test_an_unknown_clock_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown clock 'sun'"):
+        evaluate_rca_ablation(tmp_path, clock="sun")
 
 
 def test_what_was_never_recorded_has_no_say() -> None:
