@@ -88,15 +88,26 @@ def excess(case: CaseWindow, name: str, nodes: dict[str, Change], calls: dict[st
     return (mass / largest, np.clip(rest / largest, -1, 1)) if largest > 0 else (np.zeros(n), np.zeros(n))
 
 
-def regression_residuals(case: CaseWindow, name: str, *, ridge: float = 0.05, at: float = 0.5) -> Floats:
-    """[n] residual of the fault rows when each service is regressed on its callees (traffic: on its callers) over the usual
-    rows, in robust deviations of the usual residuals (Li et al., CIRCA, KDD 2022, with ridge): their median, or the quantile
-    `at` of its size. 0 where there is no data; a service without neighbours gives its plain deviation, and so does every
-    service in indicators that do not travel along calls."""
+def regression_residuals(case: CaseWindow, name: str) -> Floats:
+    """[n] median residual of the fault rows, see `residual_rows`; 0 where there is no data."""
+    (middle,), _ = quantiles(np.ascontiguousarray(residual_rows(case, name).T), (0.5,))
+    return np.asarray(np.nan_to_num(middle))
+
+
+def largest_residual(case: CaseWindow, name: str) -> Floats:
+    """[n] size of that of the fault row that is explained least, see `residual_rows`; 0 where there is no data."""
+    return np.asarray(np.nan_to_num(np.abs(residual_rows(case, name))).max(axis=0, initial=0.0))
+
+
+def residual_rows(case: CaseWindow, name: str, *, ridge: float = 0.05) -> Floats:
+    """[r, n] residuals of the newest fault rows when each service is regressed on its callees (traffic: on its callers) over
+    the usual rows, in robust deviations of the usual residuals (Li et al., CIRCA, KDD 2022, with ridge). NaN where there is
+    no data. A service without neighbours gives its plain deviation, and so does every service in indicators that do not
+    travel along calls."""
     table = case.node_metrics.get(name)
     n = len(case.services)
     if table is None or not np.isfinite(table).any():
-        return np.zeros(n)
+        return np.full((1, n), np.nan)
     base = case.baseline_rows
     step = max(1, base // _USUAL_ROWS)
     usual, now = table[:base][::step], table[base:][-12:]
@@ -124,8 +135,7 @@ def regression_residuals(case: CaseWindow, name: str, *, ridge: float = 0.05, at
             left_usual[:, i] -= u[:, x] @ weights
             left[:, i] -= filled[:, x] @ weights
     deviation = np.maximum(1.48 * np.median(np.abs(left_usual), axis=0), 0.3) if len(u) else np.ones(n)
-    (middle,), _ = quantiles(np.ascontiguousarray(left.T if at == 0.5 else np.abs(left.T)), (at,))
-    return np.where(ok, np.nan_to_num(middle) / deviation, 0.0)
+    return np.where(ok, left / deviation, np.nan)
 
 
 def steady_residuals(case: CaseWindow, *, ridge: float = 0.05) -> Floats:

@@ -113,9 +113,8 @@ def _signals(case: CaseWindow) -> list[Floats]:
             kinds[row, i] = max(kinds[row, i], signal.score)
             first[i] = min(first[i], signal.start_ns)
     has = np.isfinite(first)
-    step = float(np.median(np.diff(case.ts_ns))) if len(case.ts_ns) > 1 else 1e9
     since = np.where(has, first - first.min(initial=np.inf), np.inf) if has.any() else first
-    late = np.clip(since / (10 * step), 0, 2)
+    late = np.clip(since / (10 * case.step_seconds * 1e9), 0, 2)
     return [*kinds, *accused, late / 2, has.astype(float)]
 
 
@@ -183,8 +182,7 @@ def _onsets(nodes: dict[str, Change], n: int) -> list[Floats]:
 def _clock(case: CaseWindow) -> tuple[float, float]:
     """Seconds per row and rows since the first sign, both as logarithms: a few seconds may be a hiccup, half an
     hour is none."""
-    step = float(np.median(np.diff(case.ts_ns))) / 1e9 if len(case.ts_ns) > 1 else 1.0
-    return float(np.log10(max(step, 0.1))) / 3, float(np.log1p(len(case.ts_ns) - case.baseline_rows)) / 4
+    return float(np.log10(max(case.step_seconds, 0.1))) / 3, float(np.log1p(len(case.ts_ns) - case.baseline_rows)) / 4
 
 
 def _changes(case: CaseWindow) -> list[Floats]:

@@ -21,7 +21,8 @@ MIN_COVERAGE = 0.05
 """Columns with fewer usual rows than this share say nothing."""
 
 # (absolute floor, share of the column's own median, share of the indicator's median over services, share of its
-# maximum over services). Only indicators that are shares or flags have an absolute floor.
+# maximum over services). Only indicators that are flags have an absolute floor; that of errors depends on
+# the requests (`_error_floor`).
 _FLOORS: dict[str, tuple[float, float, float, float]] = {
     "errors": (0.0, 0.05, 0.0, 0.0), "latency": (0.0, 0.06, 0.02, 0.0), "traffic": (0.0, 0.06, 0.0, 0.01),
     "saturation": (0.0, 0.05, 0.0, 0.05), "cpu": (0.0, 0.06, 0.1, 0.01), "memory": (0.0, 0.03, 0.02, 0.0),
@@ -36,9 +37,9 @@ _FAILURES = 1.5
 """Failed requests in a row that are nothing to speak of: with how many requests there are in a row this is the floor of
 an error ratio. 2 % of a thousand requests is news where none ever failed; one of twenty is not."""
 _ERROR_FLOORS = (0.002, 0.03)
-_ERROR_FLOOR_UNKNOWN = 0.01
-_REQUESTS_UNKNOWN = 50.0
-"""Where nobody counts requests."""
+"""However many requests there are, and however few."""
+_ERROR_FLOOR_UNKNOWN, _REQUESTS_UNKNOWN = 0.01, 50.0
+"""The floor, and the requests in a row, where nobody counts them."""
 
 
 @dataclass(frozen=True)
@@ -212,17 +213,13 @@ def changes_of(tables: dict[str, Floats], baseline: int, step_seconds: float) ->
     return out
 
 
-def _step_seconds(case: CaseWindow) -> float:
-    return float(np.median(np.diff(case.ts_ns))) / 1e9 if len(case.ts_ns) > 1 else 1.0
-
-
 def node_changes(case: CaseWindow) -> dict[str, Change]:
     """Of the services, by indicator; indicators without any data are left out."""
     return changes_of({n: case.node_metrics[n] for n in NODE_INDICATORS if n in case.node_metrics}, case.baseline_rows,
-                      _step_seconds(case))
+                      case.step_seconds)
 
 
 def edge_changes(case: CaseWindow) -> dict[str, Change]:
     """Of the calls, by indicator."""
     return changes_of({n: case.edge_metrics[n] for n in EDGE_INDICATORS if n in case.edge_metrics}, case.baseline_rows,
-                      _step_seconds(case))
+                      case.step_seconds)

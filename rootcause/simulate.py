@@ -59,9 +59,9 @@ def _draw(rng: np.random.Generator) -> Simulated | None:
     where = [(fault, draw_root(fault, system, rng))]
     if where[0][1] >= 0 and rng.random() < _TWO:
         second = draw_fault(rng)
-        root = draw_root(second, system, rng)
-        if root >= 0 and root != where[0][1]:
-            where.append((second, root))
+        elsewhere = draw_root(second, system, rng)
+        if elsewhere >= 0 and elsewhere != where[0][1]:
+            where.append((second, elsewhere))
     root = where[0][1]
     roots = [at for _, at in where if at >= 0]
     step = {"full": 1.0, "spans": 300.0, "pods": 60.0}.get(profile.name, float(rng.choice([1.0, 10.0, 60.0])))

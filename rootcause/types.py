@@ -31,6 +31,11 @@ class CaseWindow:
     changes: tuple[Change, ...] = ()
     signals: tuple[Signal, ...] = ()
 
+    @property
+    def step_seconds(self) -> float:
+        """The usual distance of rows; a second where there is one row."""
+        return float(np.median(np.diff(self.ts_ns))) / 1e9 if len(self.ts_ns) > 1 else 1.0
+
 
 @dataclass(frozen=True)
 class Ranking:

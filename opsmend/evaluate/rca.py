@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from opsmend.config import ConfigError
 from opsmend.evaluate.rca_alert_cases import alert_folders
 from opsmend.evaluate.rca_alerts import evaluate_alerts
-from opsmend.evaluate.rca_cases import CaseError, RecordedCase, case_folders, read_cases
-from opsmend.evaluate.rca_clock import Onset, find_onset, split_at
+from opsmend.evaluate.rca_cases import CaseError, RecordedCase, read_split
+from opsmend.evaluate.rca_clock import Onset, check_clock, find_onset, split_at
 from opsmend.evaluate.rca_made import calm_windows, overlaid, pairs, with_deploy
 from opsmend.evaluate.rca_scores import MISS, SCORES, abstention_curve, floor_scores, places, summary, tied_scores
 from rootcause.rankers.registry import RANKERS
@@ -29,7 +29,6 @@ from rootcause.types import CaseWindow, Ranker, Ranking
 Floats = NDArray[np.float64]
 OURS = "opsmend"
 FLOOR = "random"
-CLOCKS = ("known", "detected")
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,7 @@ def evaluate_rca(data: Path, *, split: str = "", seed: int = 0, clock: str = "kn
     are named. Alert-level sets are recognised by their `events.csv`; beside series they are in `alerts`. Raises
     CaseError where there are no cases, ConfigError for unknown names.
     """
-    if clock not in CLOCKS:
-        raise ConfigError(f"eval: unknown clock '{clock}'; known: {', '.join(CLOCKS)}")
+    check_clock(clock)
     if alert_folders(data):  # sets without series
         alerts = evaluate_alerts(data, split=split, seed=seed)
         if not any(data.rglob("metrics.csv")):
@@ -64,12 +62,12 @@ def evaluate_rca(data: Path, *, split: str = "", seed: int = 0, clock: str = "kn
 def evaluate_series_cases(data: Path, *, split: str, seed: int, clock: str, ranker: str) -> dict[str, Any]:
     """Of the cases with series."""
     rankers = _chosen(ranker)
-    cases, failures, lost = _read(data, split, clock)
+    cases, failures, lost = read_split(data, split, clock)
     if not cases and not failures:
         raise CaseError(f"{data}: no case in the split '{split}'")
     onsets: list[Onset] = []
     # Of the whole fault-free recording: nothing was wrong there by the source's word, whatever the clock.
-    calm = [(window, f"{case.name} {k}") for case in (cases if clock == "known" else _read(data, split, "known")[0])
+    calm = [(window, f"{case.name} {k}") for case in (cases if clock == "known" else read_split(data, split, "known")[0])
             for k, window in enumerate(calm_windows(case))]
     if clock == "detected":
         before = cases
@@ -107,19 +105,6 @@ def _chosen(only: str) -> dict[str, Ranker]:
         raise ConfigError(f"eval: unknown ranker '{only}'; known: {', '.join(RANKERS)}")
     return {OURS: RANKERS[served]()} | {name: make() for name, make in RANKERS.items()
                                         if name not in (served, FLOOR) and only in ("", name)}
-
-
-def _read(data: Path, split: str, clock: str) -> tuple[list[RecordedCase], list[str], list[str]]:
-    """(cases, why the others could not be read, the groups these would be in)."""
-    cases, failures, lost = [], [], []
-    folders = case_folders(data)
-    for folder, found in zip(folders, read_cases(folders, clock), strict=True):
-        if isinstance(found, CaseError):
-            failures.append(str(found))
-            lost.append(folder.parent.name)
-        elif not split or (found.split == "test") == (split == "test"):
-            cases.append(found)
-    return cases, failures, lost
 
 
 def _rank(name: str, ranker: Ranker, windows: Sequence[CaseWindow], labels: Sequence[str]) -> _Ranked:

@@ -11,9 +11,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from opsmend.evaluate.rca_alert_cases import LabelledAlerts, alert_folders, read_alerts
-from opsmend.evaluate.rca_cases import CaseError, case_folders, read_cases
-from opsmend.evaluate.rca_clock import find_onset, split_at
+from opsmend.evaluate.rca_alert_cases import LabelledAlerts, alert_folders, read_alert_cases
+from opsmend.evaluate.rca_cases import CaseError, read_split
+from opsmend.evaluate.rca_clock import check_clock, find_onset, split_at
 from opsmend.evaluate.rca_scores import MISS, floor_scores, summary, tied_scores
 from rootcause.alerts.case import AlertCase, told
 from rootcause.alerts.history import history_of
@@ -58,27 +58,25 @@ def evaluate_rca_ablation(data: Path, *, split: str = "", clock: str = "known", 
     space, which is what ships. "late": the probabilities of the three added up. "attention": the same with softmax
     weights per modality, learned on the other folds of the same system's cases (five-fold; nothing else here has seen
     a label). A modality that a case lacks has no vote; with none left, the candidates are equal. Series and alert-level
-    sets are recognised by their files. Raises CaseError where there is no case.
+    sets are recognised by their files. Raises CaseError where there is no case, ConfigError for an unknown clock.
     """
     seen: list[_Seen] = []
     failures: list[str] = []
     lost: list[str] = []
+    check_clock(clock)
     has_alerts = bool(alert_folders(data))
     if has_alerts:
-        alerts, failed = _alert_cases(data, split)
-        failures += failed
-        lost += ["alerts"] * len(failed)
-        seen += _through_alerts(alerts)
+        alerts, failures = read_alert_cases(data)
+        lost += ["alerts"] * len(failures)
+        seen += _through_alerts([c for c in alerts if not split or (c.split == "test") == (split == "test")])
     if any(data.rglob("metrics.csv")) or not has_alerts:
         ranker = RANKERS[RootCauseConfig().ranker]()
-        folders = case_folders(data)
-        for folder, found in zip(folders, read_cases(folders, clock), strict=True):
-            if isinstance(found, CaseError):
-                failures.append(str(found))
-                lost.append(folder.parent.name)
-            elif not split or (found.split == "test") == (split == "test"):
-                window = split_at(found.window, find_onset(found.window)) if clock == "detected" else found.window
-                seen.append(_through_series(window, found.system, found.root, ranker))
+        cases, failed, unread = read_split(data, split, clock)
+        failures += failed
+        lost += unread
+        for case in cases:
+            window = split_at(case.window, find_onset(case.window)) if clock == "detected" else case.window
+            seen.append(_through_series(window, case.system, case.root, ranker))
     if not seen and not failures:
         raise CaseError(f"{data}: no case in the split '{split}'")
     rows = _rows(seen)
@@ -116,19 +114,6 @@ def _share(scores: Floats) -> Floats:
     """Among the candidates: "none of these" does not vote."""
     out: Floats = scores / max(float(scores.sum()), 1e-12)
     return out
-
-
-def _alert_cases(data: Path, split: str) -> tuple[list[LabelledAlerts], list[str]]:
-    cases, failures = [], []
-    for folder in alert_folders(data):
-        try:
-            found = read_alerts(folder)
-        except (CaseError, OSError, ValueError) as error:
-            failures.append(f"{folder.name}: {error}")
-        else:
-            if not split or (found.split == "test") == (split == "test"):
-                cases.append(found)
-    return cases, failures
 
 
 def _through_alerts(cases: Sequence[LabelledAlerts]) -> list[_Seen]:

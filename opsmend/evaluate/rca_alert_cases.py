@@ -57,6 +57,19 @@ def read_alerts(folder: Path) -> LabelledAlerts:
                           AlertCase(system, tuple(sorted(instances)), alerts))
 
 
+def read_alert_cases(data: Path) -> tuple[list[LabelledAlerts], list[str]]:
+    """(all cases, why others could not be read)."""
+    cases, failures = [], []
+    for folder in alert_folders(data):
+        try:
+            cases.append(read_alerts(folder))
+        except CaseError as error:
+            failures.append(str(error))
+        except (OSError, ValueError) as error:
+            failures.append(f"{folder.name}: {error}")
+    return cases, failures
+
+
 def labelled_systems(data: Path) -> dict[str, tuple[list[AlertCase], list[int]]]:
     """The cases of each system under `data` that are not marked `test`, and the index of each root. Raises CaseError
     for the first that can't be read, and where there is none."""

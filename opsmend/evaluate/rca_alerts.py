@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opsmend.evaluate.rca_alert_cases import LabelledAlerts, alert_folders, read_alerts
+from opsmend.evaluate.rca_alert_cases import LabelledAlerts, read_alert_cases
 from opsmend.evaluate.rca_cases import CaseError
 from opsmend.evaluate.rca_scores import MISS, abstention_curve, floor_scores, summary, tied_scores
 from rootcause.alerts.case import AlertCase, told
@@ -35,15 +35,7 @@ def evaluate_alerts(data: Path, *, split: str = "", seed: int = 0) -> dict[str, 
     `test`, which alone are scored then, else five-fold over the system's cases. `fine_tuned_elsewhere`: fitted on the
     other systems' cases alone. Raises CaseError where there is no case.
     """
-    cases: list[LabelledAlerts] = []
-    failures: list[str] = []
-    for folder in alert_folders(data):
-        try:
-            found = read_alerts(folder)
-        except (CaseError, OSError, ValueError) as error:
-            failures.append(str(error) if isinstance(error, CaseError) else f"{folder.name}: {error}")
-        else:
-            cases.append(found)
+    cases, failures = read_alert_cases(data)
     shown = [c for c in cases if not split or (c.split == "test") == (split == "test")]
     if not shown and not failures:
         raise CaseError(f"{data}: no alert-level case in the split '{split}'")

@@ -93,6 +93,20 @@ def read_cases(folders: list[Path], clock: str = "known") -> Iterator[RecordedCa
             yield CaseError(f"{folder.name}: {error}")
 
 
+def read_split(data: Path, split: str, clock: str) -> tuple[list[RecordedCase], list[str], list[str]]:
+    """(cases of the split, why others could not be read, the groups these would be in). `split` is "" for all cases,
+    "test" for those marked so, "dev" for the rest. Raises CaseError where there is no case at all."""
+    cases, failures, lost = [], [], []
+    folders = case_folders(data)
+    for folder, found in zip(folders, read_cases(folders, clock), strict=True):
+        if isinstance(found, CaseError):
+            failures.append(str(found))
+            lost.append(folder.parent.name)
+        elif not split or (found.split == "test") == (split == "test"):
+            cases.append(found)
+    return cases, failures, lost
+
+
 def build_window(normal: Floats, abnormal: Floats, columns: tuple[str, ...],
                  named_edges: list[tuple[str, str]]) -> CaseWindow:
     """Rows with the time in column 0. Of several columns of one indicator the best statistic counts; several of
@@ -120,11 +134,11 @@ def build_window(normal: Floats, abnormal: Floats, columns: tuple[str, ...],
         best = min(role.rank for _, role in members)
         parts = [role.value(rows[:, k + 1]) for k, role in members if role.rank == best]
         table[:, where] = _joined(parts, indicator, base)
-    step_ns = int(_step_seconds(rows[:base, 0]) * 1e9)
+    step_seconds = _step_seconds(rows[:base, 0])
     # A clock of its own: usual rows may come from another day, or from both sides of the fault.
-    ts_ns = np.arange(len(rows), dtype=np.int64) * max(step_ns, 1)
+    ts_ns = np.arange(len(rows), dtype=np.int64) * max(int(step_seconds * 1e9), 1)
     if "traffic" in node:
-        node["traffic"] = _per_second(node["traffic"], step_ns / 1e9)
+        node["traffic"] = _per_second(node["traffic"], step_seconds)
     return CaseWindow(ts_ns, tuple(services), node, np.array(pairs, dtype=np.int32).reshape(-1, 2), edge, base)
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from opsmend.config import ConfigError
 from rootcause.robust import Change, edge_changes, node_changes
 from rootcause.types import CaseWindow
 
@@ -32,6 +33,15 @@ _SHARE = 0.98
 _NEARLY = 0.75
 _NOW = 5
 _NEARLY_ALL = 0.85
+
+
+CLOCKS = ("known", "detected")
+
+
+def check_clock(name: str) -> None:
+    """Raises ConfigError for an unknown one."""
+    if name not in CLOCKS:
+        raise ConfigError(f"eval: unknown clock '{name}'; known: {', '.join(CLOCKS)}")
 
 
 @dataclass(frozen=True)

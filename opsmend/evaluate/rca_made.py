@@ -37,8 +37,7 @@ def calm_windows(case: RecordedCase) -> Iterator[CaseWindow]:
 def with_deploy(calm: CaseWindow, key: str) -> CaseWindow:
     """The same, and an arbitrary service has a new release just before the window."""
     service = calm.services[zlib.crc32(key.encode()) % len(calm.services)]
-    step = int(np.median(np.diff(calm.ts_ns))) if len(calm.ts_ns) > 1 else 10**9
-    at = int(calm.ts_ns[calm.baseline_rows]) - min(step // 2, 30 * 10**9)
+    at = int(calm.ts_ns[calm.baseline_rows]) - int(min(calm.step_seconds / 2, 30.0) * 1e9)
     return replace(calm, changes=(*calm.changes, Change(at, service, "rollout", "v2", "v1", "deployer")))
 
 

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from rootcause.contrast import REGRESSED, regression_residuals
+from rootcause.contrast import REGRESSED, largest_residual
 from rootcause.features import CAUSES, node_scores
 from rootcause.types import CaseWindow, Ranking
 
@@ -51,7 +51,7 @@ class Regression:
 
     def rank(self, case: CaseWindow) -> Ranking:
         names = (*REGRESSED, "cpu", "memory")
-        return Ranking(np.stack([regression_residuals(case, name, at=1.0) for name in names]).max(axis=0))
+        return Ranking(np.stack([largest_residual(case, name) for name in names]).max(axis=0))
 
 
 class NearestToAlert:

@@ -47,4 +47,6 @@ class FusedRanker:
         q = np.exp(log_softmax(joined))
         # "None" keeps its odds against the first suspect.
         none = float(q.max()) * np.exp(min(ahead, 30.0))
-        return Ranking(q / (1 + none), none / (1 + none), weights.version, calls)
+        q = q / (1 + none)
+        of = case.edges[:, 1]
+        return Ranking(q, none / (1 + none), weights.version, calls * q[of] / np.maximum(p[of], 1e-12))

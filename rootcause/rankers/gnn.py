@@ -87,8 +87,7 @@ class GnnRanker:
 
     def rank(self, case: CaseWindow) -> Ranking:
         weights = load_weights(self._directory)
-        p, calls = by_service(sharpen(self.log_probabilities(case), weights.temperature), case)
-        p = decide(p, weights.none_bias)
+        p, calls = by_service(decide(sharpen(self.log_probabilities(case), weights.temperature), weights.none_bias), case)
         return Ranking(p[:-1], float(p[-1]), weights.version, calls)
 
 
