@@ -1,7 +1,8 @@
-"""`opsmend incidents list|show|close`."""
+"""`opsmend incidents list|show|close|split|merge`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import typer
@@ -12,6 +13,8 @@ from opsmend.commands.output import Json, clock, field, mark
 
 app = typer.Typer(no_args_is_help=True, help="Incidents of a running service.")
 State = Literal["open", "closed", "merged", "all"]
+_LEAST_ID = 8
+"""How much of a signal's id `show` prints, and the least that `split` takes."""
 
 
 @app.command("list")
@@ -40,7 +43,8 @@ def show(incident_id: str, url: Url = DEFAULT_URL, as_json: Json = False) -> Non
     for signal in found["signals"]:
         where = f"{signal['service']} -> {signal['peer']}" if signal["peer"] else signal["service"]
         said = "; ".join(e["text"] for e in signal["evidence"]) or signal["key"]
-        output.result(f"  {'open  ' if signal['is_open'] else 'closed'}  {signal['kind']:14} {where}: {said}")
+        output.result(f"  {'open  ' if signal['is_open'] else 'closed'}  {signal['id'][:_LEAST_ID]}  {signal['kind']:14} "
+                      f"{where}: {said}")
     _diagnosis(found.get("diagnosis"))
     for plan in found["plans"]:
         _plan(plan)
@@ -78,3 +82,53 @@ def close(incident_id: str, reason: Annotated[str, typer.Option(help="For the re
         output.as_json(found)
     else:
         output.result(f"incident {found['id']} is {found['state']}")
+
+
+@app.command()
+def split(incident_id: str,
+          service: Annotated[list[str] | None, typer.Option(help="Every signal of this service leaves.")] = None,
+          signal: Annotated[list[str] | None, typer.Option(
+              help="This signal leaves: its id, or the first 8 characters or more, as `show` prints them.")] = None,
+          url: Url = DEFAULT_URL, token: Token = "", as_json: Json = False) -> None:
+    """Move signals into an incident of their own. Both options may be given several times; it stays so afterwards."""
+    found = call("GET", url, f"/api/v1/incidents/{part(incident_id)}")
+    leaving = _leaving(found["signals"], service or (), signal or ())
+    new = call("POST", url, f"/api/v1/incidents/{part(incident_id)}/split", token, {"signal_ids": leaving, "by": me()})
+    if as_json:
+        output.as_json(new)
+    else:
+        output.result(f"incident {new['id']} ({new['title']}) has {len(new['signals'])} of the "
+                      f"{len(found['signals'])} signals of {incident_id}")
+
+
+@app.command()
+def merge(incident_id: str, into: Annotated[str, typer.Argument(help="The open incident that stays.")],
+          url: Url = DEFAULT_URL, token: Token = "", as_json: Json = False) -> None:
+    """Put an open incident into another one; it stays so afterwards."""
+    home = call("POST", url, f"/api/v1/incidents/{part(incident_id)}/merge", token, {"into": into, "by": me()})
+    if as_json:
+        output.as_json(home)
+    else:
+        output.result(f"incident {incident_id} is merged into {home['id']} ({home['title']}), "
+                      f"which has {len(home['signals'])} signals now")
+
+
+def _leaving(held: Sequence[dict[str, Any]], services: Sequence[str], signals: Sequence[str]) -> list[str]:
+    """Ids of the signals that were named, in the incident's order. Raises OpsmendError for a name that fits none of
+    them, or an id that fits several."""
+    from ingest.errors import OpsmendError
+
+    if not services and not signals:
+        raise OpsmendError("say what leaves: --service SERVICE or --signal ID, as often as needed", reason="usage")
+    there = sorted({s["service"] for s in held})
+    for name in services:
+        if name not in there:
+            raise OpsmendError(f"the incident has no signal of {name}, only of {', '.join(there)}", reason="no_such_signal")
+    leaving = {s["id"] for s in held if s["service"] in services}
+    for begin in signals:
+        fits = [s["id"] for s in held if s["id"] == begin or (len(begin) >= _LEAST_ID and s["id"].startswith(begin))]
+        if len(fits) != 1:
+            why = f"{len(fits)} of its signals begin with" if fits else "the incident has no signal"
+            raise OpsmendError(f"{why} {begin}: `opsmend incidents show` prints their ids", reason="no_such_signal")
+        leaving.add(fits[0])
+    return [s["id"] for s in held if s["id"] in leaving]

@@ -207,6 +207,29 @@ def test_the_kill_switch_and_runs(url: str, port: MemoryPort) -> None:
     assert "i1 is closed" in inside("incidents", "close", "i1", env=env).stdout
 
 
+def test_incidents_are_split_and_merged(url: str, port: MemoryPort) -> None:
+    env = {"OPSMEND_URL": url}
+    held = [Signal(f"{name}-0000-{n}", "t", "d", "latency", name, T, T, 1.0, "k") for name in ("front", "checkout")
+            for n in range(2)]
+    port.put_incident(Incident("two1", "t", "f", T, T, "open", "warning", "slow", ("checkout", "front"), tuple(held), (), T))
+    for wrong, said in (((), "say what leaves"), (("--service", "cart"), "only of checkout, front"),
+                        (("--signal", "checkout"), "2 of its signals begin with checkout"),
+                        (("--signal", "front-"), "no signal front-"), (("--signal", "x" * 9), "no signal xxxxxxxxx"),
+                        (("--service", "front", "--service", "checkout"), "409")):
+        done = inside("incidents", "split", "two1", *wrong, env=env)
+        assert done.returncode == 1 and said in done.stderr, done
+    assert "404" in inside("incidents", "split", "none", "--service", "cart", env=env).stderr
+    done = inside("incidents", "split", "two1", "--service", "checkout", "--signal", "front-0000-1", env=env)
+    assert "has 3 of the 4 signals of two1" in done.stdout
+    new = next(i.id for i in port.incidents(state="open").items if i.split_from == "two1")
+    assert inside("incidents", "merge", new, new, env=env).returncode == 1
+    assert "404" in inside("incidents", "merge", new, "none", env=env).stderr
+    assert f"{new} is merged into two1" in inside("incidents", "merge", new, "two1", env=env).stdout
+    again = inside("incidents", "merge", new, "two1", env=env)
+    assert again.returncode == 1 and "is merged" in again.stderr
+    inside("incidents", "close", "two1", env=env)
+
+
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
 def test_no_color_is_honoured_on_a_terminal(tmp_path: Path, no_color: str, coloured: bool) -> None:
     (tmp_path / "a.yaml").write_text("name: a\nsteps:\n  do: { action: notify }\n")
