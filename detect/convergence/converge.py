@@ -20,6 +20,7 @@ from detect.convergence.parts import weight_of
 from detect.convergence.reasons import STRONG, corrected, is_alive
 from detect.convergence.relations import Calls, Relations, entries, host_of, relations
 from detect.convergence.runs import Run, Runs
+from detect.convergence.said import said_of_key, said_of_service
 from detect.types import Incident, Signal
 
 __all__ = ["Convergence", "ConvergenceConfig"]
@@ -86,11 +87,12 @@ class Convergence:
         first, last = min(s.start_ns for s in loose) - reach, max(s.start_ns for s in loose) + reach
         held = [s for s in self._signals.values() if first <= s.start_ns <= last]
         held = sorted(held, key=lambda s: (-s.score, s.start_ns, s.id))[: self._c.max_signals]
+        fixed = [c for _, c in sorted(self._cases.by_id.items()) if self._runs.by_id[c.run].is_fixed]
         touched: dict[str, None] = {}
         for members in self._groups(held, related):
             new = [s for s in members if s.id not in self._cases.of]
             if new and any(s.score >= STRONG for s in members):
-                touched[self._place(members, new, now_ns, related)] = None
+                touched |= dict.fromkeys(self._place(members, new, now_ns, related, fixed))
         return [run for run in touched if run in self._runs.by_id]
 
     def _groups(self, held: Sequence[Signal], related: Relations) -> list[list[Signal]]:
@@ -109,22 +111,33 @@ class Convergence:
             groups.setdefault(label, []).append(signal)
         return [groups[label] for label in sorted(groups.keys() - {-1})]
 
-    def _place(self, members: Sequence[Signal], new: Sequence[Signal], now_ns: int, related: Relations) -> str:
-        """Put the new signals of a group into its run; runs that it connects become one."""
+    def _place(self, members: Sequence[Signal], new: Sequence[Signal], now_ns: int, related: Relations,
+               fixed: Sequence[Case]) -> list[str]:
+        """Put the new signals of a group into runs; runs that it connects become one, but for those that a person has
+        fixed: there, what fires again goes where it was put, and what is new to the half that has its service."""
         cases = self._cases
-        homes = sorted({i for i in (cases.of.get(s.id, "") for s in members) if i in cases.by_id},
-                       key=lambda i: (cases.by_id[i].incident.opened_ns, i))
-        runs = list(dict.fromkeys(cases.by_id[i].run for i in homes))
-        if not runs and (near := self._near(new, now_ns, related)):
+        held = {i: cases.by_id[i] for i in (cases.of.get(s.id, "") for s in members) if i in cases.by_id}
+        runs = list(dict.fromkeys(held[i].run for i in sorted(held, key=lambda i: (held[i].incident.opened_ns, i))))
+        said = said_of_key(fixed, new)
+        rest = [s for s in new if s.id not in said]
+        if rest and not runs and (near := self._near(rest, now_ns, related)):
             runs = [near]
-        run = self._runs.join(runs) if runs else cases.by_id[cases.open(new, now_ns)].run
-        self._runs.note(run, new)
+        if any(self._runs.by_id[run].is_fixed for run in runs):
+            said |= said_of_service(fixed, rest)
+            rest = [s for s in rest if s.id not in said]
         homes_of: dict[str, list[Signal]] = {}
         for signal in new:
-            homes_of.setdefault(cases.at(run, signal), []).append(signal)
+            if signal.id in said:
+                homes_of.setdefault(said[signal.id], []).append(signal)
+                self._runs.note(cases.by_id[said[signal.id]].run, [signal])
+        if rest:
+            run = self._runs.join(runs) if runs else cases.by_id[cases.open(rest, now_ns)].run
+            self._runs.note(run, rest)
+            for signal in rest:
+                homes_of.setdefault(cases.at(run, signal), []).append(signal)
         for incident_id, signals in homes_of.items():
             cases.put(incident_id, signals, related)
-        return run
+        return [cases.by_id[i].run for i in homes_of]
 
     def _near(self, new: Sequence[Signal], now_ns: int, related: Relations) -> str:
         """The run of an open incident that the new signals are next to, in place and in time; "" for none."""

@@ -13,6 +13,11 @@ def weight_of(signal: Signal) -> float:
     return 2.0 if signal.score >= STRONG else 1.0
 
 
+def key_of(signal: Signal) -> tuple[str, str, str, str]:
+    """What makes signals of different times the same alert."""
+    return signal.detector, signal.service, signal.peer, signal.key
+
+
 def match(parts: Sequence[Sequence[Signal]], of: Mapping[str, str], order: Sequence[str]) -> dict[int, str]:
     """Part -> incident id, one to one, by weighted Jaccard of their keys; the best pair first.
 
@@ -23,7 +28,7 @@ def match(parts: Sequence[Sequence[Signal]], of: Mapping[str, str], order: Seque
     common: dict[tuple[int, str], float] = {}
     sizes = []
     for at, part in enumerate(parts):
-        weights = {(s.detector, s.service, s.peer, s.key, of.get(s.id, "")): weight_of(s) for s in part}
+        weights = {(*key_of(s), of.get(s.id, "")): weight_of(s) for s in part}
         sizes.append(sum(weights.values()))
         for (*_, incident_id), weight in weights.items():
             if incident_id in whole:

@@ -126,6 +126,36 @@ def test_a_split_is_told_and_says_who_and_why(machine: Machine) -> None:
     assert {m.why.partition(";")[0] for m in whole.members} == {"started it", "merged by lee"}
 
 
+@pytest.mark.parametrize("new_id", ["0-sorts-first", "x-sorts-last"])
+@pytest.mark.parametrize("quiet_seconds", [25, 150])
+def test_an_alert_that_fires_again_stays_where_a_person_put_it(machine: Machine, new_id: str, quiet_seconds: int) -> None:
+    runner = machine.start()
+    incident = machine.broken(runner)
+    machine.split(incident, new_id)
+    machine.feed(runner, quiet_seconds)
+    runner = machine.start()  # a restart in between
+    machine.feed(runner, 5, ("Slow", "cart"), ("Errors", "front"))  # a new start each, at the same time
+    machine.feed(runner, 25, ("Slow", "cart"))
+    machine.feed(runner, 5, ("Slow", "cart"))  # and alone
+    assert machine.services() == {incident.id: ["front"], new_id: ["cart"]}
+    moved = machine.queries.incident(new_id)
+    assert moved is not None and [s.series for s in moved.signals] == ["Slow"] * 3
+    machine.log.append(Correction("c-m", "merge", new_id, "lee", 0, other_id=incident.id))
+    machine.feed(runner, 30)
+    machine.feed(runner, 5, ("Slow", "cart"))
+    assert machine.services() == {incident.id: ["cart", "front"]}, "merged is merged as well"
+
+
+def test_a_new_alert_goes_to_the_half_that_has_its_service(machine: Machine) -> None:
+    runner = machine.start()
+    incident = machine.broken(runner)
+    machine.split(incident)
+    machine.feed(runner, 25)
+    machine.feed(runner, 5, ("Timeouts", "cart"), ("Queue", "front"))
+    whole = {i.id: sorted(s.series for s in i.signals) for i in machine.queries.incidents(state="open")}
+    assert whole == {incident.id: ["Errors", "Queue"], "the-other": ["Slow", "Timeouts"]}
+
+
 def test_a_correction_that_was_stored_before_a_crash_is_done_after_it(machine: Machine) -> None:
     incident = machine.broken(machine.start())
     machine.split(incident)  # the process dies here
