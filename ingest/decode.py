@@ -61,7 +61,7 @@ class Decoder:
             logs=rows.logs(), metrics=rows.metrics(), traces=rows.traces(), changes=tuple(rows.changes),
             alerts=tuple(rows.alerts), dead_letters=tuple(dead), watermark=Watermark.of(records),
             records_in=len(records), bytes_in=sum(len(r.value) for r in records), formats=dict(formats),
-            points_in=rows.points_in)
+            points_in=rows.points_in, placements=rows.placements())
 
     def _decode_run(self, run: Sequence[Record], rows: Rows, dead: list[DeadLetter], formats: Counter[str]) -> None:
         """By the block where it can be, and down to single records where not."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import pairwise
-from typing import overload
+from typing import Final, overload
 
 import msgspec
 import numpy as np
@@ -23,6 +23,8 @@ Int8 = NDArray[np.int8]
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 Attributes = tuple[tuple[str, str], ...]
+PEER_KINDS: Final = ("service", "database", "cache", "queue", "address")
+"""What a span says of the other side of its call; `address`: a host name or address is all it says."""
 
 
 class Level(IntEnum):
@@ -208,9 +210,24 @@ class TraceBatch:
     span_id: list[str]  # [n]
     parent_id: list[str]  # [n]
     vocab: tuple[str, ...]
+    instance: Int32  # [n] index into vocab, of the process that made the span; -1: unknown
+    operation: Int32  # [n] index into vocab, the span's name; -1: none
+    peer_kind: Int8  # [n] index into PEER_KINDS
 
     def __len__(self) -> int:
         return len(self.span_id)
+
+
+class Placement(msgspec.Struct, frozen=True, gc=False):
+    """Where an instance of a service runs, as its telemetry says it. "" is unknown."""
+
+    service: str
+    instance: str = ""
+    host: str = ""  # the machine: k8s.node.name, host.name
+    pod: str = ""
+    namespace: str = ""
+    workload: str = ""  # the Deployment, StatefulSet, ... that owns the pod
+    volume: str = ""  # a claim, `namespace/name`
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -264,3 +281,4 @@ class Batch:
     bytes_in: int = 0
     formats: Mapping[str, int] = field(default_factory=dict)  # format name -> records
     points_in: int = 0  # metric points as producers count them: a histogram is one, and becomes several rows
+    placements: tuple[Placement, ...] = ()  # each once

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ingest.errors import DecodeError
-from ingest.types import Change, SeriesKey
+from ingest.types import PEER_KINDS, Change, Placement, SeriesKey
 from ingest.wire.documents import documents
 from ingest.wire.rows import DecodeContext, Rows, level_of
 from ingest.wire.times import to_ns
@@ -72,10 +72,15 @@ def _span(entry: Mapping[str, Any], context: DecodeContext, rows: Rows) -> None:
     kind, duration = entry.get("kind", 0), number(entry.get("duration_us", 0))
     if math.isnan(duration):
         raise DecodeError("a span without a duration", reason="bad_number")
-    rows.span(to_ns(entry.get("ts"), context.timestamp_ns), context.service_of(entry), text(entry.get("peer")),
+    service, instance, host, of = (context.service_of(entry), text(entry.get("instance")), text(entry.get("host")),
+                                   entry.get("peer_kind"))
+    if host:
+        rows.placement(Placement(service, instance, host))
+    rows.span(to_ns(entry.get("ts"), context.timestamp_ns), service, text(entry.get("peer")),
               int(min(max(duration, 0.0), 1e15)), is_error=entry.get("error") is True,
               kind=kind if isinstance(kind, int) and 0 <= kind <= 5 else 0, trace_id=text(entry.get("trace_id")),
-              span_id=text(entry.get("span_id")), parent_id=text(entry.get("parent_id")))
+              span_id=text(entry.get("span_id")), parent_id=text(entry.get("parent_id")), instance=instance,
+              operation=text(entry.get("name"))[:200], peer_kind=PEER_KINDS.index(of) if of in PEER_KINDS else 0)
 
 
 def _change(entry: Mapping[str, Any], context: DecodeContext, rows: Rows) -> None:

@@ -9,25 +9,23 @@ from __future__ import annotations
 import base64
 import contextlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
-
-import msgspec
 
 from ingest.types import Level
 from ingest.wire.line import Line, put_line
+from ingest.wire.otlp_resource import QUEUE, as_text, instance_of, peer_of, placement_of
 from ingest.wire.rows import DecodeContext, Rows, level_of, number_level
 from ingest.wire.unwrap import may_unwrap
 
 NAN: Final = float("nan")
-PEERS: Final = ("peer.service", "server.address", "net.peer.name", "db.system.name", "db.system",
-                "messaging.destination.name", "messaging.system")
-_CLIENT, _PRODUCER = 3, 4
+_MAX_NAME: Final = 200
+_CONSUMER: Final = 5
+_CALLS: Final = (3, 4, _CONSUMER)  # client, producer, consumer: spans that may name the other side
 _ERROR = 2
 _NAMES: Final = {"SPAN_KIND_INTERNAL": 1, "SPAN_KIND_SERVER": 2, "SPAN_KIND_CLIENT": 3, "SPAN_KIND_PRODUCER": 4,
                  "SPAN_KIND_CONSUMER": 5, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2,
                  "AGGREGATION_TEMPORALITY_DELTA": 1, "AGGREGATION_TEMPORALITY_CUMULATIVE": 2}
-_INSTANCES: Final = ("service.instance.id", "k8s.pod.name", "host.name")
 
 
 def any_value(value: Any) -> object:
@@ -52,18 +50,6 @@ def attributes(pairs: Iterable[Any] | None) -> dict[str, object]:
 
 def attributes_of(resource: Any) -> dict[str, object]:
     return attributes(resource.attributes) if resource is not None else {}
-
-
-def as_text(value: object) -> str:
-    """Text as it is; numbers, maps and lists as JSON; "" for nothing."""
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    try:
-        return msgspec.json.encode(value).decode()
-    except (OverflowError, RecursionError):  # an integer beyond 64 bits, which JSON may hold
-        return repr(value)[:1000]
 
 
 def finite(value: float) -> float:
@@ -96,14 +82,11 @@ def time_of(context: DecodeContext, *nanoseconds: float | None) -> int:
     return context.timestamp_ns
 
 
-def instance_of(resource: Mapping[str, object]) -> str:
-    return next((as_text(resource[name]) for name in _INSTANCES if resource.get(name)), "")
-
-
 def put_logs(groups: Iterable[Any] | None, context: DecodeContext, rows: Rows) -> None:
     for group in groups or ():
         resource = attributes_of(group.resource)
         service, instance = context.service_of(resource), instance_of(resource)
+        rows.placement(placement_of(resource, service, instance))
         for scope in group.scope_logs or ():
             for record in scope.log_records or ():
                 text = as_text(any_value(record.body)) or getattr(record, "event_name", "") or ""
@@ -124,17 +107,19 @@ def _level(severity: int | str | None, text: str | None) -> Level:
 
 def put_traces(groups: Iterable[Any] | None, context: DecodeContext, rows: Rows) -> None:
     for group in groups or ():
-        service = context.service_of(attributes_of(group.resource))
+        resource = attributes_of(group.resource)
+        service, instance = context.service_of(resource), instance_of(resource)
+        rows.placement(placement_of(resource, service, instance))
         for scope in group.scope_spans or ():
             for span in scope.spans or ():
                 kind = number(span.kind)
-                peer = ""
-                if kind in (_CLIENT, _PRODUCER):
-                    own = attributes(span.attributes)
-                    peer = next((as_text(own[p]) for p in PEERS if own.get(p)), "")
+                peer, of = peer_of(attributes(span.attributes)) if kind in _CALLS else ("", 0)
+                if kind == _CONSUMER and of != QUEUE:  # it depends on its queue, not on who wrote there
+                    peer = ""
                 start = time_of(context, span.start_time_unix_nano)
                 end = time_of(context, span.end_time_unix_nano) if span.end_time_unix_nano else start
                 rows.span(start, service, peer if peer != service else "", max(0, (end - start) // 1000),
                           is_error=span.status is not None and number(span.status.code) == _ERROR,
                           kind=kind if 0 <= kind <= 5 else 0, trace_id=identity(span.trace_id),
-                          span_id=identity(span.span_id), parent_id=identity(span.parent_span_id))
+                          span_id=identity(span.span_id), parent_id=identity(span.parent_span_id), instance=instance,
+                          operation=(span.name or "")[:_MAX_NAME], peer_kind=of)

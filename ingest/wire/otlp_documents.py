@@ -176,6 +176,7 @@ class Span(Message):
     trace_id: _Text = ""
     span_id: _Text = ""
     parent_span_id: _Text = ""
+    name: _Text = ""
     kind: int | str | None = 0
     start_time_unix_nano: Number = 0
     end_time_unix_nano: Number = 0

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ingest.types import Int64, Level, Texts
-from ingest.wire.otlp import attributes_of, instance_of
+from ingest.wire.otlp import attributes_of
+from ingest.wire.otlp_resource import instance_of, placement_of
 from ingest.wire.otlp_scan import GROUP, SEVERITY, TIME, TRACE, WORD_END, WORD_START, gather, scan
 from ingest.wire.rows import DecodeContext, LogColumns, Rows, level_of, number_level
 from ingest.wire.wrapped import unwrap_rows, wrapped_in
@@ -60,6 +61,8 @@ def put_scanned(found: ScannedLogs, context: DecodeContext, rows: Rows) -> bool:
     except ProtobufError:
         return False
     group = found.numbers[GROUP]
+    for resource in resources:
+        rows.placement(placement_of(resource, context.service_of(resource), instance_of(resource)))
     service = np.array([rows.names[context.service_of(r)] for r in resources], np.int32)[group]
     instance = np.array([rows.names[instance_of(r)] for r in resources], np.int32)[group]
     times = found.numbers[TIME]

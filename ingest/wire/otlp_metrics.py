@@ -23,7 +23,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ingest.types import SeriesKey
-from ingest.wire.otlp import NAN, PEERS, as_text, attributes, attributes_of, finite, instance_of, number, time_of
+from ingest.wire.otlp import NAN, attributes, attributes_of, finite, number, time_of
+from ingest.wire.otlp_resource import PEERS, as_text, instance_of, placement_of
 from ingest.wire.quantiles import cumulated, explicit_quantile, exponential_quantile, within
 from ingest.wire.rows import DecodeContext, Rows
 
@@ -37,6 +38,7 @@ _PEERS: Final = ("peer", *PEERS)
 def put_metrics(groups: Iterable[Any] | None, context: DecodeContext, rows: Rows) -> None:
     for group in groups or ():
         resource = attributes_of(group.resource)
+        rows.placement(placement_of(resource, context.service_of(resource), instance_of(resource)))
         for scope in group.scope_metrics or ():
             for metric in scope.metrics or ():
                 which = metric.WhichOneof("data")

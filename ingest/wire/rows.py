@@ -19,6 +19,7 @@ from ingest.types import (
     Level,
     LogBatch,
     MetricBatch,
+    Placement,
     SeriesKey,
     Texts,
     TraceBatch,
@@ -115,7 +116,8 @@ class Rows:
         self._block_rows = 0
         self._envelope: dict[int, Attributes] = {}
         self._point: list[tuple[int, int, float]] = []
-        self._span: list[tuple[int, int, int, int, bool, int, str, str, str]] = []
+        self._span: list[tuple[int, int, int, int, bool, int, str, str, str, int, int, int]] = []
+        self._placements: dict[Placement, None] = {}
         self.changes: list[Change] = []
         self.alerts: list[ExternalAlert] = []
         self._expanded = 0
@@ -158,22 +160,30 @@ class Rows:
         self._point.append((ts_ns, self._series.setdefault(key, len(self._series)), value))
 
     def span(self, ts_ns: int, service: str, peer: str, duration_us: int, *, is_error: bool, kind: int,
-             trace_id: str, span_id: str, parent_id: str) -> None:
-        self._span.append((ts_ns, self.names[service], self.names[peer], duration_us, is_error, kind,
-                           trace_id, span_id, parent_id))
+             trace_id: str, span_id: str, parent_id: str, instance: str = "", operation: str = "",
+             peer_kind: int = 0) -> None:
+        """`peer_kind` is an index into PEER_KINDS."""
+        names = self.names
+        self._span.append((ts_ns, names[service], names[peer], duration_us, is_error, kind, trace_id, span_id, parent_id,
+                           names[instance], names[operation], peer_kind))
+
+    def placement(self, where: Placement | None) -> None:
+        """Where an instance runs; told again with every request, kept once."""
+        if where is not None:
+            self._placements[where] = None
 
     def mark(self) -> tuple[int, ...]:
         """How much is there; `cut` goes back to it when a record turns out to be broken halfway. A record that
         comes line by line never leaves a block behind in between."""
         return (len(self._log), len(self._point), len(self._span), len(self.changes), len(self.alerts),
-                len(self.names), len(self._series), self._expanded)
+                len(self.names), len(self._series), self._expanded, len(self._placements))
 
     def cut(self, mark: tuple[int, ...]) -> None:
         columns: tuple[list[Any], ...] = (self._log, self._point, self._span, self.changes, self.alerts)
         for column, length in zip(columns, mark[:5], strict=True):
             del column[length:]
-        tables: tuple[dict[Any, int], ...] = (self.names, self._series)
-        for table, length in zip(tables, mark[5:7], strict=True):
+        tables: tuple[dict[Any, Any], ...] = (self.names, self._series, self._placements)
+        for table, length in zip(tables, (*mark[5:7], mark[8]), strict=True):
             while len(table) > length:
                 table.popitem()
         self._expanded = mark[7]
@@ -202,10 +212,14 @@ class Rows:
                            tuple(self._series))
 
     def traces(self) -> TraceBatch:
-        ts, service, peer, duration, error, kind, trace, span, parent = _columns(self._span, 9)
+        ts, service, peer, duration, error, kind, trace, span, parent, instance, name, of = _columns(self._span, 12)
         return TraceBatch(np.array(ts, np.int64), np.array(service, np.int32), np.array(peer, np.int32),
                           np.array(duration, np.int64), np.array(error, np.bool_), np.array(kind, np.int8),
-                          list(trace), list(span), list(parent), tuple(self.names))
+                          list(trace), list(span), list(parent), tuple(self.names), np.array(instance, np.int32),
+                          np.array(name, np.int32), np.array(of, np.int8))
+
+    def placements(self) -> tuple[Placement, ...]:
+        return tuple(self._placements)
 
 
 def _joined(parts: list[Any], dtype: type[np.generic]) -> Any:

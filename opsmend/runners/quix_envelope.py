@@ -67,6 +67,8 @@ class TraceColumns(msgspec.Struct, array_like=True, frozen=True):
     is_error: bytes  # bool[n]
     kind: bytes  # int8[n]
     vocab: tuple[str, ...]
+    instance: bytes = b""  # int32[n]
+    operation: bytes = b""  # int32[n]
 
 
 class Envelope(msgspec.Struct, array_like=True, frozen=True):
@@ -163,7 +165,13 @@ def _traces(columns: TraceColumns | None) -> TraceBatch:
     return TraceBatch(
         ts_ns, _column(c.service, np.int32), _column(c.peer, np.int32),
         _column(c.duration_us, np.int64), _column(c.is_error, np.bool_), _column(c.kind, np.int8),
-        none, none, none, c.vocab)
+        none, none, none, c.vocab, _names(c.instance, len(ts_ns)), _names(c.operation, len(ts_ns)),
+        np.zeros(len(ts_ns), np.int8))
+
+
+def _names(data: bytes, size: int) -> NDArray[np.int32]:
+    """Nothing is known of it in what an opsmend before this column wrote."""
+    return _column(data, np.int32) if data else np.full(size, -1, np.int32)
 
 
 def _column(data: bytes, kind: type[_Number]) -> NDArray[_Number]:

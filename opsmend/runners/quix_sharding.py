@@ -103,7 +103,8 @@ class Sharding:
                 yield shard, TraceColumns(
                     traces.ts_ns[piece].tobytes(), traces.service[piece].tobytes(), traces.peer[piece].tobytes(),
                     traces.duration_us[piece].tobytes(), traces.is_error[piece].tobytes(),
-                    traces.kind[piece].tobytes(), traces.vocab)
+                    traces.kind[piece].tobytes(), traces.vocab, traces.instance[piece].tobytes(),
+                    traces.operation[piece].tobytes())
 
 
 def _filled(envelope: Envelope, column: LogColumns | MetricColumns | TraceColumns) -> Envelope:

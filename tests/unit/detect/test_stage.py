@@ -40,7 +40,8 @@ def batch(rows: Sequence[Row] = (), changes: Sequence[Change] = (), alerts: Sequ
                             np.array([at[k] for _, k, _ in rows], np.int32),
                             np.array([v for *_, v in rows], np.float64), table),
         traces=TraceBatch(empty, empty.astype(np.int32), empty.astype(np.int32), empty, empty.astype(bool),
-                          empty.astype(np.int8), [], [], [], ()),
+                          empty.astype(np.int8), [], [], [], (), empty.astype(np.int32), empty.astype(np.int32),
+                          empty.astype(np.int8)),
         changes=tuple(changes), alerts=tuple(alerts), dead_letters=(), watermark=Watermark())
 
 Override = Callable[[int, str, str], float | None]
