@@ -223,8 +223,11 @@ class Service:
         return {"runner": "" if alive and self.failed is None else stopped, "store": ""}
 
     def tell_address(self, url: str) -> None:
-        """For those who start us with port 0."""
-        (self.settings.data_dir / "service.json").write_text(json.dumps({"url": url}))
+        """For those who start us with port 0; whoever sees the file sees all of it."""
+        told = self.settings.data_dir / "service.json"
+        unfinished = told.with_suffix(".tmp")
+        unfinished.write_text(json.dumps({"url": url}))
+        unfinished.replace(told)
 
     def stop(self) -> None:
         """Finish the batch at hand, then close. Runs that are under way go on at the next start."""

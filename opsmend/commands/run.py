@@ -69,6 +69,13 @@ def serve(settings: Settings, record: Path | None = None) -> None:
         def capture_signals(self) -> Iterator[None]:
             yield
 
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            """The address is told once it answers: who reads it connects at once."""
+            await super().startup(sockets)
+            if self.started:
+                service.tell_address(url)
+                typer.echo(f"opsmend: {url}", err=True)
+
     from ingest.errors import OpsmendError
     from opsmend.api.app import create_app
     from opsmend.api.security import ApiConfig
@@ -95,8 +102,6 @@ def serve(settings: Settings, record: Path | None = None) -> None:
             stop_serving()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop_serving)
-        service.tell_address(url)
-        typer.echo(f"opsmend: {url}", err=True)
         server.run(sockets=[listening])
     finally:
         service.stop()
