@@ -25,8 +25,10 @@ from opsmend.api.port import (
     ServiceStatus,
     TrustStats,
 )
+from opsmend.causes import ConfirmedCause, span_ns, window_of
 from opsmend.corrections import Correction
 from opsmend.service import Service
+from opsmend.store.causes import CauseLog
 from opsmend.store.outbox import Event, events_since, last_seq
 from remediate.actions.base import risk_of
 from remediate.ports import RepairsControl
@@ -48,6 +50,7 @@ class StorePort:
     def __init__(self, service: Service) -> None:
         self._s = service
         self._q = service.queries
+        self._causes = CauseLog(service.engine)
         self._rates: list[tuple[float, int]] = []
 
     def now_ns(self) -> int:
@@ -126,6 +129,27 @@ class StorePort:
             time.sleep(0.02)
         raise OpsmendError("it is noted, and will be done as soon as telemetry is read again", reason="store",
                            is_transient=True)
+
+    def confirm_cause(self, incident_id: str, service: str, peer: str = "", *, by: str) -> ConfirmedCause:
+        incident = self._q.incident(incident_id)
+        if incident is None:
+            raise NotFound(f"no incident {incident_id}")
+        if incident.state == "merged":
+            raise Conflict(f"it was merged into {incident.merged_into}: say it there")
+        cause = ConfirmedCause(incident_id, service, peer, by, self.now_ns())
+        start_ns, end_ns = span_ns(incident, cause.at_ns)
+        try:
+            window = window_of(incident, self.graph(), self._q.observations(start_ns, end_ns),
+                               tuple(self._q.changes(start_ns - int(900e9), end_ns)), cause)
+            self._causes.put(cause, window)
+        except ValueError as error:
+            raise Conflict(str(error)) from error
+        except sa.exc.SQLAlchemyError as error:
+            raise OpsmendError("the store is away: nothing was noted", reason="store", is_transient=True) from error
+        return cause
+
+    def cause(self, incident_id: str) -> ConfirmedCause | None:
+        return self._causes.get(incident_id)
 
     def diagnosis(self, incident_id: str) -> Diagnosis | None:
         """The newest; once a repair of it is under way or has helped, the one that the repair was based on: signs

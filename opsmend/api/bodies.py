@@ -45,5 +45,12 @@ class MergeBody(_Body):
     into: str = Field(min_length=1, max_length=64)
 
 
+class CauseBody(_Body):
+    """The service that was at fault; with `peer` the calls from it to that one."""
+
+    service: str = Field(min_length=1, max_length=500)
+    peer: str = Field("", max_length=500)
+
+
 class CancelBody(_Body):
     """Stop a run before its next step."""

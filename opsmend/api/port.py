@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from detect.types import Incident, IncidentState, Observations, Signal
 from ingest.errors import OpsmendError
 from ingest.types import Change, DeadLetter, SeriesKey
+from opsmend.causes import ConfirmedCause
 from opsmend.store.outbox import Event
 from remediate.ports import RepairsControl
 from remediate.types import Mode, Outcome, Plan, PlanState, Run
@@ -119,6 +120,13 @@ class ServicePort(Protocol):
 
     def merge_incident(self, incident_id: str, into: str, *, by: str) -> Incident:
         """Merge into another open incident, which is returned. Raises NotFound, Conflict."""
+
+    def confirm_cause(self, incident_id: str, service: str, peer: str = "", *, by: str) -> ConfirmedCause:
+        """What a person found out, of an incident that is open or closed; with `peer` the calls from `service` to it.
+        Raises NotFound; Conflict where it was merged, or nothing can be learned from it."""
+
+    def cause(self, incident_id: str) -> ConfirmedCause | None:
+        """What was confirmed last."""
 
     def diagnosis(self, incident_id: str) -> Diagnosis | None:
         """The latest."""

@@ -24,6 +24,7 @@ from opsmend.api.port import (
     ServiceStatus,
     TrustStats,
 )
+from opsmend.causes import ConfirmedCause
 from opsmend.store.outbox import Event
 from remediate.ports import RepairsControl
 from remediate.types import Mode, Outcome, Plan, PlanState, Run
@@ -41,6 +42,7 @@ class MemoryPort:
         self._now_ns = now_ns
         self._incidents: dict[str, Incident] = {}
         self._diagnoses: dict[str, list[Diagnosis]] = {}
+        self._causes: dict[str, ConfirmedCause] = {}
         self._plans: dict[str, Plan] = {}
         self._runs: dict[str, Run] = {}
         self._outcomes: dict[str, Outcome] = {}
@@ -153,6 +155,19 @@ class MemoryPort:
             self.put_incident(_REPLACE(old, state="merged", merged_into=into))
             self.put_incident(merged)
             return merged
+
+    def confirm_cause(self, incident_id: str, service: str, peer: str = "", *, by: str) -> ConfirmedCause:
+        with self._lock:
+            incident = self._incidents.get(incident_id)
+            if incident is None:
+                raise NotFound(f"no incident {incident_id}")
+            if incident.state == "merged":
+                raise Conflict(f"it was merged into {incident.merged_into}: say it there")
+            self._causes[incident_id] = ConfirmedCause(incident_id, service, peer, by, self._now_ns)
+            return self._causes[incident_id]
+
+    def cause(self, incident_id: str) -> ConfirmedCause | None:
+        return self._causes.get(incident_id)
 
     def diagnosis(self, incident_id: str) -> Diagnosis | None:
         return next(iter(self._diagnoses.get(incident_id, ())), None)

@@ -47,7 +47,9 @@ def incidents(request: Request, state: Literal["open", "closed", "merged", "all"
 
 def _full(port: ServicePort, incident: Incident) -> dict[str, Any]:
     diagnosis = port.diagnosis(incident.id)
+    cause = port.cause(incident.id)
     return {**present(incident), "diagnosis": present(diagnosis) if diagnosis else None,
+            "cause": present(cause) if cause else None,
             "plans": present(port.plans(incident_id=incident.id)), "runs": present(port.runs(incident_id=incident.id))}
 
 

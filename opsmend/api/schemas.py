@@ -11,12 +11,13 @@ from detect.types import Incident, Signal
 from opsmend.api.chart_types import IncidentCharts
 from opsmend.api.port import ActionInfo, AllowRule, IngestStats, ServiceStatus, TrustStats
 from opsmend.api.present import renamed_key
+from opsmend.causes import ConfirmedCause
 from remediate.ports import RepairsControl
 from remediate.types import Outcome, Plan, Run
 from rootcause.types import Diagnosis
 
 _TYPES: Final = (Incident, Signal, Diagnosis, Plan, Run, Outcome, RepairsControl, ServiceStatus, ActionInfo, AllowRule,
-                 TrustStats, IngestStats, IncidentCharts)
+                 TrustStats, IngestStats, IncidentCharts, ConfirmedCause)
 _TIME: Final[dict[str, Any]] = {"type": ["string", "null"], "format": "date-time"}
 _PROBLEM: Final[dict[str, Any]] = {
     "type": "object", "required": ["type", "title", "status", "detail"],
@@ -50,6 +51,7 @@ def components() -> dict[str, Any]:
     named = {name: _renamed(schema) for name, schema in found.items()}
     named["IncidentInFull"] = _extended(named["Incident"], {
         "diagnosis": {"anyOf": [ref("Diagnosis"), {"type": "null"}]},
+        "cause": {"anyOf": [ref("ConfirmedCause"), {"type": "null"}]},
         "plans": {"type": "array", "items": ref("Plan")}, "runs": {"type": "array", "items": ref("Run")}})
     named["RunInFull"] = _extended(named["Run"], {"outcome": {"anyOf": [ref("Outcome"), {"type": "null"}]}})
     named["Problem"] = _PROBLEM

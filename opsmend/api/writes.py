@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from opsmend.api.bodies import CancelBody, CloseBody, DecisionBody, MergeBody, RepairsBody, SplitBody
+from opsmend.api.bodies import CancelBody, CauseBody, CloseBody, DecisionBody, MergeBody, RepairsBody, SplitBody
 from opsmend.api.port import ServicePort
 from opsmend.api.present import present
 from opsmend.api.schemas import answers, ref
@@ -57,6 +57,14 @@ def split(request: Request, incident_id: str, body: SplitBody) -> dict[str, Any]
 def merge(request: Request, incident_id: str, body: MergeBody) -> dict[str, Any]:
     found: dict[str, Any] = present(_port(request).merge_incident(
         incident_id, body.into, by=operator_of(request, body.by)))
+    return found
+
+
+@router.put("/incidents/{incident_id}/cause", summary="Say what the cause was; the newest word counts",
+            responses=answers(ref("ConfirmedCause"), 404, 409))
+def confirm_cause(request: Request, incident_id: str, body: CauseBody) -> dict[str, Any]:
+    found: dict[str, Any] = present(_port(request).confirm_cause(
+        incident_id, body.service, body.peer, by=operator_of(request, body.by)))
     return found
 
 

@@ -1,4 +1,4 @@
-"""`opsmend incidents list|show|close|split|merge`."""
+"""`opsmend incidents list|show|close|split|merge|cause`."""
 
 from __future__ import annotations
 
@@ -46,6 +46,8 @@ def show(incident_id: str, url: Url = DEFAULT_URL, as_json: Json = False) -> Non
         output.result(f"  {'open  ' if signal['is_open'] else 'closed'}  {signal['id'][:_LEAST_ID]}  {signal['kind']:14} "
                       f"{where}: {said}")
     _diagnosis(found.get("diagnosis"))
+    if cause := found.get("cause"):
+        output.result(f"confirmed cause: {_where(cause)} (by {cause['by'] or 'nobody named'})")
     for plan in found["plans"]:
         _plan(plan)
     for run in found["runs"]:
@@ -60,8 +62,11 @@ def _diagnosis(diagnosis: dict[str, Any] | None) -> None:
     if diagnosis["cannot_tell"]:
         output.result("diagnosis: cannot tell")
     for suspect in diagnosis["suspects"][:3]:
-        where = f"{suspect['service']} -> {suspect['peer']}" if suspect.get("peer") else suspect["service"]
-        output.result(f"suspect {suspect['probability']:.0%}  {where}")
+        output.result(f"suspect {suspect['probability']:.0%}  {_where(suspect)}")
+
+
+def _where(found: dict[str, Any]) -> str:
+    return f"{found['service']} -> {found['peer']}" if found.get("peer") else str(found["service"])
 
 
 def _plan(plan: dict[str, Any]) -> None:
@@ -132,3 +137,16 @@ def _leaving(held: Sequence[dict[str, Any]], services: Sequence[str], signals: S
             raise OpsmendError(f"{why} {begin}: `opsmend incidents show` prints their ids", reason="no_such_signal")
         leaving.add(fits[0])
     return [s["id"] for s in held if s["id"] in leaving]
+
+
+@app.command()
+def cause(incident_id: str, service: Annotated[str, typer.Argument(help="What was at fault.")],
+          peer: Annotated[str, typer.Option(help="The calls from it to this one, and neither end.")] = "",
+          url: Url = DEFAULT_URL, token: Token = "", as_json: Json = False) -> None:
+    """Say what the cause was, whatever the diagnosis says; `opsmend train rootcause --fine-tune` learns from it."""
+    found = call("PUT", url, f"/api/v1/incidents/{part(incident_id)}/cause", token,
+                 {"service": service, "peer": peer, "by": me()})
+    if as_json:
+        output.as_json(found)
+    else:
+        output.result(f"incident {found['incident_id']} was caused by {_where(found)}")

@@ -58,6 +58,13 @@ corrections = sa.Table(  # what people changed about incidents, in the order in 
     sa.Column("at_ns", sa.BigInteger, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
+confirmed_causes = sa.Table(  # what people say the cause was, with the window that it can be seen in
+    "confirmed_causes", metadata,
+    sa.Column("incident_id", sa.Text, primary_key=True),
+    sa.Column("at_ns", sa.BigInteger, nullable=False, index=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("window", sa.LargeBinary, nullable=False),  # opsmend.causes.packed
+)
 diagnoses = sa.Table(
     "diagnoses", metadata,
     sa.Column("incident_id", sa.Text, primary_key=True),

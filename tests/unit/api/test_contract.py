@@ -128,6 +128,14 @@ def test_split_merge_and_close(shop: Any) -> None:
     closed = shop.client.post(f"{base}/close", json={"reason": "a test"})
     assert (closed.status_code, closed.json()["state"]) == (200, "closed")
     assert shop.client.post(f"{base}/close", json={}).status_code == 409
+    for wrong in ({"service": "nobody"}, {"service": "checkout", "peer": "front"}):
+        assert shop.client.put(f"{base}/cause", json=wrong).status_code == 409
+    assert shop.client.put(f"/api/v1/incidents/{part.json()['id']}/cause", json={"service": "checkout"}).status_code == 409
+    assert shop.get(base)["cause"] is None
+    said = shop.client.put(f"{base}/cause", json={"service": "checkout", "by": "ana"})
+    assert said.status_code == 200
+    check(said.json(), {"$ref": "#/components/schemas/ConfirmedCause"}, shop.get("/api/openapi.json"))
+    assert shop.get(base)["cause"] == said.json()
     shop.is_up = True
     shop.feed(8)
     check_gets(shop)

@@ -205,6 +205,9 @@ def test_the_kill_switch_and_runs(url: str, port: MemoryPort) -> None:
     missing = inside("runs", "show", "../../repairs", env=env)
     assert missing.returncode == 1 and "404" in missing.stderr
     assert "i1 is closed" in inside("incidents", "close", "i1", env=env).stdout
+    assert "i1 was caused by cart -> db" in inside("incidents", "cause", "i1", "cart", "--peer", "db", env=env).stdout
+    assert "confirmed cause: cart -> db (by " in inside("incidents", "show", "i1", env=env).stdout
+    assert "404" in inside("incidents", "cause", "nobody", "cart", env=env).stderr
 
 
 def test_incidents_are_split_and_merged(url: str, port: MemoryPort) -> None:
