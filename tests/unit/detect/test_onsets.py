@@ -44,6 +44,44 @@ def test_a_bump_in_the_long_tail_of_a_slow_fault_is_no_onset() -> None:
     assert cut[OnsetConfig().slow_cost] < cut[np.inf]
 
 
+def slow_fault(seed: int, count: int = 120) -> np.ndarray:
+    """Alerts of one fault that decays four times as slowly as usual, over an hour."""
+    tail = 1000.0 + 240.0 * (np.random.default_rng(seed).random(count) ** -1.0 - 1.0)
+    return np.sort(tail[tail < 4600])
+
+
+def test_a_slow_part_needs_both_the_factor_and_its_gain() -> None:
+    """Factor 1 is the usual course again, whatever it costs; and a cost that nothing can gain is none at all."""
+    usual = OnsetConfig(slow_cost=np.inf)
+    for seed in range(10):
+        expected = find_onsets(slow_fault(seed), usual)
+        for config in (OnsetConfig(slow_factor=1.0), OnsetConfig(slow_factor=1.0, slow_cost=0.0)):
+            found = find_onsets(slow_fault(seed), config)
+            assert found.start_s.tolist() == expected.start_s.tolist()
+            assert np.allclose(found.gain[1:], expected.gain[1:])
+
+
+def test_a_slow_fault_is_one_and_a_sharp_one_after_it_still_shows() -> None:
+    ones, falsely, both = 0, 0, 0
+    for seed in range(20):
+        ones += len(find_onsets(slow_fault(seed), OnsetConfig()).start_s) == 1
+        falsely += len(find_onsets(slow_fault(seed), OnsetConfig(slow_cost=np.inf)).start_s) > 1
+        second = fault(1900.0, 60, seed + 100)
+        onsets = find_onsets(np.concatenate([slow_fault(seed), second]), OnsetConfig())
+        both += len(onsets.start_s) == 2 and abs(onsets.start_s[1] - second[0]) < 15
+    assert ones == 20
+    assert both >= 18
+    assert falsely > 0, "without it a slow one is cut at times, else this shows nothing"
+
+
+def test_what_a_slow_part_costs_is_what_it_must_gain() -> None:
+    """The cut of a slow fault gains less the cheaper a slow part is, nat by nat, once the whole is a slow part."""
+    times = np.concatenate([slow_fault(3), fault(1900.0, 60, 103)])
+    gains = [float(find_onsets(times, OnsetConfig(slow_cost=cost)).gain[1]) for cost in (0.0, 2.0, 6.0, 1000.0)]
+    assert gains == sorted(gains)
+    assert gains[2] - gains[0] <= 6.0 + 1e-6
+
+
 def test_order_and_origin_of_time_do_not_matter() -> None:
     times = np.concatenate([fault(0.0, 50, 1), fault(200.0, 50, 2)])
     expected = find_onsets(times, OnsetConfig())
