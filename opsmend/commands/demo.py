@@ -27,7 +27,12 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 
 def run_demo(*, port: int, every_seconds: float, faults: str, count: int) -> int:
-    """Breaks something every `every_seconds` and lets opsmend mend it. Returns the exit code."""
+    """Breaks something every `every_seconds` and lets opsmend mend it. Returns the exit code: 2 for a fault
+    that there is not."""
+    wanted = list(FAULTS) if faults == "all" else faults.split(",")
+    if unknown := sorted(set(wanted) - set(FAULTS)):
+        typer.echo(f"no fault '{unknown[0]}'; there are {', '.join(FAULTS)}", err=True)
+        return 2
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     service: subprocess.Popen[bytes] | None = None
@@ -43,7 +48,7 @@ def run_demo(*, port: int, every_seconds: float, faults: str, count: int) -> int
                     env={**os.environ, **lab.environment()}, stdin=subprocess.DEVNULL, stderr=log, stdout=log,
                     start_new_session=True)
             try:
-                return _show(lab, service, port, every_seconds, faults, count)
+                return _show(lab, service, port, every_seconds, wanted, count)
             finally:
                 _end(service)
     except _Stopped:
@@ -61,15 +66,15 @@ def _end(service: subprocess.Popen[bytes]) -> None:
             service.wait()
 
 
-def _show(lab: Lab, service: subprocess.Popen[bytes], port: int, every_seconds: float, faults: str, count: int) -> int:
+def _show(lab: Lab, service: subprocess.Popen[bytes], port: int, every_seconds: float, wanted: list[str],
+          count: int) -> int:
     url = f"http://127.0.0.1:{port}"
     _await(url, service, lab)
     typer.echo(f"\n  dashboard: {url}\n", err=True)
     typer.echo("learning what is usual ...", err=True)
     _sleep(_WARM_UP_SECONDS, service)
     off = lab.faults()
-    wanted = list(FAULTS) if faults == "all" else faults.split(",")
-    names = [n for n in wanted if not off.get(n, "unknown")]
+    names = [n for n in wanted if not off[n]]
     for name, why in off.items():
         if why and name in wanted:
             typer.echo(f"left out: {name}: {why}", err=True)
@@ -87,7 +92,10 @@ def _show(lab: Lab, service: subprocess.Popen[bytes], port: int, every_seconds: 
                                err=True)
                     break
             else:
-                if FAULTS[name].is_fault:
+                if FAULTS[name].is_fault and not FAULTS[name].is_repairable:
+                    typer.echo(f"{time.strftime('%H:%M:%S')}  no action mends this one: it is for people; "
+                               "resetting the shop", err=True)
+                elif FAULTS[name].is_fault:
                     typer.echo(f"{time.strftime('%H:%M:%S')}  not mended; resetting the shop", err=True)
             _sleep(max(0.0, min(15.0, every_seconds - (time.monotonic() - begun))), service)
             lab.reset()

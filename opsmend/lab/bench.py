@@ -83,7 +83,8 @@ class Bench:
         clear: float | None = None
         servers_seen = 0.0
         resolved = False
-        limit = config.cap_seconds if fault.is_fault else config.noop_seconds
+        # Nothing is gained by waiting for the repair that there is none for.
+        limit = config.cap_seconds if fault.is_repairable else config.noop_seconds
         while (elapsed := time.time() - injection.ts_ns / 1e9) < limit + config.good_seconds:
             policy.step()
             if breach is None and lab.is_breached():

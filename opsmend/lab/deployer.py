@@ -11,6 +11,8 @@ import httpx
 from opsmend.lab import topology
 from opsmend.lab.backends import LabError
 from opsmend.lab.layout import Layout, Ready
+from opsmend.lab.links import Disturbance, edge_name, read_disturbances
+from opsmend.lab.processes import write_atomic
 from opsmend.lab.settings import ReleaseSettings
 
 TENANT_PREFIX = "tenant-7:export:"
@@ -151,6 +153,17 @@ class Deployer:
     def redis_used_share(self) -> float:
         with self.redis() as client:
             return float(client.info("memory")["used_memory"]) / topology.REDIS_MAX_BYTES
+
+    def disturb(self, caller: str, callee: str, disturbance: Disturbance | None) -> None:
+        """Make the network of one edge bad; None: sound again."""
+        import msgspec
+
+        known = read_disturbances(self.layout.disturbances)
+        known.pop(edge := edge_name(caller, callee), None)
+        write_atomic(self.layout.disturbances, msgspec.json.encode(known | ({edge: disturbance} if disturbance else {})))
+
+    def is_disturbed(self, caller: str, callee: str) -> bool:
+        return edge_name(caller, callee) in read_disturbances(self.layout.disturbances)
 
     def put_sentinels(self) -> None:
         with self.redis() as client:

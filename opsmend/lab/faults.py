@@ -12,6 +12,7 @@ import msgspec
 
 from opsmend.lab.backends import LabError
 from opsmend.lab.deployer import Deployer
+from opsmend.lab.links import Disturbance, edge_name
 from opsmend.lab.settings import ReleaseSettings
 
 Repair = tuple[str, str]
@@ -33,7 +34,7 @@ class Fault:
 
     name: str
     root: str
-    """The service that is to be named; "" if nothing is wrong."""
+    """What is to be named: a service, or an edge as `caller->callee`; "" if nothing is wrong."""
     what: str
     right: frozenset[Repair]
     harmful: frozenset[Repair]
@@ -50,6 +51,11 @@ class Fault:
     """Whether the customers notice within half a minute."""
     holds: bool = False
     """Whether the injector has to stay."""
+
+    @property
+    def is_repairable(self) -> bool:
+        """Whether any action of the catalogue mends it; else the right answer is to say where it is and do nothing."""
+        return bool(self.right)
 
     @property
     def is_fault(self) -> bool:
@@ -97,6 +103,22 @@ def _lock(deployer: Deployer) -> str:
 def _fill(deployer: Deployer) -> str:
     deployer.fill_redis()
     return ""
+
+
+def _disturb(caller: str, callee: str, disturbance: Disturbance) -> Callable[[Deployer], str]:
+    def make(deployer: Deployer) -> str:
+        deployer.disturb(caller, callee, disturbance)
+        return ""
+
+    return make
+
+
+def _link(name: str, caller: str, callee: str, what: str, disturbance: Disturbance) -> Fault:
+    """A fault of the network. No action of the catalogue mends one: who can't repair it has to say where it is."""
+    return Fault(name, edge_name(caller, callee), what, frozenset(),
+                 _pairs("restart kill", f"{caller} {callee}") | _SERVERS | _pairs("terminate", "postgres"),
+                 _disturb(caller, callee, disturbance), lambda deployer: deployer.disturb(caller, callee, None),
+                 lambda deployer, _: not deployer.is_disturbed(caller, callee), needs=callee)
 
 
 def _terminate(deployer: Deployer) -> None:
@@ -152,6 +174,10 @@ FAULTS: Final[dict[str, Fault]] = {fault.name: fault for fault in (
     _release("log_storm", "cart", "config", "a configuration that writes 300 times the log lines",
              ReleaseSettings(log_lines_per_request=300, log_level="debug"), tempting="orders frontend",
              breaches=False, is_clear=_is_quiet),
+    _link("net_latency", "inventory", "postgres", "the network from inventory to its database has become slow",
+          Disturbance(delay_seconds=0.15)),
+    _link("net_partition", "catalog", "redis", "the network from catalog to its cache swallows everything",
+          Disturbance(is_cut=True)),
     Fault("noop", "", "nothing happens", frozenset(), frozenset(), lambda _: "", _nothing, lambda *_: True,
           breaches=False),
     Fault("innocent_deploy", "", "a release without any defect", frozenset(), frozenset(),
@@ -162,8 +188,8 @@ _SERVICE_OF_NONE: Final = {"innocent_deploy": "catalog"}
 
 
 def service_of(fault: Fault) -> str:
-    """The service the injector touches: the root, or the one that is innocently deployed."""
-    return fault.root or _SERVICE_OF_NONE.get(fault.name, "")
+    """The service the injector touches: the root (of an edge its caller), or the one that is innocently deployed."""
+    return fault.root.partition("->")[0] or _SERVICE_OF_NONE.get(fault.name, "")
 
 
 def available(has_postgres: bool, has_redis: bool) -> dict[str, str]:

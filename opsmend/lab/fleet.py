@@ -74,8 +74,10 @@ class Fleet:
 
     layout: Layout
     releases: Releases
-    postgres_dsn: str
-    redis_url: str
+    backend_urls: dict[str, str]
+    """postgres and redis, as far as they run."""
+    link_urls: dict[tuple[str, str], str]
+    """(caller, callee) -> the URL of its link, for those that have one."""
     http: aiohttp.ClientSession
     slots: dict[str, list[Slot]] = field(default_factory=dict)
     backends: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -94,8 +96,8 @@ class Fleet:
             service = slot.service
             spec = Spec(
                 service, slot.id, sock.fileno(), release.version, str(self.layout.discovery), release.settings,
-                self.postgres_dsn if service in topology.USES_POSTGRES else "",
-                self.redis_url if service in topology.USES_REDIS else "",
+                self._backend_url(service, "postgres") if service in topology.USES_POSTGRES else "",
+                self._backend_url(service, "redis") if service in topology.USES_REDIS else "",
                 str(self.layout.receipts) if service == "bank" else "")
             path = self.layout.private / f"spec-{slot.id}.json"
             write_atomic(path, msgspec.json.encode(spec))
@@ -103,6 +105,9 @@ class Fleet:
                 popen = processes.spawn([sys.executable, "-m", "opsmend.lab.service", str(path)], log=log,
                                         fds=[sock.fileno()])
             return Process(popen, sock.getsockname()[1], release.version, time.time_ns())
+
+    def _backend_url(self, service: str, backend: str) -> str:
+        return self.link_urls.get((service, backend)) or self.backend_urls.get(backend, "")
 
     def publish(self) -> None:
         """Write discovery and the list of instances."""

@@ -72,6 +72,11 @@ class Layout:
         return self.private / "ready.json"
 
     @property
+    def disturbances(self) -> Path:
+        """What is wrong with the network (`links.Disturbance` by edge)."""
+        return self.private / "links.json"
+
+    @property
     def postgres_log(self) -> Path:
         return self.private / "postgres.log"
 

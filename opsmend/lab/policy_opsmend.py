@@ -14,6 +14,7 @@ import httpx
 
 from opsmend.lab.backends import LabError
 from opsmend.lab.faults import Injection
+from opsmend.lab.links import edge_name
 from opsmend.lab.policies import Report, to_toml
 from opsmend.lab.processes import free_port
 from opsmend.lab.system import Lab
@@ -106,7 +107,8 @@ class OpsmendPolicy:
             diagnosis = (full or {}).get("diagnosis")
             if full is None or not diagnosis:
                 continue
-            self._report.suspects = tuple(s["service"] for s in diagnosis["suspects"])
+            self._report.suspects = tuple(
+                edge_name(s["service"], s["peer"]) if s.get("peer") else s["service"] for s in diagnosis["suspects"])
             # What counts is the diagnosis that the first repair was based on.
             self._is_decided = bool(full.get("runs"))
             return

@@ -100,11 +100,14 @@ def judge(fault: Fault, actions: Sequence[Action]) -> tuple[int, int]:
 
 def summarise(incidents: Sequence[Incident], faults: dict[str, Fault]) -> dict[str, float | int | None]:
     """The summary of a bench. Void runs count nowhere but in `voided`; unresolved ones enter the times to
-    repair with the cap. Runs without a fault enter `noop_actions` alone."""
+    repair with the cap. Faults that no action mends enter `left_alone` (nothing was done) in place of `resolved` and
+    the times to repair. Runs without a fault enter `noop_actions` alone."""
     valid = [i for i in incidents if not i.voided]
     real = [i for i in valid if faults[i.fault].is_fault]
     ttds = [i.ttd_seconds for i in real if i.ttd_seconds is not None]
-    mttrs = sorted(i.mttr_seconds for i in real if i.mttr_seconds is not None)
+    mendable = [i for i in real if faults[i.fault].is_repairable]
+    hopeless = [i for i in real if not faults[i.fault].is_repairable]
+    mttrs = sorted(i.mttr_seconds for i in mendable if i.mttr_seconds is not None)
     named = [i for i in real if i.root_top1 is not None]
 
     def share(hits: int, of: int) -> float | None:
@@ -112,10 +115,11 @@ def summarise(incidents: Sequence[Incident], faults: dict[str, Fault]) -> dict[s
 
     return {
         "incidents": len(real), "noop_runs": len(valid) - len(real),
-        "resolved": share(sum(i.resolved for i in real), len(real)),
+        "resolved": share(sum(i.resolved for i in mendable), len(mendable)),
+        "left_alone": share(sum(not i.actions for i in hopeless), len(hopeless)),
         "detected": share(len(ttds), len(real)),
-        "censored": sum(i.censored for i in real),
-        "relapsed": sum(i.relapsed for i in real),
+        "censored": sum(i.censored for i in mendable),
+        "relapsed": sum(i.relapsed for i in mendable),
         "false_actions": sum(i.false_actions for i in real),
         "harmful_actions": sum(i.harmful_actions for i in real),
         "noop_actions": sum(len(i.actions) for i in valid if not faults[i.fault].is_fault),

@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from opsmend.lab.backends import LabError, Postgres, Redis, find_binaries
 from opsmend.lab.effects import Effects
 from opsmend.lab.fleet import Fleet, Process, Slot
 from opsmend.lab.layout import Boot, Layout, Ready
+from opsmend.lab.links import Link, Links
 from opsmend.lab.processes import write_atomic
 from opsmend.lab.releases import Releases
 from opsmend.lab.settings import ReleaseSettings
@@ -43,6 +45,7 @@ class Supervisor:
         self._binaries = find_binaries()
         self._logs: list[IO[bytes]] = []
         self._helpers: dict[str, subprocess.Popen[bytes]] = {}
+        self._link_sockets: list[socket.socket] = []
         self._socket_dir = ""
         self._is_orphan = False
         self.postgres: Postgres | None = None
@@ -86,21 +89,42 @@ class Supervisor:
         async with aiohttp.ClientSession() as http:
             try:
                 backends = self.start_backends()
-                fleet = Fleet(self._layout, releases, self.postgres.dsn("shop") if self.postgres else "",
-                              self.redis.url if self.redis else "", http, backends=backends)
+                urls, link_urls = self._backend_urls(), self._start_links()
+                fleet = Fleet(self._layout, releases, urls, link_urls, http, backends=backends)
                 await self._start_shop(fleet)
                 ready = await self._serve(fleet)
                 self._start_helpers(ready)
                 write_atomic(self._layout.ready, msgspec.json.encode(ready))
                 while not stopping.is_set():
                     fleet.reap()
-                    self._restart_helpers(ready)
+                    self._restart_helpers()
                     try:
                         await asyncio.wait_for(stopping.wait(), 0.1)
                     except TimeoutError:
                         continue
             finally:
                 self._stop()
+
+    def _backend_urls(self) -> dict[str, str]:
+        urls = {"postgres": self.postgres.dsn("shop") if self.postgres else "", "redis": self.redis.url if self.redis else ""}
+        return {name: url for name, url in urls.items() if url}
+
+    def _start_links(self) -> dict[tuple[str, str], str]:
+        """The relay runs; the URL of each link. Its sockets are ours, so that it can be started again."""
+        ports = {"postgres": self.postgres.port if self.postgres else 0, "redis": self.redis.port if self.redis else 0}
+        links, urls = [], {}
+        for caller, callee in topology.LINKS:
+            if not ports[callee]:
+                continue
+            sock = processes.listening_socket()
+            sock.set_inheritable(True)
+            self._link_sockets.append(sock)
+            links.append(Link(caller, callee, sock.fileno(), ports[callee]))
+            urls[caller, callee] = self._backend_urls()[callee].replace(f":{ports[callee]}/", f":{sock.getsockname()[1]}/")
+        write_atomic(self._layout.private / "relay.json",
+                     msgspec.json.encode(Links(tuple(links), str(self._layout.disturbances))))
+        self._restart_helper("links", "relay.json")
+        return urls
 
     async def _start_shop(self, fleet: Fleet) -> None:
         first: list[Process] = []
@@ -138,15 +162,20 @@ class Supervisor:
         # The collector and the customers know the servers' ports, but no token of ours.
         known = msgspec.structs.replace(ready, control_token="", deploy_token="")
         write_atomic(self._layout.private / "servers.json", msgspec.json.encode(known))
-        self._restart_helpers(ready)
+        self._restart_helpers()
 
-    def _restart_helpers(self, ready: Ready) -> None:
+    def _restart_helpers(self) -> None:
+        self._restart_helper("links", "relay.json")
         for name in ("collector", "loadgen"):
-            popen = self._helpers.get(name)
-            if popen is None or popen.poll() is not None:
-                log = self._log(self._layout.private / f"{name}.log")
-                self._helpers[name] = processes.spawn(
-                    [sys.executable, "-m", f"opsmend.lab.{name}", str(self._layout.private / "boot.json")], log=log)
+            self._restart_helper(name, "boot.json")
+
+    def _restart_helper(self, name: str, spec: str) -> None:
+        popen = self._helpers.get(name)
+        if popen is None or popen.poll() is not None:
+            log = self._log(self._layout.private / f"{name}.log")
+            fds = [sock.fileno() for sock in self._link_sockets] if name == "links" else []
+            self._helpers[name] = processes.spawn(
+                [sys.executable, "-m", f"opsmend.lab.{name}", str(self._layout.private / spec)], log=log, fds=fds)
 
     def restart_backend(self, name: str, popen: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
         """Stop a server as its manual says, start it again. It is not ready yet on return."""
@@ -177,6 +206,8 @@ class Supervisor:
                 break
         for log in self._logs:
             log.close()
+        for sock in self._link_sockets:
+            sock.close()
         if self._socket_dir:
             shutil.rmtree(self._socket_dir, ignore_errors=True)
         if self._boot.ephemeral and self._is_orphan:  # else the owner does it, when it has read our words

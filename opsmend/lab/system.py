@@ -368,6 +368,9 @@ class Lab:
         """Back to a sound system, whatever was done to it. Versions that run sound releases are kept."""
         self._drop_holder()
         deployer = self.deployer
+        for caller, callee in topology.LINKS:
+            if deployer.is_disturbed(caller, callee):
+                deployer.disturb(caller, callee, None)
         if self.ready.postgres_port:
             with contextlib.suppress(LabError):
                 deployer.terminate_blockers()

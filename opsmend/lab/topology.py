@@ -17,6 +17,9 @@ EDGES: Final = (
     ("inventory", "postgres"), ("payments", "bank"),
 )
 
+LINKS: Final = (("inventory", "postgres"), ("catalog", "redis"))
+"""Edges whose network can be disturbed: their connections go through the relay (`links.py`)."""
+
 TIMEOUT_SECONDS: Final = {"gateway": 2.6, "frontend": 2.2, "orders": 1.2, "payments": 0.8}
 """How long a caller waits for one call. Shorter towards the leaves, so that the innermost gives up first."""
 USES_POSTGRES: Final = ("catalog", "orders", "inventory")

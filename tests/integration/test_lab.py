@@ -98,6 +98,21 @@ def test_a_full_cache_refuses_writes_until_the_tenant_is_purged(steady: Lab) -> 
     assert _until(lambda: steady.is_resolved(injection, 4), 25), steady.broken(injection)
 
 
+@pytest.mark.parametrize(("fault", "tempting"), [("net_latency", "inventory"), ("net_partition", "catalog")])
+def test_a_bad_network_is_no_ones_fault_and_no_restart_mends_it(steady: Lab, fault: str, tempting: str) -> None:
+    if why := steady.faults()[fault]:
+        pytest.skip(why)
+    injection = steady.inject(fault)
+    assert _until(steady.is_breached, 15)
+    _post(steady, f"{tempting}/restart", key=f"wrong-{fault}")
+    time.sleep(3)
+    assert steady.is_breached()
+    assert not steady.is_clear(injection)
+    assert not steady.broken(injection)  # every process runs, and what runs is what ran before
+    steady.heal_by_oracle(fault)
+    assert _until(lambda: steady.is_resolved(injection, 4), 25), (steady.broken(injection), steady.sli_window(5))
+
+
 def test_a_bench_with_the_oracle_mends_and_does_nothing_wrong(steady: Lab) -> None:
     policy = OraclePolicy()
     policy.start(steady)
