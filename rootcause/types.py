@@ -103,8 +103,9 @@ class Diagnosis(msgspec.Struct, frozen=True):
 class ServiceGraph:
     """Who calls whom. `edges` are (caller, callee); `external` are services that are not ours to repair.
 
-    `kinds` says of a service that it is a database, cache, queue or external, where somebody told. `rests_on` are
-    (service, host or volume) pairs; these are no services, and nobody calls them.
+    `kinds` says of a service that it is a database, cache, queue or external, where somebody told, and of a host or a
+    volume that it is one. `rests_on` are (service, host or volume) pairs; these are no services, and nobody calls them.
+    `instances` maps a service to its instances, and these to the host that they run on ("": nobody says).
     """
 
     services: tuple[str, ...]
@@ -112,6 +113,7 @@ class ServiceGraph:
     external: frozenset[str] = field(default_factory=frozenset)
     kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
     rests_on: frozenset[tuple[str, str]] = field(default_factory=frozenset)
+    instances: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
 
     def kind_of(self, name: str) -> str:
         """service, database, cache, queue, external, host or volume."""

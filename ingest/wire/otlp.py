@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ingest.types import Level
 from ingest.wire.line import Line, put_line
-from ingest.wire.otlp_resource import QUEUE, as_text, instance_of, peer_of, placement_of
+from ingest.wire.otlp_resource import NAME_PEERS, QUEUE, as_text, instance_of, peer_of, placement_of
 from ingest.wire.rows import DecodeContext, Rows, level_of, number_level
 from ingest.wire.unwrap import may_unwrap
 
@@ -46,6 +46,11 @@ def any_value(value: Any) -> object:
 def attributes(pairs: Iterable[Any] | None) -> dict[str, object]:
     """Key -> value; of a key that comes twice the last."""
     return {pair.key or "": any_value(pair.value) for pair in pairs or ()}
+
+
+def _some(pairs: Iterable[Any] | None, wanted: frozenset[str]) -> dict[str, object]:
+    """The same of the wanted keys alone: spans have many attributes, and reading a value is what costs."""
+    return {key: any_value(pair.value) for pair in pairs or () if (key := pair.key) in wanted}
 
 
 def attributes_of(resource: Any) -> dict[str, object]:
@@ -113,7 +118,7 @@ def put_traces(groups: Iterable[Any] | None, context: DecodeContext, rows: Rows)
         for scope in group.scope_spans or ():
             for span in scope.spans or ():
                 kind = number(span.kind)
-                peer, of = peer_of(attributes(span.attributes)) if kind in _CALLS else ("", 0)
+                peer, of = peer_of(_some(span.attributes, NAME_PEERS)) if kind in _CALLS else ("", 0)
                 if kind == _CONSUMER and of != QUEUE:  # it depends on its queue, not on who wrote there
                     peer = ""
                 start = time_of(context, span.start_time_unix_nano)

@@ -17,6 +17,7 @@ from ingest.types import PEER_KINDS, Placement
 PEERS: Final = ("peer.service", "server.address", "net.peer.name", "db.system.name", "db.system",
                 "messaging.destination.name", "messaging.system")
 """Which attribute names the other side of a call; the first that is there wins."""
+NAME_PEERS: Final = frozenset(PEERS)
 _SERVICE, _DATABASE, _CACHE, QUEUE, _ADDRESS = range(len(PEER_KINDS))
 _CACHES: Final = frozenset({"redis", "memcached", "valkey", "keydb", "dragonfly", "hazelcast", "infinispan"})
 _OWN_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1", "[::1]", "0.0.0.0"})

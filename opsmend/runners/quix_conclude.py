@@ -43,7 +43,8 @@ class TenantPipeline(Pipeline):
             if isinstance(told, Packed):
                 totals.update(told.totals)
                 changes += told.changes
-                self.graph = self._graph_builder.learn(told.services, told.edges, told.seen_ns)
+                self.graph = self._graph_builder.learn(
+                    told.services, told.edges, told.seen_ns, kinds=told.kinds, rests_on=told.rests_on)
             else:
                 totals["dead"] += len(told.dead_letters)
                 news.append(told.news)

@@ -99,6 +99,8 @@ class Packed(msgspec.Struct, frozen=True, tag="packed"):
     edges: tuple[tuple[str, str], ...] = ()
     seen_ns: int = 0
     version: int = VERSION
+    kinds: tuple[tuple[str, str], ...] = ()
+    rests_on: tuple[tuple[str, str, str], ...] = ()
 
 
 class Judgement(msgspec.Struct, frozen=True, tag="judgement"):

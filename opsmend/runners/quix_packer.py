@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from confluent_kafka import KafkaException, TopicPartition
@@ -29,6 +29,7 @@ from opsmend.runners.quix_sharding import Sharding
 from rootcause.graph import GraphBuilder
 
 log = structlog.get_logger()
+_Member = TypeVar("_Member")
 _TELL_AGAIN_NS = 600 * 10**9
 """An edge is told again after this long; those who listen forget it after an hour."""
 _COMMIT_TIMEOUT = 30.0
@@ -88,7 +89,8 @@ class Packer:
         self._clock.take(batch)
         self._producer.begin_transaction()
         try:
-            self._write(batch)
+            self._graph.step(batch)
+            self._write(self._graph.resolved(batch))
             offsets = [TopicPartition(topic, partition, offset)
                        for (topic, partition), offset in batch.watermark.next_offsets.items()]
             if offsets:
@@ -115,12 +117,15 @@ class Packer:
             self._producer.produce(SIGNALS, encode(packed), key=self._config.tenant.encode())
 
     def _packed(self, batch: Batch) -> Packed:
-        self._graph.step(batch)
-        services, edges = self._graph.sightings()
+        seen = self._graph.sightings()
         return Packed(
             totals=totals(batch), dead_letters=batch.dead_letters, changes=batch.changes,
-            services=tuple(s for s, seen in services.items() if self._is_news(s, seen)),
-            edges=tuple(e for e, seen in edges.items() if self._is_news(e, seen)), seen_ns=self._clock.newest_ns)
+            services=self._news("service", seen.services), edges=self._news("edge", seen.edges),
+            kinds=self._news("kind", seen.kinds), rests_on=self._news("on", seen.rests_on), seen_ns=self._clock.newest_ns)
+
+    def _news(self, what: str, seen: Mapping[_Member, int]) -> tuple[_Member, ...]:
+        """Of what the graph holds, what the tenant was not told yet, or not lately."""
+        return tuple(member for member, at in seen.items() if self._is_news((what, member), at))
 
     def _is_news(self, what: object, seen_ns: int) -> bool:
         last = self._told.get(what)
