@@ -27,6 +27,8 @@ INDICATORS: Final[tuple[str, ...]] = get_args(Indicator)
 
 # First match wins. Names are lower-cased with every separator made "_".
 _PATTERNS: Final[tuple[tuple[str, Indicator], ...]] = (
+    (r"(^|_)gc_|^instance_|(latency|duration|response_time|seconds)(_[a-z]+)?_sum$", "other"),
+    (r"(latency|duration|response_time)(_[a-z]+)?_count$", "traffic"),  # of a histogram: how many were measured
     (r"(^|_)(responsive|health_check|probe_success|healthy)$", "responsive"),
     (r"(^|_)up$", "up"),
     (r"restarts?(_total)?$", "restarts"),
