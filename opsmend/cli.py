@@ -85,12 +85,18 @@ def train(what: Annotated[str, typer.Argument(help="forecaster or rootcause")],
               help="forecaster: a student of so many units (a multiple of 4) of the shipped one.", min=0)] = 0,
           quantize: Annotated[bool, typer.Option(
               "--quantize", help="forecaster: refused, with what was measured, unless it is faster.")] = False,
-          data: Annotated[Path | None, typer.Option(help="rootcause-alerts: labelled alert sets.")] = None,
-          seed: int = 0) -> None:
-    """Make the shipped model files anew."""
-    from opsmend.commands.train import run_training
+          data: Annotated[Path | None, typer.Option(
+              help="rootcause-alerts: labelled alert sets. --fine-tune, --adapt: recorded cases.")] = None,
+          fine_tune: Annotated[bool, typer.Option(
+              "--fine-tune", help="rootcause: from incidents whose cause was confirmed (or --data).")] = False,
+          config: Config = None, seed: int = 0) -> None:
+    """Make the shipped model files anew; or tune them to this system, beside the shipped ones."""
+    from opsmend.commands.train import run_training, run_tuning
 
-    run_training(what, out, seed, distill=distill, quantize=quantize, data=data)
+    if fine_tune:
+        run_tuning(what, out, seed, data=data, config=config)
+    else:
+        run_training(what, out, seed, distill=distill, quantize=quantize, data=data)
 
 
 @app.callback()

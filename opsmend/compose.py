@@ -18,6 +18,7 @@ from opsmend.config import ConfigError, Settings, secret
 from opsmend.forecasting.background import models_dir
 from opsmend.outlet import Receiver
 from opsmend.pipeline import PipelineConfig
+from opsmend.rootcause_weights import usable_weights, weights_dir
 from remediate.actions.base import Endpoints
 from remediate.gates import AllowRule, GateConfig
 from remediate.planner.planner import PlannerConfig
@@ -81,7 +82,7 @@ def pipeline_config(settings: Settings) -> PipelineConfig:
             detectors=tuple(settings.detect.detectors), limits=dict(settings.limits),
             forecaster_dir=str(models_dir(settings.data_dir))),
         graph=GraphConfig(edges=tuple(settings.topology.edges), external=tuple(settings.topology.external)),
-        rootcause=RootCauseConfig(),
+        rootcause=RootCauseConfig(weights_dir=usable_weights(weights_dir(settings.data_dir))),
         diagnose_every_seconds=max(1.0, settings.detect.bucket_seconds))
 
 

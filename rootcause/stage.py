@@ -14,7 +14,7 @@ from rootcause.calls import with_broken_call
 from rootcause.features import CAUSES
 from rootcause.graph import graph_hash
 from rootcause.prior import physical_prior
-from rootcause.rankers.registry import RANKERS
+from rootcause.rankers.registry import RANKERS, ranker_of
 from rootcause.reasons import Reasons
 from rootcause.types import CaseWindow, Diagnosis, ServiceGraph, Suspect
 from rootcause.window import case_window
@@ -25,6 +25,8 @@ class RootCauseConfig:
     """Which ranker, and when it may speak."""
 
     ranker: str = "gnn"
+    weights_dir: str = ""
+    """Of weights that were tuned for this system (`gnn`, `fused`); "": the shipped ones."""
     margin: float = 0.15
     """The first suspect must be ahead of "none of these" and of the second by this much."""
     change_seconds: float = 600.0
@@ -40,7 +42,7 @@ class RootCause:
         if self._c.ranker not in RANKERS:
             raise OpsmendError(f"unknown ranker '{self._c.ranker}'; one of {', '.join(RANKERS)}",
                                reason="configuration")
-        self._ranker = RANKERS[self._c.ranker]()
+        self._ranker = ranker_of(self._c.ranker, self._c.weights_dir)
 
     def diagnose(self, incident: Incident, graph: ServiceGraph, seen: Observations, changes: Sequence[Change],
                  now_ns: int) -> Diagnosis:

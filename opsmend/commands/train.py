@@ -1,4 +1,4 @@
-"""`opsmend train breach|forecaster|rootcause|rootcause-alerts|rootcause-mlp`."""
+"""`opsmend train breach|forecaster|rootcause|rootcause-alerts|rootcause-mlp`, and `train rootcause --fine-tune`."""
 
 from __future__ import annotations
 
@@ -83,3 +83,28 @@ def _student(units: int, out: Path, seed: int) -> dict[str, Any]:
     student = replace(student, card={**student.card, "against_shipped": round(verdict.gain, 4)})
     student.save(out)
     return student.card
+
+
+def run_tuning(what: str, out: Path | None, seed: int, *, data: Path | None, config: Path | None) -> None:
+    """Tune the ranker on confirmed incidents, of the service or under `data`; prints the card. Weights go to `out` or the
+    service's data directory, and only where they are better. Raises OpsmendError where they are not."""
+    if what != "rootcause":
+        raise ConfigError(f"train: --fine-tune is for rootcause, not for '{what}'")
+    import torch
+
+    from ingest.errors import OpsmendError
+    from opsmend.commands import output
+    from opsmend.config import load
+    from opsmend.confirmed import recorded, stored
+    from opsmend.rootcause_weights import weights_dir
+    from rootcause.tune_contest import fine_tune
+
+    torch.set_num_threads(1)
+    settings = load(config)
+    incidents = recorded(data) if data else stored(settings.store_url)
+    where = out or weights_dir(settings.data_dir)
+    card = fine_tune(incidents, where, data=str(data or "confirmed incidents of the service"), seed=seed, tell=output.note)
+    typer.echo(json.dumps(card, indent=2))
+    if not card["kept"]:
+        raise OpsmendError(f"train: nothing was written: {card['contest']['reason']}", reason="not_better")
+    output.note(f"written to {where}; a service uses them from its next start on, and the shipped ones when they are deleted")

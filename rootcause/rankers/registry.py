@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from rootcause.rankers.baro import Baro, BaroOwnClock
 from rootcause.rankers.baselines import (
@@ -22,3 +23,10 @@ from rootcause.types import Ranker
 RANKERS: dict[str, Callable[[], Ranker]] = {
     r.name: r for r in (FusedRanker, GnnRanker, MaxRobustZ, NSigma, Baro, BaroOwnClock, Regression,
                         PersonalisedPageRank, MlpRanker, NearestToAlert, LastChange, Random)}
+
+
+def ranker_of(name: str, weights_dir: str = "") -> Ranker:
+    """By its name; with weights from elsewhere where it has any. Raises KeyError for an unknown one."""
+    if weights_dir and name in (FusedRanker.name, GnnRanker.name):
+        return (FusedRanker if name == FusedRanker.name else GnnRanker)(Path(weights_dir))
+    return RANKERS[name]()

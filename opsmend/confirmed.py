@@ -1,0 +1,60 @@
+"""Incidents with a known cause, to fine-tune the ranker on: what people confirmed, or a folder of recorded cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from opsmend.causes import targets_of
+from opsmend.evaluate.rca_cases import CaseError, RecordedCase, case_folders, read_cases
+from opsmend.evaluate.rca_made import calm_windows
+from opsmend.store.causes import CauseLog
+from opsmend.store.engine import open_engine
+from rootcause.tune import Confirmed
+from rootcause.types import CaseWindow
+
+
+def recorded(data: Path) -> list[Confirmed]:
+    """The cases under `data` but those marked `test`, and of each a stretch in which nothing was wrong. The layout is that
+    of `opsmend eval rca`. Cases of one root are one group. Raises CaseError where there are none, or one can't be read."""
+    out: list[Confirmed] = []
+    for found in read_cases(case_folders(data), "known"):
+        if isinstance(found, CaseError):
+            raise found
+        if found.split != "test":
+            out += of_case(found)
+    if not out:
+        raise CaseError(f"{data}: all cases are marked test")
+    return out
+
+
+def of_case(case: RecordedCase) -> list[Confirmed]:
+    """It, and the first calm stretch before it."""
+    group = f"{case.system}: {case.root}"
+    return [Confirmed(case.window, (case.window.services.index(case.root),), group),
+            *(Confirmed(w, (), group) for w in list(calm_windows(case))[:1])]
+
+
+def stored(store_url: str) -> list[Confirmed]:
+    """What people confirmed, of one service or several that share a store. Incidents of the same cause are one group, and
+    so are those that overlap in time. Raises StoreError."""
+    engine = open_engine(store_url)
+    try:
+        kept = CauseLog(engine).all()
+    finally:
+        engine.dispose()
+    groups = grouped([(cause.service, window) for cause, window in kept])
+    return [Confirmed(window, targets_of(cause, window), group) for (cause, window), group in zip(kept, groups, strict=True)]
+
+
+def grouped(windows: Sequence[tuple[str, CaseWindow]]) -> list[str]:
+    """The group of each: the names of its causes, joined where incidents with different ones overlap."""
+    group = [{n} for n in range(len(windows))]
+    for n, (cause, window) in enumerate(windows):
+        for m, (other, earlier) in enumerate(windows[:n]):
+            apart = earlier.ts_ns[-1] < window.ts_ns[0] or window.ts_ns[-1] < earlier.ts_ns[0]
+            if (cause == other or not apart) and group[n] is not group[m]:
+                joined = group[n] | group[m]
+                for k in joined:
+                    group[k] = joined
+    return [" + ".join(sorted({windows[k][0] for k in one})) for one in group]

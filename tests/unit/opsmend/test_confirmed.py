@@ -1,0 +1,88 @@
+"""From confirmed causes and recorded cases to what the ranker is tuned on; which tuned weights a service takes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from opsmend.causes import ConfirmedCause
+from opsmend.cli import app
+from opsmend.compose import pipeline_config
+from opsmend.config import Settings
+from opsmend.confirmed import grouped, recorded, stored
+from opsmend.evaluate.rca_cases import CaseError
+from opsmend.rootcause_weights import usable_weights, weights_dir
+from opsmend.store.causes import CauseLog
+from opsmend.store.engine import open_engine
+from rootcause.rankers.gnn import MODELS_DIR
+from rootcause.simulate import simulate
+from rootcause.tune import load_members
+from rootcause.tune_files import tuned_card, write
+from rootcause.types import CaseWindow
+
+
+def window(begin_seconds: int, seed: int = 0) -> CaseWindow:
+    one = simulate(np.random.default_rng(seed)).case
+    return replace(one, ts_ns=one.ts_ns - one.ts_ns[0] + begin_seconds * 10**9)
+
+
+def test_incidents_of_one_cause_or_one_time_are_one_group() -> None:
+    far = 10**6
+    windows = [("cart", window(0)), ("db", window(far)), ("cart", window(2 * far)), ("web", window(2 * far + 1)),
+               ("db", window(5 * far)), ("mail", window(9 * far))]
+    assert grouped(windows) == ["cart + web", "db", "cart + web", "cart + web", "db", "mail"]
+
+
+def test_confirmed_incidents_come_from_the_store(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'opsmend.db'}"
+    engine = open_engine(url)
+    one = window(0)
+    caller, callee = (one.services[i] for i in one.edges[0])
+    for n, (service, peer) in enumerate([(callee, ""), (caller, callee)]):
+        CauseLog(engine).put(ConfirmedCause(f"i{n}", service, peer, "ana", n), window(n * 10**6))
+    engine.dispose()
+    found = stored(url)
+    assert [c.targets for c in found] == [(one.services.index(callee),), (len(one.services),)]
+    assert [c.services for c in found] == [(one.services.index(callee),)] * 2
+    assert len({c.group for c in found}) == 2
+
+
+def test_recorded_cases_marked_test_are_left_out(tmp_path: Path) -> None:
+    for n, split in enumerate(("train", "test", "")):
+        folder = tmp_path / "set" / f"case{n}"
+        folder.mkdir(parents=True)
+        (folder / "label.json").write_text(json.dumps(
+            {"root_cause_service": "b", "inject_time": 3000, "fault_type": "cpu", "split": split, "dataset": "s"}))
+        rows = "\n".join(f"{t},{0.1 + 0.01 * (t % 7)},{5.0 if t >= 3000 else 0.2 + 0.01 * (t % 5)}"
+                         for t in range(0, 3100, 10))
+        (folder / "metrics.csv").write_text("time,a|cpu,b|cpu\n" + rows + "\n")
+        (folder / "graph.csv").write_text("source,target\na,b\n")
+    found = recorded(tmp_path)
+    causes = [c for c in found if c.targets]
+    assert len(causes) == 2 and {c.group for c in found} == {"s: b"}
+    assert [c.case.services[c.services[0]] for c in causes] == ["b", "b"]
+    assert len(found) - len(causes) == 2, "of each a stretch in which nothing was wrong"
+    with pytest.raises(CaseError, match="marked test"):
+        recorded(tmp_path / "set" / "case1")
+    refused = CliRunner().invoke(app, ["train", "rootcause", "--fine-tune", "--data", str(tmp_path),
+                                       "--out", str(tmp_path / "w")])
+    assert refused.exit_code == 1 and "at least 8 are needed" in str(refused.exception)
+    assert not (tmp_path / "w").exists()
+    assert CliRunner().invoke(app, ["train", "breach", "--fine-tune"]).exit_code == 1
+
+
+def test_a_service_takes_tuned_weights_of_the_shipped_ones_alone(tmp_path: Path) -> None:
+    settings = Settings(service={"data_dir": str(tmp_path)})  # type: ignore[arg-type]
+    directory = weights_dir(tmp_path)
+    assert pipeline_config(settings).rootcause.weights_dir == ""
+    card = tuned_card(MODELS_DIR, 0, "x", {})
+    write(load_members(), card, directory)
+    assert pipeline_config(settings).rootcause.weights_dir == str(directory)
+    for broken in (json.dumps(card | {"base_fingerprint": "of older ones"}), "{", "[]"):
+        (directory / "rootcause.json").write_text(broken)
+        assert usable_weights(directory) == ""
