@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from detect.buckets import Bucket, SeriesTable
 from detect.histograms import Histograms
+from detect.service_graph import ServiceGraphMetrics
 from ingest.types import SeriesKey
 
 
@@ -18,6 +19,7 @@ class Derivation:
         self._table = table
         self._seconds = bucket_seconds
         self._histograms = Histograms(table)
+        self._service_graph = ServiceGraphMetrics(table)
         self.counters: dict[int, tuple[int, float]] = {}
         self._log_services: set[str] = set()
 
@@ -36,6 +38,7 @@ class Derivation:
                 found[at] = grown / ((ts_ns - last[0]) / 1e9)
         self._histograms.settle(found)
         self._spans(bucket, found)
+        self._service_graph.settle(found)
         self._logs(bucket, found)
         row = np.full(len(self._table.keys), np.nan)
         for at, value in found.items():

@@ -22,6 +22,9 @@ _ENOUGH: Final = 20
 _TIDY_NS: Final = 10**9
 _KIND_ORDER: Final = ("database", "cache", "queue", "external", "address")
 """Of several things that are said of one name the first counts."""
+_SERVICE_GRAPH: Final = "traces_service_graph_request"
+_CONNECTIONS: Final = {"database": "database", "virtual_node": "address"}
+"""What service-graph metrics say of the server."""
 _CLUSTER: Final = (".svc.cluster.local", ".svc")
 
 
@@ -150,7 +153,10 @@ class GraphBuilder:
     def _metrics(self, batch: Batch, now: int) -> None:
         table = batch.metrics.series_table
         self._services.see({key.service for key in table}, now)
-        self._edges.see({(key.service, key.peer) for key in table if key.peer and key.peer != key.service}, now)
+        calls = [key for key in table if key.peer and key.peer != key.service]
+        self._edges.see({(key.service, key.peer) for key in calls}, now)
+        self._kinds.see({(key.peer, _CONNECTIONS[of]) for key in calls if key.name.startswith(_SERVICE_GRAPH)
+                         for name, of in key.labels if name == "connection_type" and of in _CONNECTIONS}, now)
 
     def _traces(self, traces: TraceBatch, now: int) -> None:
         vocab = traces.vocab

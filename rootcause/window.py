@@ -15,7 +15,8 @@ from rootcause.types import CaseWindow, ServiceGraph
 NODE_INDICATORS = ("errors", "latency", "traffic", "saturation", "cpu", "memory", "lock_wait", "cache_full", "up",
                    "responsive", "logs", "error_lines", "templates", "spans", "pattern")
 EDGE_INDICATORS = ("errors", "latency", "traffic", "network")
-_LINES = {"log.lines_per_second": "logs", "log.error_lines_per_second": "error_lines"}
+_LINES = {"log.lines_per_second": "logs", "log.error_lines_per_second": "error_lines", "log.template_mix": "templates",
+          "span.fan_out": "spans", "span.mix": "pattern", "client.network_seconds": "network"}
 _LOWEST = ("up", "responsive")
 
 

@@ -27,6 +27,7 @@ from ingest.wire.otlp import NAN, attributes, attributes_of, finite, number, tim
 from ingest.wire.otlp_resource import PEERS, as_text, instance_of, placement_of
 from ingest.wire.quantiles import cumulated, explicit_quantile, exponential_quantile, within
 from ingest.wire.rows import DecodeContext, Rows
+from ingest.wire.service_graph import call_of, without_ends
 
 _DELTA: Final = 1
 _NO_RECORDED_VALUE: Final = 1  # flag of a data point (Prometheus' staleness marker)
@@ -72,6 +73,10 @@ class _Metric:
         exporter's own label wins."""
         if not own:
             return self.service, self.instance, "", ()
+        call = call_of(self.name, own)
+        if call is not None:
+            rest = without_ends({k: as_text(v) for k, v in own.items()})
+            return call[0], "", call[1], tuple(sorted(rest.items()))
         service = self.context.service_of({**self.resource, **own})
         instance = as_text(self.resource.get("service.instance.id") or own.get("instance")) or self.instance
         peer = next((as_text(own[p]) for p in _PEERS if own.get(p)), "")

@@ -8,6 +8,7 @@ from typing import Final
 
 from ingest.types import SeriesKey
 from ingest.wire.rows import UNKNOWN_SERVICE, DecodeContext
+from ingest.wire.service_graph import call_of, without_ends
 
 _UNIT: Final = re.compile(r"_(seconds|bytes|ratio|celsius|volts|amperes|joules|grams|meters)(?:_total|_sum)?\Z")
 _UNITS: Final = {"seconds": "s", "bytes": "By", "ratio": "1", "celsius": "Cel", "volts": "V", "amperes": "A",
@@ -34,9 +35,13 @@ def series_of(name: str, labels: Mapping[str, str], context: DecodeContext) -> S
     `_count`, `_sum` or `_bucket` is a counter, all else a gauge. A gauge called `..._count` is taken for a counter then:
     as a rate it is still a series that moves when something happens.
     """
+    unit = _UNIT.search(name)
+    call = call_of(name, labels)
+    if call is not None:
+        return SeriesKey(call[0], name, "", call[1], _UNITS[unit[1]] if unit else "", kind_of(name),
+                         tuple(sorted(without_ends(labels).items())))
     service = service_of(labels, context)
     peer = next((labels[p] for p in _PEERS if labels.get(p)), "")
-    unit = _UNIT.search(name)
     own = tuple(sorted((k, v) for k, v in labels.items() if k not in ("__name__", "instance", "peer")))
     return SeriesKey(service, name, labels.get("instance", ""), peer if peer != service else "",
                      _UNITS[unit[1]] if unit else "", kind_of(name), own)
