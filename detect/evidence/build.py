@@ -119,7 +119,7 @@ def build(seed: int = 0) -> dict[str, Any]:
     weights = Weights.load()
     series = corpus(seed)
     table = calibrate(collect(lambda: Lstm(Forecaster(weights)), series))
-    return {"version": f"evidence-1-{seed}", "made_by": "python -m detect.evidence.build",
+    return {"version": f"evidence-2-{seed}", "made_by": "python -m detect.evidence.build",
             "data": "synthetic (detect/evidence/corpus.py), unlabelled",
             "points": sum(values.size for _, values in series), "seed": seed,
             "forecaster": weights.version, "points_per_page": POINTS_PER_PAGE, "share_flagged": FLAGGED,

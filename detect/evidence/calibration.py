@@ -2,8 +2,8 @@
 
 rarity(x) = -log10(onsets per point at or above x), read from a frozen monotone table, straight lines in log x between
 its knots; below the first knot it is that of any onset at all (a new maximum is news, however small). Streams of
-different units become comparable, and the square root of the sum of squares joins them: one stream that is sure is
-enough, and several that are nearly sure help each other.
+different units become comparable, and a norm between the Euclidean and the maximum (power 2.5) joins them: one stream
+that is sure is enough, and several that are nearly sure help each other, but not as if they were independent.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Calibration:
 
 @compiled("void(f8[:, ::1], f8[::1], f8[:, ::1], f8[:, ::1], f8[::1])", error_model="numpy")
 def join(streams: Any, counts: Any, levels: Any, rarities: Any, out: Any) -> None:
-    """Root of the sum of squared rarities beyond the common; `levels` are logarithms."""
+    """The 2.5-norm of the rarities beyond the common; `levels` are logarithms."""
     knots = rarities.shape[1]
     for i in range(len(out)):
         total = 0.0
@@ -80,5 +80,6 @@ def join(streams: Any, counts: Any, levels: Any, rarities: Any, out: Any) -> Non
                 while j < knots - 1 and x >= level[j]:
                     j += 1
                 rarity = rare[j - 1] + (x - level[j - 1]) / (level[j] - level[j - 1]) * (rare[j] - rare[j - 1])
-            total += max(rarity - COMMON, 0.0) ** 2
-        out[i] = np.sqrt(total) * min(counts[i] / QUIET, 1.0)
+            more = max(rarity - COMMON, 0.0)
+            total += more * more * np.sqrt(more)
+        out[i] = total**0.4 * min(counts[i] / QUIET, 1.0)

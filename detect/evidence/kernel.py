@@ -29,10 +29,10 @@ from detect.evidence.shape import (
 from ingest.compiled import compiled
 
 _SLOW = 1.0 - 0.5 ** (1.0 / 1000.0)  # half-life of what a usual residual is
-_SHIFT_DECAY = 0.0005
+_SHIFT_DECAY = 0.00025
 _FORGET = 2e-5
 """Per point, of the extremes towards the middle: a service that runs for years must not judge by its first day."""
-_DEAD = 0.03
+_DEAD = 0.02
 """Of the width of what was seen: how far outside is nothing yet. Without it forgetting alone would make novelties."""
 _COUNTER_RUN = 60
 """Points without a fall, most of them rises, after which a fall to near nothing is a counter that began anew."""

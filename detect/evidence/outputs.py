@@ -9,12 +9,12 @@ from ingest.compiled import compiled
 
 REFRACTORY = 100
 """Points: within so many an onset has to be rarer than the last one..."""
-RARER = 0.3
-"""... by so much: twice as rare. A shift that grows would page at each of its steps."""
+RARER = 0.2
+"""... by so much: 1.6 times as rare. A shift that grows would page at each of its steps."""
 HELD, FALLS = 0.8, 300
 """A peak is held at 0.8 of its height, which falls to nothing over 300 points, in a straight line..."""
-KEPT, EASES = 10, 600
-"""... but after 10 points the state is below the threshold that pages, and falls from there over 600: what was an
+KEPT, EASES = 8, 600
+"""... but after 8 points the state is below the threshold that pages, and falls from there over 600: what was an
 anomaly a moment ago ranks below one that is there now, and above what never was one."""
 
 

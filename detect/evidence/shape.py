@@ -20,9 +20,11 @@ REFERENCE, EVERY = 125, 4
 """The long run: every 4th of the last 500 points."""
 RECENT: Final = 30
 """Points whose mean is the present level."""
-RESIDUALS: Final = 10
+RESIDUALS: Final = 20
 """Points over which residuals are averaged."""
 LAG: Final = 100
 """Points by which the slow statistics of the residual lag: an anomaly must not be a part of its own yardstick."""
 RING: Final = REFERENCE + RECENT + RESIDUALS + LAG
 BYTES_PER_SERIES: Final = SCALARS * 8 + RING * 4
+LAYOUT: Final = f"2:{SCALARS}:{REFERENCE}:{RECENT}:{RESIDUALS}:{LAG}"
+"""Stored state of another one is not read."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from detect.evidence.calibration import Calibration
 from detect.evidence.kernel import observe
 from detect.evidence.outputs import answer
-from detect.evidence.shape import BYTES_PER_SERIES, COUNT, RING, SCALARS, STREAMS
+from detect.evidence.shape import BYTES_PER_SERIES, COUNT, LAYOUT, RING, SCALARS, STREAMS
 from detect.forecaster.lstm import HORIZONS, QUANTILES, Forecaster
 
 Floats = NDArray[np.float64]
@@ -103,10 +103,14 @@ class Evidence:
 
     def dump(self) -> dict[str, object]:
         """msgpack-able state, exact."""
-        return {"n": len(self._scalars), "scalars": self._scalars.tobytes(), "rings": self._rings.tobytes()}
+        return {"n": len(self._scalars), "scalars": self._scalars.tobytes(), "rings": self._rings.tobytes(),
+                "layout": LAYOUT}
 
     def load(self, state: Mapping[str, object]) -> None:
-        """Go on from `dump`. Raises ValueError or KeyError where it is none."""
+        """Go on from `dump`; that of another layout (an older version's) is dropped, and every series begins anew.
+        Raises ValueError or KeyError where it is none."""
+        if state.get("layout") != LAYOUT:
+            return
         n = int(state["n"])  # type: ignore[call-overload]
         raw = {k: v for k, v in state.items() if isinstance(v, bytes)}
         self._scalars = np.frombuffer(raw["scalars"]).reshape(n, SCALARS).copy()

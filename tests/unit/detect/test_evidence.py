@@ -60,10 +60,12 @@ def test_a_spike_and_a_shift_page_once_and_at_once() -> None:
         assert len([p for p in paged if 1000 <= p < 1100]) <= 3
 
 
-def test_noise_alone_hardly_pages() -> None:
+def test_noise_alone_pages_no_more_than_a_fleet() -> None:
+    """One page per 700 points, as on the corpus, and two deviations of what chance does to so few."""
     values = 50 + np.stack([noise(3000, seed=s) for s in range(10)], axis=1)
     late = [p for paged in pages(values) for p in paged if p > 300]
-    assert len(late) <= 10 * 2700 / POINTS_PER_PAGE
+    usual = 10 * 2700 / POINTS_PER_PAGE
+    assert len(late) <= usual + 2 * usual**0.5
 
 
 def test_a_state_is_held_and_falls() -> None:
@@ -73,7 +75,7 @@ def test_a_state_is_held_and_falls() -> None:
     peak = state[1000, 0]
     assert peak > 5
     page = Calibration.load().page
-    assert 0.7 * peak < state[1009, 0] < peak
+    assert 0.7 * peak < state[1008, 0] < peak
     assert page > state[1020, 0] > state[1100, 0] > state[1200, 0] > 0
 
 
@@ -152,6 +154,17 @@ def test_state_survives_msgpack_in_the_middle() -> None:
             forecaster.forecaster.load(read[1])
         onsets.append(evidence.step((START + 300 * k) * 10**9, row, forecaster).onset)
     np.testing.assert_array_equal(np.array(onsets), whole[0])
+
+
+def test_state_of_an_older_layout_is_dropped() -> None:
+    evidence, forecaster = Evidence(), lstm()
+    evidence.step(START * 10**9, np.array([1.0, 2.0]), forecaster)
+    old = {key: value for key, value in evidence.dump().items() if key != "layout"}
+    anew = Evidence()
+    anew.load(old)
+    assert len(anew.counts) == 0
+    anew.load(evidence.dump())
+    assert anew.counts.tolist() == [1.0, 1.0]
 
 
 def test_state_is_small() -> None:
