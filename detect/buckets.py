@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from detect.counts import count_by
 from detect.templates.miner import TemplateMiner
@@ -23,6 +24,9 @@ from ingest.types import (
 )
 
 _SKEW_NS = 300 * 10**9
+_SERVER = 2
+_REQUESTS = (_SERVER, 5)
+"""Kinds of spans that answer somebody: server, consumer."""
 _ENOUGH = 20
 """Rows in a row that agree before time is believed to have started, or to have jumped."""
 
@@ -38,6 +42,11 @@ class Bucket(msgspec.Struct):
     spans: dict[str, list[tuple[int, bool]]] = {}  # "service" or "service\x1fpeer" -> (duration_us, failed)
     changes: list[Change] = []
     alerts: list[ExternalAlert] = []
+    asked: dict[str, int] = {}  # service -> requests (server and consumer spans)
+    made: dict[str, dict[str, int]] = {}  # service -> "peer\x1foperation" of other spans of it -> count
+    instances: dict[str, list[float]] = {}
+    """"service\x1finstance" -> server spans, failed ones, their microseconds; log lines, those at ERROR and above"""
+    waits: dict[str, list[float]] = {}  # "service\x1fpeer" -> seconds on the way, calls
 
 
 class SeriesTable:
@@ -107,6 +116,12 @@ class Buckets:
             self._logs(batch.logs)
         if len(batch.traces):
             self._traces(batch.traces)
+            self._count_spans(batch.traces)
+        for wait in batch.waits:
+            if (bucket := self._bucket(wait.ts_ns, is_rare=True)) is not None:
+                there = bucket.waits.setdefault(f"{wait.service}\x1f{wait.peer}", [0.0, 0.0])
+                there[0] += wait.seconds
+                there[1] += wait.calls
         for change in batch.changes:
             if (bucket := self._bucket(change.ts_ns, is_rare=True)) is not None:
                 bucket.changes.append(change)
@@ -163,7 +178,7 @@ class Buckets:
     def _open_bucket(self, number: int) -> Bucket:
         bucket = self._open.get(number)
         if bucket is None:
-            bucket = self._open[number] = Bucket({}, {}, {}, {}, {}, {}, [], [])
+            bucket = self._open[number] = Bucket()
         return bucket
 
     def _metrics(self, batch: MetricBatch) -> None:
@@ -186,11 +201,11 @@ class Buckets:
         is_kept = number >= self.closed_until
         if len(self._first) >= _ENOUGH:
             is_kept &= batch.ts_ns <= self.newest_ns + _SKEW_NS
-        service, level, texts = batch.service, batch.level, batch.text
+        service, level, instance, texts = batch.service, batch.level, batch.instance, batch.text
         if not is_kept.all():
             self.late += int(np.count_nonzero(~is_kept))
             kept = np.flatnonzero(is_kept)
-            number, service, level = number[kept], service[kept], level[kept]
+            number, service, level, instance = number[kept], service[kept], level[kept], instance[kept]
             texts = [texts[i] for i in kept.tolist()]
         if not texts:
             return
@@ -204,6 +219,13 @@ class Buckets:
         for at, name, _, lines in self._counted(number[failed], service[failed], template[failed], batch.vocab):
             errors = self._open_bucket(at).errors
             errors[name] = errors.get(name, 0) + lines
+        known = np.flatnonzero((instance >= 0) & (service >= 0))
+        for column, rows in ((3, known), (4, np.intersect1d(known, failed, assume_unique=True))):
+            for at, i, j, lines in count_by(number[rows], service[rows], instance[rows]):
+                self._instance(at, f"{batch.vocab[i]}\x1f{batch.vocab[j]}")[column] += lines
+
+    def _instance(self, number: int, name: str) -> list[float]:
+        return self._open_bucket(number).instances.setdefault(name, [0.0] * 5)
 
     def _counted(self, number: Int64, service: Int32, template: Int32,
                  names: tuple[str, ...]) -> Iterator[tuple[int, str, str, int]]:
@@ -226,6 +248,35 @@ class Buckets:
                 bucket.spans.setdefault(names[service], []).append((duration, failed))
             elif kind == 3 and peer >= 0:
                 bucket.spans.setdefault(f"{names[service]}\x1f{names[peer]}", []).append((duration, failed))
+
+    def _count_spans(self, batch: TraceBatch) -> None:
+        """What services are asked and make of it, and what each of their instances answers; late spans are left out."""
+        number = batch.ts_ns // self._bucket_ns
+        is_kept = (number >= self.closed_until) & (batch.service >= 0)
+        if len(self._first) >= _ENOUGH:
+            is_kept &= batch.ts_ns <= self.newest_ns + _SKEW_NS
+        names = batch.vocab
+        is_request = np.isin(batch.kind, _REQUESTS)
+        for at, i, _, spans in _counted_by(number, batch.service, batch.service, is_kept & is_request):
+            asked = self._open_bucket(at).asked
+            asked[names[i]] = asked.get(names[i], 0) + spans
+        width = len(names) + 1  # peer and operation as one column
+        kind = (batch.peer.astype(np.int64) + 1) * width + batch.operation + 1
+        for at, i, what, spans in _counted_by(number, batch.service, kind, is_kept & ~is_request):
+            peer, operation = divmod(what, width)
+            _add(self._open_bucket(at).made, names[i],
+                 f"{names[peer - 1] if peer else ''}\x1f{names[operation - 1] if operation else ''}", spans)
+        rows = np.flatnonzero(is_kept & (batch.kind == _SERVER) & (batch.instance >= 0))
+        found, row = np.unique((number[rows] * width + batch.service[rows]) * width + batch.instance[rows],
+                               return_inverse=True)
+        sums = [np.bincount(row, weights, len(found)) for weights in (
+            None, batch.is_error[rows].astype(float), batch.duration_us[rows].astype(float))]
+        for which, *numbers in zip(found.tolist(), *(s.tolist() for s in sums), strict=True):
+            pair, j = divmod(which, width)
+            at, i = divmod(pair, width)
+            there = self._instance(at, f"{names[i]}\x1f{names[j]}")
+            for column, value in enumerate(numbers):
+                there[column] += value
 
     def closed(self, *, everything: bool = False, until_ns: int | None = None) -> list[tuple[int, Bucket]]:
         """(number, bucket) of the buckets that are complete now, oldest first. Empty ones are left out.
@@ -252,6 +303,15 @@ class Buckets:
         self.late = int(state["late"])  # type: ignore[call-overload]
         self._first = msgspec.convert(state["first"], list[int])
         self._far = int(state["far"])  # type: ignore[call-overload]
+
+
+def _counted_by(number: Int64, service: Int32, what: Int32 | Int64,
+                chosen: NDArray[np.bool_]) -> Iterator[tuple[int, int, int, int]]:
+    """(bucket, service, what, rows) over the chosen rows; `what` may be large numbers."""
+    rows = np.flatnonzero(chosen)
+    kinds, which = np.unique(what[rows], return_inverse=True)
+    for at, i, k, n in count_by(number[rows], service[rows], which):
+        yield at, i, int(kinds[k]), n
 
 
 def _add(counts: dict[str, dict[str, int]], service: str, template_id: str, lines: int) -> None:

@@ -13,7 +13,7 @@ _DENSE = 4
 """Up to so many cells per line, counting into a dense table beats sorting."""
 
 
-def count_by(bucket: Int64, service: Int32, template: Int32) -> Iterator[tuple[int, int, int, int]]:
+def count_by(bucket: Int64, service: Int32, template: Int32 | Int64) -> Iterator[tuple[int, int, int, int]]:
     """(bucket, service, template, lines) of what occurs, from columns [n]; services and templates may be -1.
 
     Ordered by bucket, service, template. Cost: 5 ns a line where few combinations are possible, else 80.

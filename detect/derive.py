@@ -21,6 +21,8 @@ class Derivation:
         self._histograms = Histograms(table)
         self._service_graph = ServiceGraphMetrics(table)
         self.counters: dict[int, tuple[int, float]] = {}
+        self.waits: dict[SeriesKey, float] = {}
+        """Time on the way of calls, of the row that was made last: no detector judges it."""
         self._log_services: set[str] = set()
 
     def row(self, bucket: Bucket) -> NDArray[np.float64]:
@@ -38,7 +40,7 @@ class Derivation:
                 found[at] = grown / ((ts_ns - last[0]) / 1e9)
         self._histograms.settle(found)
         self._spans(bucket, found)
-        self._service_graph.settle(found)
+        self.waits = self._service_graph.settle(found)
         self._logs(bucket, found)
         row = np.full(len(self._table.keys), np.nan)
         for at, value in found.items():

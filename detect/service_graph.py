@@ -20,7 +20,7 @@ _LABELS: Final = (("source", "service_graph"),)
 _OF_A_SERVICE: Final = {"errors": "http.server.error_ratio", "traffic": "http.server.requests_per_second",
                         "latency": "http.server.latency_p95_seconds"}
 _OF_A_CALL: Final = {"errors": "client.error_ratio", "traffic": "client.requests_per_second",
-                     "latency": "client.latency_p95_seconds", "network": "client.network_seconds"}
+                     "latency": "client.latency_p95_seconds"}
 
 
 @dataclass
@@ -43,10 +43,12 @@ class _Call:
         latency = self.p95.get("client", self.p95.get("server"))
         if latency is not None:
             out["latency"] = latency
-        there, back = self.mean("server"), self.mean("client")
-        if there is not None and back is not None:
-            out["network"] = max(0.0, back - there)
         return out
+
+    def wait(self) -> float | None:
+        """Seconds on the way there and back."""
+        there, back = self.mean("server"), self.mean("client")
+        return None if there is None or back is None else max(0.0, back - there)
 
 
 class ServiceGraphMetrics:
@@ -56,25 +58,30 @@ class ServiceGraphMetrics:
         self._table = table
         self._roles: dict[int, tuple[SeriesKey, tuple[str, str, float] | None]] = {}
 
-    def settle(self, found: dict[int, float]) -> None:
+    def settle(self, found: dict[int, float]) -> dict[SeriesKey, float]:
         """`found`: series -> value, counters as rates and histograms as quantiles. What others report of a call or a
-        service stays as it is."""
+        service stays as it is. Gives the time on the way, which no detector judges."""
         calls: dict[tuple[str, str], _Call] = {}
         for at in [at for at in found if self._role(at) is not None]:
             key, role = self._table.keys[at], self._role(at)
             value = found.pop(at)
             if role is not None and role[0]:
                 _add(calls.setdefault((key.service, key.peer), _Call()), role, value)
+        waits: dict[SeriesKey, float] = {}
         if not calls:
-            return
+            return waits
         told = self._told(found)
         servers: dict[str, list[_Call]] = {}
         for (service, peer), call in calls.items():
             servers.setdefault(peer or service, []).append(call)
             if peer:
                 self._put(found, service, peer, call.values(), _OF_A_CALL, told)
+                wait = call.wait()
+                if wait is not None:
+                    waits[SeriesKey(service, "client.network_seconds", peer=peer)] = wait
         for service, answered in servers.items():
             self._put(found, service, "", _together(answered), _OF_A_SERVICE, told)
+        return waits
 
     def _role(self, at: int) -> tuple[str, str, float] | None:
         """(what, side, factor to seconds) of a series; what is "" for one that is only taken out, None for one of

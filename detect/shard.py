@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -24,9 +25,11 @@ from detect.forecaster.versions import ModelVersions
 from detect.forecaster.weights import UsesForecaster, Weights
 from detect.templates.miner import TemplateMiner
 from detect.types import Signal
+from detect.unjudged import Unjudged
 from ingest.types import Batch, Float64, SeriesKey
 
 Float32 = NDArray[np.float32]
+_UNJUDGED: Final = "-unjudged"  # no detector has such a name
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Judged:
     values: Float64  # [s] by the shard's series table as of then, NaN: not reported
     signals: tuple[Signal, ...]
     forecast: Float32 | None = None  # [s, 3], see Observations.forecast
+    unjudged: Mapping[SeriesKey, float] = field(default_factory=dict)  # see detect.unjudged
 
 
 class ShardDetection:
@@ -53,6 +57,7 @@ class ShardDetection:
         self.miner = TemplateMiner(config.miner)
         self.buckets = Buckets(self.bucket_ns, int(config.allowed_lateness_seconds * 1e9), self.table, self.miner)
         self._derivation = Derivation(self.table, config.bucket_seconds)
+        self._unjudged = Unjudged(config.bucket_seconds)
         limits = tuple(sorted(config.limits.items()))
         self._detectors = make_detectors(config.detectors, config.tenant, limits)
         self._is_judged = True
@@ -89,7 +94,8 @@ class ShardDetection:
             window = self._window(number * self.bucket_ns, bucket)
             signals = tuple(signal for detector in self._detectors for signal in detector.step(window))
             told = next((d.foretold() for d in self._detectors if isinstance(d, Foretells)), None)
-            judged.append(Judged(number, window.ts_ns, window.values, signals, told))
+            beside = self._unjudged.values(window.ts_ns, bucket, window.log_counts, window.merged)
+            judged.append(Judged(number, window.ts_ns, window.values, signals, told, {**self._derivation.waits, **beside}))
         return judged
 
     def _window(self, ts_ns: int, bucket: Bucket) -> BucketWindow:
@@ -106,7 +112,7 @@ class ShardDetection:
 
     def state_entries(self) -> dict[str, int]:
         """Entries of bounded state, by kind."""
-        return {"series": len(self.table.keys), "templates": len(self.miner)}
+        return {"series": len(self.table.keys), "templates": len(self.miner), "mix": len(self._unjudged)}
 
     def evictions(self) -> dict[str, int]:
         return {"series": self.table.refused, "templates": self.miner.evicted}
@@ -123,7 +129,8 @@ class ShardDetection:
 
     def dump_detectors(self) -> dict[str, bytes]:
         """What only a closed bucket changes, and most of it all: kilobytes a series."""
-        return {d.name: d.snapshot() for d in self._detectors}
+        return {**{d.name: d.snapshot() for d in self._detectors},
+                _UNJUDGED: msgspec.msgpack.encode(self._unjudged.dump())}
 
     def take_judged(self) -> bool:
         """Whether the detectors' state may have changed since this was asked last."""
@@ -145,3 +152,5 @@ class ShardDetection:
         for detector in self._detectors:
             if detector.name in snapshots:
                 detector.restore(snapshots[detector.name])
+        if _UNJUDGED in snapshots:
+            self._unjudged.load(msgspec.msgpack.decode(snapshots[_UNJUDGED]))

@@ -44,11 +44,15 @@ class Detection(Corrections):
         for bucket in judged:
             signals.update((s.id, s) for s in bucket.signals)
             incidents.update((i.id, i) for i in self._convergence.step(bucket.ts_ns, bucket.signals, calls))
-        keys = self._shard.table.keys
+        heard = self._shard.table.keys
+        keys = list(dict.fromkeys([*heard, *(key for bucket in judged for key in bucket.unjudged)]))
+        column = {key: n for n, key in enumerate(keys)} if len(keys) > len(heard) else {}
         table = np.full((len(judged), len(keys)), np.nan)
         told = np.full((len(judged), len(keys), 3), np.nan, np.float32)
         for i, bucket in enumerate(judged):
             table[i, : len(bucket.values)] = bucket.values
+            for key, value in bucket.unjudged.items():
+                table[i, column[key]] = value
             if bucket.forecast is not None:
                 told[i, : len(bucket.forecast)] = bucket.forecast
         seen = Observations(np.array([b.ts_ns for b in judged], dtype=np.int64), tuple(keys), table, told)

@@ -218,6 +218,17 @@ class TraceBatch:
         return len(self.span_id)
 
 
+class CallWait(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What client spans last longer than the spans that answer them: the way there and back. Found by joining spans of
+    two services, over `calls` calls that came together."""
+
+    ts_ns: int
+    service: str
+    peer: str
+    seconds: float  # sum; below 0 where who answers goes on after its answer
+    calls: int
+
+
 class Placement(msgspec.Struct, frozen=True, gc=False):
     """Where an instance of a service runs, as its telemetry says it. "" is unknown."""
 
@@ -282,3 +293,4 @@ class Batch:
     formats: Mapping[str, int] = field(default_factory=dict)  # format name -> records
     points_in: int = 0  # metric points as producers count them: a histogram is one, and becomes several rows
     placements: tuple[Placement, ...] = ()  # each once
+    waits: tuple[CallWait, ...] = ()  # what the service graph adds

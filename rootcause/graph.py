@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from ingest.types import PEER_KINDS, Batch, TraceBatch
+from ingest.types import PEER_KINDS, Batch, CallWait, TraceBatch
 from rootcause.last_seen import LastSeen
 from rootcause.placements import Placements
 from rootcause.span_join import Call, SpanJoin
@@ -80,11 +80,13 @@ class GraphBuilder:
         self._now_ns = self._tidied_ns = self._far = 0
         self._graph: ServiceGraph | None = None
         self._alias: dict[str, str] = {}
+        self._waits: tuple[CallWait, ...] = ()
 
     def step(self, batch: Batch) -> ServiceGraph:
         """Take in what a batch shows."""
         self._advance(batch)
         now = self._now_ns
+        self._waits = ()
         self._metrics(batch, now)
         if len(batch.logs):
             vocab = batch.logs.vocab
@@ -116,8 +118,10 @@ class GraphBuilder:
         return self._graph
 
     def resolved(self, batch: Batch) -> Batch:
-        """The batch with whom its spans call under the names that the called services have themselves, so far as they
-        are known: series and signals of calls then go by the names of the graph."""
+        """The batch of the last step as detection gets it: whom its spans call goes by the names that the called services
+        have themselves, so far as they are known, and what calls waited for on the way is added."""
+        if self._waits:
+            batch = replace(batch, waits=self._waits)
         traces = batch.traces
         others = [(n, self._alias[name]) for n, name in enumerate(traces.vocab) if name in self._alias] if len(traces) else []
         if not others:
@@ -173,11 +177,13 @@ class GraphBuilder:
                 edges.add((vocab[service], vocab[peer]))
                 if of:
                     kinds.add((vocab[peer], PEER_KINDS[of]))
-        calls, names = self._join.step(traces)
+        joined = self._join.step(traces)
         self._services.see(services, now)
-        self._edges.see(edges | calls, now)
+        self._edges.see(edges | joined.calls, now)
         self._kinds.see(kinds, now)
-        self._names.see(names, now)
+        self._names.see(joined.names, now)
+        self._waits = tuple(CallWait(ts_ns, caller, callee, micros / 1e6, calls)
+                            for (caller, callee), (ts_ns, micros, calls) in sorted(joined.waits.items()))
 
     def _settled(self) -> ServiceGraph:
         if abs(self._now_ns - self._tidied_ns) >= _TIDY_NS or any(table.is_full for table in self._tables()):

@@ -1,75 +1,103 @@
-"""Parents and children among spans, which come in any order and from different processes: calls, and other names of
-services."""
+"""Parents and children among spans, which come in any order and from different processes: calls, other names of
+services, and what calls wait for on the way."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingest.types import PEER_KINDS, TraceBatch
 
 Call = tuple[str, str]
 _CLIENT: Final = 3
+_SERVER: Final = 2
 _NAMES_A_SERVICE: Final = (PEER_KINDS.index("service"), PEER_KINDS.index("address"))
 _SEPARATOR: Final = "\x1f"
 
 
-class SpanJoin:
-    """`step(batch)`: (caller, callee) pairs, and (name, service) where a client span calls somebody by a name and the
-    span that answered is of a service of another name: an address, a load balancer, a DNS name.
+@dataclass
+class Joined:
+    """What was found among the spans of one batch and those held back."""
 
-    Holds back up to `max_spans` spans and as many parents that are missing. Cost: 0.6 us a span.
-    """
+    calls: set[Call] = field(default_factory=set)  # (caller, callee)
+    names: set[Call] = field(default_factory=set)
+    """(name, service) where a client span calls somebody by a name and the span that answered is of a service of another
+    name: an address, a load balancer, a DNS name"""
+    waits: dict[Call, list[int]] = field(default_factory=dict)
+    """(caller, callee) -> newest start in ns, microseconds that client spans last longer than the answers, calls"""
+
+
+_Span = tuple[str, int, int]
+"""Service, or "service\x1fwhom it calls"; microseconds plus 1 of a client span, minus that of a server span, 0 of others;
+its start."""
+
+
+class SpanJoin:
+    """`step(batch)`. Holds back up to `max_spans` spans and as many parents that are missing. Cost: 1 us a span."""
 
     def __init__(self, max_spans: int) -> None:
-        self._max = max_spans
-        self._spans: OrderedDict[str, str] = OrderedDict()  # span id -> service, or "service\x1fwhom it calls"
-        self._orphans: OrderedDict[str, list[str]] = OrderedDict()  # parent id -> services of its children
+        self._half = max(1, max_spans // 2)
+        # Two generations each: when the younger is full, the older is let go. Cheaper than to know the oldest one.
+        self._spans: dict[str, _Span] = {}
+        self._old_spans: dict[str, _Span] = {}
+        self._orphans: dict[str, list[_Span]] = {}  # parent id -> its children, as services
+        self._old_orphans: dict[str, list[_Span]] = {}
 
-    def step(self, batch: TraceBatch) -> tuple[set[Call], set[Call]]:
-        calls: set[Call] = set()
-        names: set[Call] = set()
-        spans, orphans = self._spans, self._orphans
-        for service, made, span, parent in self._rows(batch):
-            if span:
-                spans[span] = made
-                if span in orphans:
-                    for child in orphans.pop(span):
-                        _join(made, child, calls, names)
-            if parent:
-                above = spans.get(parent)
-                if above is None:
-                    orphans.setdefault(parent, []).append(service)
-                elif above != service:
-                    _join(above, service, calls, names)
-        held: OrderedDict[str, str] | OrderedDict[str, list[str]]
-        for held in (self._spans, self._orphans):
-            while len(held) > self._max:
-                held.popitem(last=False)
-        return calls, names
-
-    @staticmethod
-    def _rows(batch: TraceBatch) -> Iterator[tuple[str, str, str, str]]:
-        """(service, what is remembered of the span, its id, its parent's)."""
-        vocab = batch.vocab
-        names_one = (batch.kind == _CLIENT) & np.isin(batch.peer_kind, _NAMES_A_SERVICE) & (batch.peer >= 0)
-        called = np.where(names_one, batch.peer, -1)
-        found, row = np.unique(batch.service.astype(np.int64) * (len(vocab) + 1) + called + 1, return_inverse=True)
-        pairs = [divmod(pair, len(vocab) + 1) for pair in found.tolist()]
-        texts = [(vocab[s], f"{vocab[s]}{_SEPARATOR}{vocab[p - 1]}" if p else vocab[s]) if s >= 0 else None
-                 for s, p in pairs]
-        for pair, span, parent in zip(row.tolist(), batch.span_id, batch.parent_id, strict=True):
+    def step(self, batch: TraceBatch) -> Joined:
+        out = Joined()
+        spans, old_spans, orphans, old_orphans = self._spans, self._old_spans, self._orphans, self._old_orphans
+        texts, pair_of = _remembered(batch)
+        # The sign tells who asks from who answers.
+        took = np.where(batch.kind == _CLIENT, batch.duration_us + 1, np.where(
+            batch.kind == _SERVER, -batch.duration_us - 1, 0))
+        for pair, micros, ts_ns, span, parent in zip(pair_of.tolist(), took.tolist(), batch.ts_ns.tolist(), batch.span_id,
+                                                     batch.parent_id, strict=True):
             of = texts[pair]
-            if of is not None:
-                yield *of, span, parent
+            if of is None:
+                continue
+            if span:
+                spans[span] = one = (of[1], micros, ts_ns)
+                for waiting in (orphans, old_orphans):
+                    if span in waiting:
+                        for child in waiting.pop(span):
+                            _join(one, child, out)
+            if parent:
+                above = spans.get(parent) or old_spans.get(parent)
+                if above is None:
+                    orphans.setdefault(parent, []).append((of[0], micros, ts_ns))
+                elif above[0] != of[0]:
+                    _join(above, (of[0], micros, ts_ns), out)
+        if len(spans) > self._half:
+            self._spans, self._old_spans = {}, spans
+        if len(orphans) > self._half:
+            self._orphans, self._old_orphans = {}, orphans
+        return out
 
 
-def _join(above: str, service: str, calls: set[Call], names: set[Call]) -> None:
-    caller, _, called = above.partition(_SEPARATOR)
-    if caller != service:
-        calls.add((caller, service))
-        if called and called != service:
-            names.add((called, service))
+def _remembered(batch: TraceBatch) -> tuple[list[tuple[str, str] | None], NDArray[np.intp]]:
+    """(service, what is remembered of a span of it) of each combination, None without a service; [n] which one it is."""
+    vocab = batch.vocab
+    names_one = (batch.kind == _CLIENT) & np.isin(batch.peer_kind, _NAMES_A_SERVICE) & (batch.peer >= 0)
+    called = np.where(names_one, batch.peer, -1)
+    found, row = np.unique(batch.service.astype(np.int64) * (len(vocab) + 1) + called + 1, return_inverse=True)
+    pairs = [divmod(pair, len(vocab) + 1) for pair in found.tolist()]
+    return [(vocab[s], f"{vocab[s]}{_SEPARATOR}{vocab[p - 1]}" if p else vocab[s]) if s >= 0 else None
+            for s, p in pairs], row
+
+
+def _join(above: _Span, child: _Span, out: Joined) -> None:
+    caller, _, called = above[0].partition(_SEPARATOR)
+    service = child[0]
+    if caller == service:
+        return
+    out.calls.add((caller, service))
+    if called and called != service:
+        out.names.add((called, service))
+    if above[1] > 0 > child[1]:
+        wait = out.waits.setdefault((caller, service), [0, 0, 0])
+        wait[0] = max(wait[0], above[2], child[2])
+        wait[1] += above[1] + child[1]
+        wait[2] += 1

@@ -16,6 +16,7 @@ from detect.tenant import ShardNews
 from ingest.errors import OpsmendError
 from ingest.types import (
     Batch,
+    CallWait,
     Change,
     DeadLetter,
     ExternalAlert,
@@ -46,6 +47,7 @@ class LogColumns(msgspec.Struct, array_like=True, frozen=True):
     text: bytes  # UTF-8, one after the other
     ends: bytes  # int64[n + 1], where each text begins and the last one ends
     vocab: tuple[str, ...]
+    instance: bytes = b""  # int32[n]
 
 
 class MetricColumns(msgspec.Struct, array_like=True, frozen=True):
@@ -87,6 +89,7 @@ class Envelope(msgspec.Struct, array_like=True, frozen=True):
     traces: TraceColumns | None = None
     changes: tuple[Change, ...] = ()
     alerts: tuple[ExternalAlert, ...] = ()
+    waits: tuple[CallWait, ...] = ()
 
 
 class Packed(msgspec.Struct, frozen=True, tag="packed"):
@@ -139,18 +142,17 @@ def open_told(data: bytes) -> Packed | Judgement:
 
 
 def rows_of(envelope: Envelope) -> Batch:
-    """The rows as a batch; what detection does not look at (instances and trace ids of lines) is empty."""
+    """The rows as a batch; what detection does not look at (trace ids) is empty."""
     return Batch(
         logs=_logs(envelope.logs), metrics=_metrics(envelope.metrics), traces=_traces(envelope.traces),
-        changes=envelope.changes, alerts=envelope.alerts, dead_letters=(), watermark=Watermark())
+        changes=envelope.changes, alerts=envelope.alerts, dead_letters=(), watermark=Watermark(), waits=envelope.waits)
 
 
 def _logs(columns: LogColumns | None) -> LogBatch:
     c = columns or LogColumns(b"", b"", b"", b"", np.zeros(1, np.int64).tobytes(), ())
     ts_ns = _column(c.ts_ns, np.int64)
     texts = Texts(_column(c.text, np.uint8), _column(c.ends, np.int64))
-    nowhere = np.full(len(ts_ns), -1, np.int32)
-    return LogBatch(ts_ns, _column(c.service, np.int32), nowhere, _column(c.level, np.int8), texts,
+    return LogBatch(ts_ns, _column(c.service, np.int32), _names(c.instance, len(ts_ns)), _column(c.level, np.int8), texts,
                     [""] * len(ts_ns), c.vocab)
 
 

@@ -56,9 +56,11 @@ class Shard:
     def _told(self, one: Judged) -> ShardBucket:
         there = np.flatnonzero(~np.isnan(one.values)).tolist()
         keys, text = self._detection.table.keys, self._detection.miner.text
-        told = b"" if one.forecast is None else one.forecast[there].astype("<f4").tobytes()
+        beside = one.unjudged
+        nothing = np.full((len(beside), 3), np.nan)
+        told = b"" if one.forecast is None else np.concatenate([one.forecast[there], nothing]).astype("<f4").tobytes()
         return ShardBucket(
-            one.number, tuple(keys[i] for i in there), tuple(one.values[there].tolist()), one.signals,
+            one.number, (*(keys[i] for i in there), *beside), (*one.values[there].tolist(), *beside.values()), one.signals,
             {s.template_id: text(s.template_id) for s in one.signals if s.template_id}, told)
 
     def snapshot(self) -> bytes:

@@ -49,7 +49,8 @@ class Sharding:
             last = Envelope(
                 VERSION, newest_ns, sources, touched,
                 changes=tuple(c for c in batch.changes if self.shard_of(c.service) == shard),
-                alerts=tuple(a for a in batch.alerts if self.shard_of(a.service) == shard))
+                alerts=tuple(a for a in batch.alerts if self.shard_of(a.service) == shard),
+                waits=tuple(w for w in batch.waits if self.shard_of(w.service) == shard))
             out.append((shard, _filled(last, columns_of[-1]) if columns_of else last))
         return out
 
@@ -71,7 +72,7 @@ class Sharding:
                 buffer, ends = gather(texts, piece)
                 yield shard, LogColumns(
                     logs.ts_ns[piece].tobytes(), logs.service[piece].tobytes(), logs.level[piece].tobytes(),
-                    buffer.tobytes(), ends.tobytes(), logs.vocab)
+                    buffer.tobytes(), ends.tobytes(), logs.vocab, logs.instance[piece].tobytes())
 
     def _pieces(self, rows: Int64, sizes: Int64) -> Iterator[Int64]:
         """No more rows and (but for a single larger one) no more bytes than an envelope shall have."""
