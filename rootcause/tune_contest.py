@@ -34,6 +34,8 @@ class ContestConfig:
     """Share of bootstrap draws (of whole groups) in which the mean log probability of the true cause must have risen."""
     forgetting: float = 0.01
     """How much AC@1 on simulated cases may fall."""
+    abstention: float = 0.02
+    """How much more often "none of these" may be said where there is a cause, or not be said where there is none."""
     replay: int = 300
     validation: int = 300
     """Simulated cases that are trained on beside the incidents, and others that are not."""
@@ -147,6 +149,10 @@ def _against(shipped: dict[str, float], tuned: dict[str, float], made_shipped: d
     for name in ("AC@1", "AC@3", "MRR"):
         if tuned[name] < shipped[name]:
             return f"{name} on incidents that it had not seen falls from {shipped[name]:.3f} to {tuned[name]:.3f}"
+    wrongly = tuned["none_wrongly"] - shipped["none_wrongly"]
+    missed = shipped.get("none_recognised", 0.0) - tuned.get("none_recognised", 0.0)
+    if max(wrongly, missed) > k.abstention:
+        return f"\"none of these\" is said wrongly {wrongly:+.3f} more often, and missed {missed:+.3f} more often"
     if made_tuned["AC@1"] < made_shipped["AC@1"] - k.forgetting:
         return f"it forgets: AC@1 on simulated cases falls from {made_shipped['AC@1']:.3f} to {made_tuned['AC@1']:.3f}"
     if tuned["MRR"] == shipped["MRR"]:

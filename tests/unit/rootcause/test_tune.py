@@ -24,12 +24,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-SMALL = ContestConfig(folds=3, replay=12, validation=12, forgetting=1.0)
+SMALL = ContestConfig(folds=3, replay=12, validation=12, forgetting=1.0, abstention=1.0)
 
 
 def odd_system(number: int) -> list[Confirmed]:
     """Simulated incidents of a system in which people say that it was the caller of what looks guilty."""
-    out = []
+    out: list[Confirmed] = []
     for one in simulated(3, 6 * number, 40):
         callers = one.case.edges[:, 0][one.case.edges[:, 1] == (one.services or (-1,))[0]]
         if len(callers):
