@@ -16,7 +16,8 @@ Report = dict[str, Any]
 Draw = Callable[[Report], None]
 
 SPLITS: dict[str, tuple[str, ...]] = {
-    "logs": (), "rca": ("dev", "test"), "alerts": ("dev", "test", "all"), "breach": (), "series": ()}
+    "logs": (), "rca": ("dev", "test"), "alerts": ("dev", "test", "all"), "breach": (), "series": (),
+    "detect": ()}
 """What can be scored, and the splits of its data."""
 
 
@@ -50,6 +51,10 @@ def _score(what: str, data: Path | None, split: str, *, clock: str, ranker: str,
         from opsmend.evaluate.series import evaluate_series
 
         return evaluate_series(data, show_progress=show), draw_series
+    if what == "detect":
+        from opsmend.commands.evaluate_detect import draw_detection, score_detection
+
+        return score_detection(data), draw_detection
     if data is None:
         raise ConfigError(f"eval {what}: --data is needed")
     if what == "alerts":
