@@ -19,6 +19,8 @@ from detect.buckets import Bucket
 from detect.mix import Mix
 from ingest.types import SeriesKey
 
+_REMEMBERED_NS: Final = 900 * 10**9
+"""A service that had several instances is shown by instance for so long: also the last that is left."""
 _MAX_INSTANCES: Final = 64
 """Of a service; those with the most to tell."""
 
@@ -29,6 +31,7 @@ class Unjudged:
     def __init__(self, bucket_seconds: float) -> None:
         self._seconds = bucket_seconds
         self._templates, self._spans = Mix(), Mix()
+        self._several: dict[str, int] = {}  # service -> when it last showed more than one instance
 
     def values(self, ts_ns: int, bucket: Bucket, lines: Mapping[tuple[str, str], int],
                merged: tuple[tuple[str, str, str], ...]) -> dict[SeriesKey, float]:
@@ -45,7 +48,7 @@ class Unjudged:
             found[SeriesKey(service, "span.fan_out")] = per_request
             found[SeriesKey(service, "span.mix")] = far
         self._waits(bucket, found)
-        self._instances(bucket, found)
+        self._instances(ts_ns, bucket, found)
         return found
 
     def _waits(self, bucket: Bucket, found: dict[SeriesKey, float]) -> None:
@@ -53,13 +56,15 @@ class Unjudged:
             service, _, peer = call.partition("\x1f")
             found[SeriesKey(service, "client.network_seconds", peer=peer)] = max(0.0, seconds / calls)
 
-    def _instances(self, bucket: Bucket, found: dict[SeriesKey, float]) -> None:
+    def _instances(self, ts_ns: int, bucket: Bucket, found: dict[SeriesKey, float]) -> None:
         of: dict[str, list[tuple[str, list[float]]]] = {}
         for name, numbers in bucket.instances.items():
             service, _, instance = name.partition("\x1f")
             of.setdefault(service, []).append((instance, numbers))
         for service, several in sorted(of.items()):
-            if len(several) < 2:
+            if len(several) > 1:
+                self._several[service] = ts_ns
+            if ts_ns - self._several.get(service, -_REMEMBERED_NS) >= _REMEMBERED_NS:
                 continue
             for instance, (spans, failed, micros, lines, error_lines) in sorted(
                     several, key=lambda one: (-one[1][0] - one[1][3], one[0]))[:_MAX_INSTANCES]:
@@ -70,13 +75,16 @@ class Unjudged:
                     told["error_lines_per_second"] = error_lines / self._seconds
                 for what, value in told.items():
                     found[SeriesKey(service, f"instance.{what}", instance)] = value
+        for service in [s for s, seen in self._several.items() if ts_ns - seen >= _REMEMBERED_NS]:
+            del self._several[service]
 
     def dump(self) -> dict[str, object]:
-        return {"templates": self._templates.dump(), "spans": self._spans.dump()}
+        return {"templates": self._templates.dump(), "spans": self._spans.dump(), "several": self._several}
 
     def load(self, state: Mapping[str, Any]) -> None:
         self._templates.load(state["templates"])
         self._spans.load(state["spans"])
+        self._several = dict(state.get("several", {}))
 
     def __len__(self) -> int:
         return len(self._templates) + len(self._spans)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from detect.types import Evidence, Incident, Observations, Signal
@@ -13,6 +14,7 @@ from ingest.types import Change
 from rootcause.calls import with_broken_call
 from rootcause.features import CAUSES
 from rootcause.graph import graph_hash
+from rootcause.instances import instance_evidence, unusual_instances
 from rootcause.prior import physical_prior
 from rootcause.rankers.registry import RANKERS, ranker_of
 from rootcause.reasons import Reasons
@@ -60,20 +62,24 @@ class RootCause:
         cannot = bool(p[order[0]] - max(second, p_none) < self._c.margin) or not _is_pointed_at(
             case.services[order[0]], incident)
         reasons = Reasons(case, incident.first_signal_ns)
-        suspects = tuple(self._suspect(int(i), float(p[i]), case, incident, graph, reasons)
+        suspects = tuple(self._suspect(int(i), float(p[i]), case, incident, graph, reasons, seen)
                          for i in order[: self._c.max_suspects] if p[i] >= 0.01)
-        suspects = with_broken_call(suspects, case, ranking)
+        suspects = tuple(msgspec.structs.replace(s, instances=()) if s.peer else s
+                         for s in with_broken_call(suspects, case, ranking))
         return Diagnosis(incident.id, now_ns, suspects, float(p_none), cannot, ranking.model_version, graph_hash(graph))
 
     def _suspect(self, i: int, probability: float, case: CaseWindow, incident: Incident, graph: ServiceGraph,
-                 reasons: Reasons) -> Suspect:
+                 reasons: Reasons, seen: Observations) -> Suspect:
         service = case.services[i]
         own = [s for s in incident.signals if s.service == service and not s.peer]
         change = self._change(service, case, incident)
         path = _path(service, incident, graph, reasons, case)
+        unusual = unusual_instances(service, seen, incident.first_signal_ns)
+        evidence = (*_evidence(service, own, change, incident, graph),
+                    *instance_evidence(service, unusual, graph.instances.get(service, {})), *reasons.evidence(i))
         return Suspect(
-            service, probability, path=path, deciding=reasons.deciding(i, path),
-            evidence=_evidence(service, own, change, incident, graph) + tuple(reasons.evidence(i)), change=change,
+            service, probability, path=path, deciding=reasons.deciding(i, path), evidence=evidence, change=change,
+            instances=tuple(u.instance for u in unusual),
             signal_kinds=tuple(sorted({s.kind for s in own if s.is_open})))
 
     def _change(self, service: str, case: CaseWindow, incident: Incident) -> Change | None:

@@ -13,7 +13,8 @@ from detect.stage import Detection, DetectionConfig
 from detect.types import Incident, Observations
 from ingest.decode import Decoder
 from ingest.types import Record
-from rootcause.graph import GraphBuilder
+from opsmend.pipeline import Pipeline, PipelineConfig
+from rootcause.graph import GraphBuilder, graph_hash
 from rootcause.types import ServiceGraph
 from rootcause.window import case_window
 
@@ -129,3 +130,15 @@ def test_no_detector_hears_of_it_and_a_restart_changes_nothing() -> None:
     heard = {key.name for key in one._shard.table.keys}
     assert "http.server.error_ratio" in heard
     assert not [name for name in heard if name.startswith(("instance.", "span.", "client.network", "log.template"))]
+
+
+def test_the_whole_pipeline_names_the_service_the_instance_and_its_machine() -> None:
+    pipeline = Pipeline(PipelineConfig())
+    diagnoses = []
+    for t in range(0, SECONDS, 5):
+        body = "\n".join(json.dumps(row) for s in range(t, t + 5) for row in requests(s)).encode()
+        diagnoses += pipeline.step([Record("telemetry", 0, t, (T0 + t) * 1000, body)]).diagnoses
+    first = diagnoses[-1].suspects[0]
+    assert not diagnoses[-1].cannot_tell and (first.service, first.instances) == ("cart", ("cart-0",))
+    assert "these run on node-0, and no other instance of it does" in [e.text for e in first.evidence]
+    assert diagnoses[-1].graph_hash == graph_hash(pipeline.graph)
