@@ -108,8 +108,7 @@ class GraphBuilder:
 
     def sightings(self) -> Sightings:
         """For another builder to `learn`."""
-        on = {(service, thing, kind): seen for (service, thing, kind), seen in self._placements.rests_on().items()}
-        return Sightings(self._services.at, self._edges.at, self._kinds.at, on)
+        return Sightings(self._services.at, self._edges.at, self._kinds.at, self._placements.rests_on(self._services))
 
     def graph(self) -> ServiceGraph:
         """As of the last step, or of the snapshot that was restored."""
@@ -208,7 +207,7 @@ class GraphBuilder:
         names = set(self._services.at) | {s for edge in edges for s in edge}
         rests_on = set(self._c.rests_on)
         kinds: dict[str, str] = {}
-        for service, thing, kind in (*self._placements.rests_on(), *self._rests.at):
+        for service, thing, kind in (*self._placements.rests_on(names), *self._rests.at):
             if service in names and thing not in names:
                 rests_on.add((service, thing))
                 kinds[thing] = kind
@@ -222,7 +221,7 @@ class GraphBuilder:
         kinds.update(self._c.kinds or {})
         services = sorted(names | {name for name, kind in (self._c.kinds or {}).items() if kind not in ("host", "volume")})
         return ServiceGraph(tuple(services), edges, frozenset(self._c.external), kinds, frozenset(rests_on),
-                            self._placements.instances())
+                            self._placements.instances(names))
 
     def _aliases(self) -> dict[str, str]:
         """Name by which somebody is called -> the service it is. Not where the name has telemetry of its own, or

@@ -1,14 +1,15 @@
-"""Which instances a service has and where each runs: as the resources of telemetry say it."""
+"""Which instances a service has and where each runs: as the resources of telemetry and Kubernetes say it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from ingest.types import Batch, Placement
 from rootcause.last_seen import room
+from rootcause.owners import Owners
 
 HOST, VOLUME = "host", "volume"
 Thing = tuple[str, str, str]
@@ -16,18 +17,20 @@ Thing = tuple[str, str, str]
 
 
 class Placements:
-    """`step(batch, now)`, then `rests_on()`, `instances()` and `service_of(name)`. An instance is in one place: the last
-    that it named."""
+    """`step(batch, now)`, then `rests_on(services)`, `instances(services)` and `service_of(name)`. An instance is in one
+    place: the last that it named."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._at: dict[tuple[str, str], tuple[Placement, int]] = {}  # (service, instance or pod)
-        self._services: dict[str, str] = {}  # instance or pod -> service, "" where several have one of this name
+        self._services: dict[str, str] = {}  # instance, pod, workload -> service, "" where several have one of this name
+        self._owners = Owners(most)
         self._is_changed = False
 
     def step(self, batch: Batch, now_ns: int) -> None:
         for placement in batch.placements:
             self._put(placement, now_ns)
+        self._owners.step(batch.metrics.series_table, now_ns)
 
     def _put(self, placement: Placement, now_ns: int) -> None:
         key = placement.service, placement.instance or placement.pod
@@ -38,12 +41,13 @@ class Placements:
         self._at[key] = (placement, now_ns)
 
     def _name(self, placement: Placement) -> None:
-        for name in (placement.instance, placement.pod):
+        for name in (placement.instance, placement.pod, placement.workload):
             if name and self._services.setdefault(name, placement.service) != placement.service:
                 self._services[name] = ""
 
     def forget(self, before_ns: int) -> None:
         """Drop what was last seen before `before_ns`, and of too many those that were seen longest ago."""
+        self._owners.forget(before_ns)
         old = [key for key, (_, seen) in self._at.items() if seen < before_ns]
         left = len(self._at) - len(old)
         if left > self._most:
@@ -59,42 +63,69 @@ class Placements:
 
     def settle(self) -> bool:
         """Whether something changed since this was asked last."""
-        changed, self._is_changed = self._is_changed, False
+        changed = self._is_changed or self._owners.is_changed
+        self._is_changed = self._owners.is_changed = False
         return changed
 
-    def rests_on(self) -> dict[Thing, int]:
+    def _all(self, services: Container[str]) -> Iterator[tuple[str, str, str, str, int]]:
+        """(service, instance or pod, host, volume, last seen). A pod that no telemetry names belongs to the service that
+        has the name of its workload, where there is one."""
+        told = set()
+        for placement, seen in self._at.values():
+            host, volume = placement.host, placement.volume
+            if placement.pod:
+                told.add(placement.pod)
+                node, claim = self._owners.pod(placement.namespace, placement.pod)
+                host, volume = node or host, volume or _claim(placement.namespace, claim)
+            yield placement.service, placement.instance or placement.pod, host, volume, seen
+        for namespace, pod, seen in self._owners.pods():
+            if pod not in told:
+                workload = self._owners.workload(namespace, pod)
+                service = self._services.get(pod) or self._services.get(workload) or workload
+                if service in services:
+                    node, claim = self._owners.pod(namespace, pod)
+                    yield service, pod, node, _claim(namespace, claim), seen
+
+    def rests_on(self, services: Container[str]) -> dict[Thing, int]:
         """Service on host or volume -> when it was last seen there."""
         found: dict[Thing, int] = {}
-        for placement, seen in self._at.values():
-            for thing, kind in ((placement.host, HOST), (placement.volume, VOLUME)):
+        for service, _, host, volume, seen in self._all(services):
+            for thing, kind in ((host, HOST), (volume, VOLUME)):
                 if thing:
-                    key = placement.service, thing, kind
-                    found[key] = max(seen, found.get(key, 0))
+                    found[service, thing, kind] = max(seen, found.get((service, thing, kind), 0))
         return found
 
-    def instances(self) -> Mapping[str, Mapping[str, str]]:
+    def instances(self, services: Container[str]) -> Mapping[str, Mapping[str, str]]:
         """Service -> instance -> the machine it runs on, "" where nobody says."""
         found: dict[str, dict[str, str]] = {}
-        for (service, instance), (placement, _) in sorted(self._at.items()):
-            if instance:
-                found.setdefault(service, {})[instance] = placement.host
-        return found
+        for service, instance, host, _, _ in self._all(services):
+            if instance and not (instance in found.get(service, {}) and not host):
+                found.setdefault(service, {})[instance] = host
+        return {service: dict(sorted(of.items())) for service, of in sorted(found.items())}
 
     def service_of(self, name: str) -> str:
-        """The service that an instance or pod of this name belongs to; "" where nobody says, or several do.
+        """The service that an instance, pod or workload of this name belongs to; "" where nobody says, or several do.
 
         `host:port` is looked up without the port, `pod.headless-service` by its first label.
         """
-        return self._services.get(name) or self._services.get(name.partition(":")[0]) or self._services.get(
-            name.partition(".")[0], "")
+        for one in (name, name.partition(":")[0], name.partition(".")[0]):
+            if self._services.get(one):
+                return self._services[one]
+        found = {self._owners.workload(namespace, name) for namespace in self._owners.namespaces(name)}
+        return next(iter(found)) if len(found) == 1 else ""
 
     def dump(self) -> dict[str, object]:
-        return {"at": [[placement, seen] for placement, seen in self._at.values()]}
+        return {"at": [[placement, seen] for placement, seen in self._at.values()], "owners": self._owners.dump()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         self._at, self._services = {}, {}
+        self._owners.load(state.get("owners", []))
         for placement, seen in msgspec.convert(state.get("at", []), list[tuple[Placement, int]]):
             self._put(placement, seen)
 
     def __len__(self) -> int:
         return len(self._at)
+
+
+def _claim(namespace: str, claim: str) -> str:
+    return f"{namespace}/{claim}" if claim and namespace else claim

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from ingest.types import PEER_KINDS, Placement
+from ingest.wire.rows import UNKNOWN_SERVICE
 
 PEERS: Final = ("peer.service", "server.address", "net.peer.name", "db.system.name", "db.system",
                 "messaging.destination.name", "messaging.system")
@@ -55,7 +56,7 @@ def placement_of(resource: Mapping[str, object], service: str, instance: str) ->
             host = ""
     claim = as_text(resource.get("k8s.persistentvolumeclaim.name"))
     workload = next((as_text(resource[name]) for name in _WORKLOADS if resource.get(name)), "")
-    if not (pod or host or claim or workload):
+    if service == UNKNOWN_SERVICE or not (pod or host or claim or workload):
         return None
     namespace = as_text(resource.get("k8s.namespace.name"))
     volume = f"{namespace}/{claim}" if claim and namespace else claim

@@ -15,7 +15,7 @@ from ingest.decode import Decoder
 from ingest.types import Record
 from opsmend.pipeline import Pipeline, PipelineConfig
 from rootcause.graph import GraphBuilder, graph_hash
-from rootcause.types import ServiceGraph
+from rootcause.types import Diagnosis, ServiceGraph
 from rootcause.window import case_window
 
 T0 = 1_790_000_000
@@ -134,7 +134,7 @@ def test_no_detector_hears_of_it_and_a_restart_changes_nothing() -> None:
 
 def test_the_whole_pipeline_names_the_service_the_instance_and_its_machine() -> None:
     pipeline = Pipeline(PipelineConfig())
-    diagnoses = []
+    diagnoses: list[Diagnosis] = []
     for t in range(0, SECONDS, 5):
         body = "\n".join(json.dumps(row) for s in range(t, t + 5) for row in requests(s)).encode()
         diagnoses += pipeline.step([Record("telemetry", 0, t, (T0 + t) * 1000, body)]).diagnoses

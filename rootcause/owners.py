@@ -1,0 +1,128 @@
+"""Kubernetes owner references, as kube-state-metrics tells them: pod -> ReplicaSet -> Deployment, pod -> node, claims.
+
+`kube_pod_owner{namespace,pod,owner_kind,owner_name}`, `kube_replicaset_owner{namespace,replicaset,...}`,
+`kube_job_owner{namespace,job_name,...}`, `kube_pod_info{namespace,pod,node}`,
+`kube_pod_spec_volumes_persistentvolumeclaims_info{namespace,pod,persistentvolumeclaim}`. Where Prometheus keeps its own
+`pod` and `namespace`, those of the object are `exported_pod`, `exported_namespace`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from ingest.types import SeriesKey
+from rootcause.last_seen import room
+
+_OWNED: Final = {"kube_pod_owner": "pod", "kube_replicaset_owner": "replicaset", "kube_job_owner": "job_name"}
+_INFO: Final = "kube_pod_info"
+_CLAIM: Final = "kube_pod_spec_volumes_persistentvolumeclaims_info"
+_NAMES: Final = frozenset({*_OWNED, _INFO, _CLAIM})
+_KINDS: Final = {"ReplicaSet": "replicaset", "Job": "job_name"}
+"""Owners that are owned themselves."""
+Thing = tuple[str, str, str]
+"""(pod, replicaset or job_name; namespace; name)"""
+
+
+class Fact(msgspec.Struct):
+    """What is known of one pod, ReplicaSet or Job."""
+
+    seen_ns: int
+    owner_kind: str = ""
+    owner: str = ""
+    node: str = ""
+    claim: str = ""
+
+
+class Owners:
+    """`step(table, now)`; then `workload(namespace, pod)`, `pod(namespace, pod)`, `pods()`."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._facts: dict[Thing, Fact] = {}
+        self._namespaces: dict[str, list[str]] = {}  # pod -> where there is one of this name
+        self.is_changed = False
+
+    def step(self, table: Iterable[SeriesKey], now_ns: int) -> None:
+        for key in table:
+            if key.name in _NAMES:
+                self._take(key.name, dict(key.labels), now_ns)
+
+    def _take(self, name: str, labels: Mapping[str, str], now_ns: int) -> None:
+        kind = _OWNED.get(name, "pod")
+        namespace = labels.get("exported_namespace") or labels.get("namespace", "")
+        thing = labels.get(f"exported_{kind}") or labels.get(kind, "")
+        if not thing:
+            return
+        fact = self._facts.get((kind, namespace, thing))
+        if fact is None:
+            fact = self._facts[kind, namespace, thing] = Fact(now_ns)
+            self._index(kind, namespace, thing)
+        fact.seen_ns = now_ns
+        told = {"node": labels.get("exported_node") or labels.get("node", "")} if name == _INFO else {
+            "claim": labels.get("persistentvolumeclaim", "")} if name == _CLAIM else {
+            "owner_kind": labels.get("owner_kind", ""), "owner": labels.get("owner_name", "")}
+        for field, value in told.items():
+            if value not in ("", "<none>") and getattr(fact, field) != value:
+                setattr(fact, field, value)
+                self.is_changed = True
+
+    def _index(self, kind: str, namespace: str, name: str) -> None:
+        if kind == "pod":
+            self._namespaces.setdefault(name, []).append(namespace)
+
+    def workload(self, namespace: str, pod: str) -> str:
+        """The Deployment, StatefulSet, DaemonSet, CronJob, ... that owns the pod; "" where nobody says."""
+        fact = self._facts.get(("pod", namespace, pod))
+        while fact is not None and fact.owner_kind in _KINDS:
+            above = self._facts.get((_KINDS[fact.owner_kind], namespace, fact.owner))
+            if above is None or not above.owner:
+                break
+            fact = above
+        return fact.owner if fact is not None and fact.owner_kind != "Node" else ""
+
+    def pod(self, namespace: str, pod: str) -> tuple[str, str]:
+        """(node, claim) of a pod, "" where nobody says. A namespace that nobody tells is looked for."""
+        one = self.namespaces(pod)
+        fact = self._facts.get(("pod", one[0] if not namespace and len(one) == 1 else namespace, pod))
+        return (fact.node, fact.claim) if fact is not None else ("", "")
+
+    def namespaces(self, pod: str) -> list[str]:
+        """Those that have a pod of this name."""
+        return self._namespaces.get(pod, [])
+
+    def pods(self) -> Iterator[tuple[str, str, int]]:
+        """(namespace, pod, when it was last seen)."""
+        for (kind, namespace, name), fact in sorted(self._facts.items()):
+            if kind == "pod":
+                yield namespace, name, fact.seen_ns
+
+    def forget(self, before_ns: int) -> None:
+        """Drop what was last seen before `before_ns`, and of too many those that were seen longest ago."""
+        old = [thing for thing, fact in self._facts.items() if fact.seen_ns < before_ns]
+        left = len(self._facts) - len(old)
+        if left > self._most:
+            order = sorted((f.seen_ns, thing) for thing, f in self._facts.items() if f.seen_ns >= before_ns)
+            old += [thing for _, thing in order[: left - room(self._most)]]
+        for thing in old:
+            del self._facts[thing]
+        if old:
+            self._rebuild()
+        self.is_changed = self.is_changed or bool(old)
+
+    def _rebuild(self) -> None:
+        self._namespaces = {}
+        for thing in self._facts:
+            self._index(*thing)
+
+    def dump(self) -> list[tuple[Thing, Fact]]:
+        return list(self._facts.items())
+
+    def load(self, state: Any) -> None:
+        self._facts = dict(msgspec.convert(state, list[tuple[Thing, Fact]]))
+        self._rebuild()
+
+    def __len__(self) -> int:
+        return len(self._facts)
