@@ -81,7 +81,8 @@ def pipeline_config(settings: Settings) -> PipelineConfig:
             allowed_lateness_seconds=settings.detect.allowed_lateness_seconds,
             detectors=tuple(settings.detect.detectors), limits=dict(settings.limits),
             forecaster_dir=str(models_dir(settings.data_dir))),
-        graph=GraphConfig(edges=tuple(settings.topology.edges), external=tuple(settings.topology.external)),
+        graph=GraphConfig(edges=tuple(settings.topology.edges), external=tuple(settings.topology.external),
+                          kinds=dict(settings.topology.kinds), rests_on=tuple(settings.topology.rests_on)),
         rootcause=RootCauseConfig(weights_dir=usable_weights(weights_dir(settings.data_dir))),
         diagnose_every_seconds=max(1.0, settings.detect.bucket_seconds))
 

@@ -162,6 +162,21 @@ class TopologySection(_Section):
     """`[caller, callee]` pairs, added to what spans and metrics show."""
     external: list[str] = []
     """Services that are not yours to repair; opsmend never acts on them, it tells people."""
+    kinds: dict[str, Literal["service", "database", "cache", "queue", "host", "volume"]] = {}
+    """What a name is, whatever telemetry says: `"pg-1" = "database"`."""
+    rests_on: list[tuple[str, str]] = []
+    """`[service, host or volume]` pairs, added to what telemetry says; a host unless `kinds` says that it is a volume."""
+
+    @model_validator(mode="after")
+    def _is_one_graph(self) -> TopologySection:
+        if loop := next((a for a, b in self.edges if a == b), ""):
+            raise ValueError(f"an edge from '{loop}' to itself")
+        below = {thing for _, thing in self.rests_on} | {n for n, kind in self.kinds.items() if kind in ("host", "volume")}
+        if both := below & ({name for edge in self.edges for name in edge} | {service for service, _ in self.rests_on}):
+            raise ValueError(f"'{min(both)}' is a host or volume, which is rested on and neither calls nor is called")
+        if odd := next((t for _, t in self.rests_on if self.kinds.get(t, "host") not in ("host", "volume")), ""):
+            raise ValueError(f"'{odd}' is rested on, so it is a host or a volume, not a {self.kinds[odd]}")
+        return self
 
 
 class ActuatorSection(_Section):

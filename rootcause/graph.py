@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +12,7 @@ import numpy as np
 
 from ingest.types import PEER_KINDS, Batch, CallWait, TraceBatch
 from rootcause.last_seen import LastSeen
-from rootcause.placements import Placements
+from rootcause.placements import HOST, VOLUME, Placements
 from rootcause.span_join import Call, SpanJoin
 from rootcause.types import ServiceGraph
 
@@ -36,8 +36,8 @@ class GraphConfig:
     """(caller, callee) pairs that hold whatever telemetry says."""
     external: tuple[str, ...] = ()
     """Services that are not ours to repair."""
-    kinds: Mapping[str, str] | None = None
-    """Name -> database, cache, queue, external, host or volume, whatever telemetry says."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """Name -> service, database, cache, queue, host or volume, whatever telemetry says."""
     rests_on: tuple[tuple[str, str], ...] = ()
     """(service, host or volume) pairs that hold whatever telemetry says."""
     forget_seconds: float = 3600.0
@@ -218,8 +218,12 @@ class GraphBuilder:
                 kinds[name] = kind
             elif name not in self._services:  # it is called, and tells nothing itself
                 kinds[name] = "external"
-        kinds.update(self._c.kinds or {})
-        services = sorted(names | {name for name, kind in (self._c.kinds or {}).items() if kind not in ("host", "volume")})
+        for _, thing in self._c.rests_on:
+            kinds.setdefault(thing, HOST)
+        kinds.update(self._c.kinds)
+        names |= {service for service, _ in self._c.rests_on}
+        names |= {name for name, kind in self._c.kinds.items() if kind not in (HOST, VOLUME)}
+        services = sorted(name for name in names if kinds.get(name) not in (HOST, VOLUME))
         return ServiceGraph(tuple(services), edges, frozenset(self._c.external), kinds, frozenset(rests_on),
                             self._placements.instances(names))
 

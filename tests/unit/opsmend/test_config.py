@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from opsmend.compose import pipeline_config
 from opsmend.config import ConfigError, load, schema, secret
+from rootcause.graph import GraphBuilder
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -116,3 +118,23 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
 def test_what_could_not_work_is_refused(tmp_path: Path, text: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         load(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(("toml", "says"), [
+    ('edges = [["a", "a"]]', "to itself"),
+    ('edges = [["a", "node-1"]]\nrests_on = [["a", "node-1"]]', "is a host or volume"),
+    ('kinds = { "node-1" = "host" }\nedges = [["node-1", "a"]]', "is a host or volume"),
+    ('kinds = { "pg" = "database" }\nrests_on = [["a", "pg"]]', "not a database"),
+    ('kinds = { "pg" = "databse" }', "database"),
+])
+def test_a_topology_that_contradicts_itself_is_refused(tmp_path: Path, toml: str, says: str) -> None:
+    (tmp_path / "opsmend.toml").write_text(f"[topology]\n{toml}\n")
+    with pytest.raises(ConfigError, match=says):
+        load(tmp_path / "opsmend.toml")
+
+
+def test_the_topology_reaches_the_graph(tmp_path: Path) -> None:
+    (tmp_path / "opsmend.toml").write_text(
+        '[topology]\nkinds = { "pg" = "database", "disk" = "volume" }\nrests_on = [["pg", "disk"], ["pg", "node-1"]]\n')
+    graph = GraphBuilder(pipeline_config(load(tmp_path / "opsmend.toml")).graph).graph()
+    assert graph.services == ("pg",) and graph.kinds == {"pg": "database", "disk": "volume", "node-1": "host"}

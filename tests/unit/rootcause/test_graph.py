@@ -200,3 +200,16 @@ def test_a_snapshot_of_edges_and_services_alone_is_read() -> None:
     ServiceGraph(("a",), frozenset(), frozenset({"a"}))])
 def test_hash_covers_kinds_places_and_what_is_not_ours(other: ServiceGraph) -> None:
     assert graph_hash(other) != graph_hash(ServiceGraph(("a",), frozenset()))
+
+
+def test_what_is_configured_holds_whatever_telemetry_says() -> None:
+    config = GraphConfig(edges=(("cart", "pg-1"),), kinds={"pg-1": "database", "node-9": "host", "disk": "volume"},
+                         rests_on=(("pg-1", "node-8"), ("pg-1", "disk")))
+    rows = [metric("cart"), span("web", "a", peer="pg-1") | {"peer_kind": "cache"}]
+    graph = GraphBuilder(config).step(batch(rows))
+    assert set(graph.services) == {"cart", "pg-1", "web"} and graph.edges == {("cart", "pg-1"), ("web", "pg-1")}
+    assert graph.rests_on == {("pg-1", "node-8"), ("pg-1", "disk")}
+    assert {n: graph.kind_of(n) for n in ("pg-1", "node-8", "node-9", "disk")} == {
+        "pg-1": "database", "node-8": "host", "node-9": "host", "disk": "volume"}
+    later = GraphBuilder(config).step(batch([metric("x", at=T0 + 10**6)]))
+    assert later.rests_on == graph.rests_on and ("cart", "pg-1") in later.edges, "and it does not age"
