@@ -99,7 +99,8 @@ class Fleet:
                 self._backend_url(service, "postgres") if service in topology.USES_POSTGRES else "",
                 self._backend_url(service, "redis") if service in topology.USES_REDIS else "",
                 str(self.layout.receipts) if service == "bank" else "")
-            path = self.layout.private / f"spec-{slot.id}.json"
+            # A file for each process: a crash may be brought back while a spare for the same slot still starts.
+            path = self.layout.private / f"spec-{slot.id}-{sock.getsockname()[1]}.json"
             write_atomic(path, msgspec.json.encode(spec))
             with (self.layout.logs / f"{slot.id}.log").open("ab") as log:
                 popen = processes.spawn([sys.executable, "-m", "opsmend.lab.service", str(path)], log=log,
