@@ -237,7 +237,8 @@ class GraphBuilder:
         for name in {callee for _, callee in self._edges.at} - alias.keys() - found.keys():
             service = self._placements.service_of(name)
             if not service and name.endswith(_CLUSTER):
-                service = name.partition(".")[0]
+                first = name.partition(".")[0]
+                service = self._placements.service_of(first) or first
             if service in self._services:
                 alias[name] = service
         return {name: service for name, service in alias.items() if name not in self._services and name != service}

@@ -23,7 +23,8 @@ class Placements:
     def __init__(self, most: int) -> None:
         self._most = most
         self._at: dict[tuple[str, str], tuple[Placement, int]] = {}  # (service, instance or pod)
-        self._services: dict[str, str] = {}  # instance, pod, workload -> service, "" where several have one of this name
+        self._services: dict[str, str] = {}  # instance or pod -> service, "" where several have one of this name
+        self._workloads: dict[str, str] = {}  # the same of workloads
         self._owners = Owners(most)
         self._is_changed = False
 
@@ -41,9 +42,10 @@ class Placements:
         self._at[key] = (placement, now_ns)
 
     def _name(self, placement: Placement) -> None:
-        for name in (placement.instance, placement.pod, placement.workload):
-            if name and self._services.setdefault(name, placement.service) != placement.service:
-                self._services[name] = ""
+        for table, name in ((self._services, placement.instance), (self._services, placement.pod),
+                            (self._workloads, placement.workload)):
+            if name and table.setdefault(name, placement.service) != placement.service:
+                table[name] = ""
 
     def forget(self, before_ns: int) -> None:
         """Drop what was last seen before `before_ns`, and of too many those that were seen longest ago."""
@@ -57,7 +59,7 @@ class Placements:
             del self._at[key]
         if old:
             self._is_changed = True
-            self._services = {}
+            self._services, self._workloads = {}, {}
             for placement, _ in self._at.values():
                 self._name(placement)
 
@@ -81,7 +83,7 @@ class Placements:
         for namespace, pod, seen in self._owners.pods():
             if pod not in told:
                 workload = self._owners.workload(namespace, pod)
-                service = self._services.get(pod) or self._services.get(workload) or workload
+                service = self._services.get(pod) or self._workloads.get(workload) or workload
                 if service in services:
                     node, claim = self._owners.pod(namespace, pod)
                     yield service, pod, node, _claim(namespace, claim), seen
@@ -106,11 +108,14 @@ class Placements:
     def service_of(self, name: str) -> str:
         """The service that an instance, pod or workload of this name belongs to; "" where nobody says, or several do.
 
-        `host:port` is looked up without the port, `pod.headless-service` by its first label.
+        `host:port` is looked up without the port, `pod.headless-service` by its first label (a workload is not: `mail` is
+        not `mail.example.com`).
         """
         for one in (name, name.partition(":")[0], name.partition(".")[0]):
             if self._services.get(one):
                 return self._services[one]
+        if self._workloads.get(name):
+            return self._workloads[name]
         found = {self._owners.workload(namespace, name) for namespace in self._owners.namespaces(name)}
         return next(iter(found)) if len(found) == 1 else ""
 
@@ -118,7 +123,7 @@ class Placements:
         return {"at": [[placement, seen] for placement, seen in self._at.values()], "owners": self._owners.dump()}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self._at, self._services = {}, {}
+        self._at, self._services, self._workloads = {}, {}, {}
         self._owners.load(state.get("owners", []))
         for placement, seen in msgspec.convert(state.get("at", []), list[tuple[Placement, int]]):
             self._put(placement, seen)

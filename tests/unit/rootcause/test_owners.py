@@ -95,3 +95,17 @@ def test_owners_age_are_bounded_and_survive_a_restart() -> None:
     assert not other.step(batch(metric("cart", at=T0 + 90))).rests_on
     many = state(*(fact for n in range(50) for fact in pod(f"cart-7d4-{n}", "cart-7d4", f"node-{n}")))
     assert len(builder.step(batch(*many, metric("cart", at=T0 + 5))).rests_on) <= 20
+
+
+def test_somebody_elses_domain_is_not_our_workload_of_the_same_name() -> None:
+    resource = {"service.name": "mailer", "k8s.deployment.name": "mail", "k8s.pod.name": "mail-7d4-x2",
+                "k8s.namespace.name": "shop"}
+    value = {"resourceSpans": [{"resource": {"attributes": [
+        {"key": k, "value": {"stringValue": v}} for k, v in resource.items()]}, "scopeSpans": [{"spans": [
+            {"spanId": "0000000000000001", "startTimeUnixNano": str(T0 * 10**9)}]}]}]}
+    names = ("mail.example.com", "mail", "mail-7d4-x2.mail", "mail.shop.svc.cluster.local")
+    calls = [{"type": "span", "ts": T0 * 10**9, "service": "web", "span_id": peer, "peer": peer, "peer_kind": "address",
+              "kind": 3, "duration_us": 5} for peer in names]
+    graph = GraphBuilder().step(batch(value, *calls))
+    assert graph.edges == {("web", "mail.example.com"), ("web", "mailer")}
+    assert graph.kinds["mail.example.com"] == "external"
