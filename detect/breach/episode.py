@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
+
+MEMORY_TICKS: Final = 10
+LEAST_ODDS: Final = -7.0
+"""Log-odds of a tick in which nothing rises; nothing counts for more than its opposite."""
 
 
 @dataclass(frozen=True)
 class Policy:
     """When a judgement becomes a warning. Times are in ticks (minutes, unless the service runs faster)."""
 
-    asked: tuple[tuple[float, float], ...] = ((20, 0.85), (45, 0.92), (90, 0.96), (180, 0.98), (400, 0.99))
+    asked: tuple[tuple[float, float], ...] = ((20, 0.7), (45, 0.92), (90, 0.97), (180, 0.98), (400, 0.99))
     """(ticks to the crossing, probability that is asked for), along the logarithm of the time: what is far away can
     wait until more is known."""
     least_ticks: float = 15.0
     """Crossings nearer than this are no early warning any more."""
     horizon: float = 60.0
     """The 5 % quantile has to fall inside."""
-    need: int = 3
+    need: int = 2
     """Ticks in a row."""
+    memory: float = 0.3
+    """How much the mean of the log-odds of about MEMORY_TICKS counts beside those of the tick: one look that is sure
+    among many that are not is not enough."""
     keep: float = 0.3
     """A warning stands while the probability is above this."""
     close: int = 20
@@ -48,10 +56,12 @@ class Standing(msgspec.Struct):
     quiet: int = 0
     warned: bool = False
     top: float = 0.0  # highest level since the warning
+    odds: float = LEAST_ODDS  # mean log-odds of the last ticks
 
     def step(self, policy: Policy, probability: float, low: float, middle: float, level: float) -> bool:
         """One tick on; whether the warning stands. `level` is the used share of the limit; NaN: not known, and NaN
         times: nothing rises."""
+        probability = self._weighed(probability, policy.memory)
         if self.warned:
             fallen = level < self.top - policy.drop
             self.top = max(self.top, level) if level == level else self.top
@@ -64,3 +74,13 @@ class Standing(msgspec.Struct):
         if self.hits >= policy.need:
             self.warned, self.top, self.quiet = True, level, 0
         return self.warned
+
+    def _weighed(self, probability: float, memory: float) -> float:
+        """The probability with that of the last ticks; 0 where nothing rises now."""
+        now = LEAST_ODDS
+        if probability > 0.0:
+            now = max(LEAST_ODDS, min(-LEAST_ODDS, math.log(probability) - math.log(max(1.0 - probability, 1e-12))))
+        self.odds += (now - self.odds) / MEMORY_TICKS
+        if probability <= 0.0 or memory == 0.0:
+            return probability
+        return 1.0 / (1.0 + math.exp(-(1.0 - memory) * now - memory * self.odds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,14 +14,19 @@ from numpy.typing import NDArray
 
 from detect.breach.episode import Policy
 from detect.breach.features import BEST_ETA, BEST_SURE, FEATURES
-from detect.breach.trees import Trees, from_arrays
+from detect.breach.series import Recorded, fingerprint
+from detect.breach.trees import Trees, blended, from_arrays
 from ingest.errors import OpsmendError
 
 MODELS_DIR: Final = Path(__file__).parent.parent / "models"
 QUANTILES: Final = (0.05, 0.5, 0.95)
 LEAST_SURE: Final = 1.5
 """Rises that are less sure than this are not judged at all."""
+MADE_SHARE: Final = 2 / 3
+"""Weight of the gate that was learned from made series, where there is one from recorded series as well: the made ones
+are of more kinds, the recorded ones are nearer to what comes. Log-odds are averaged."""
 _NAMES: Final = ("low", "middle", "high")
+FOLDS_FILE: Final = "breach_folds.safetensors"
 
 
 class BreachModelError(OpsmendError):
@@ -66,14 +72,23 @@ class BreachModels:
         return Judgement(probability, ticks)
 
 
-def from_parts(arrays: dict[str, NDArray[Any]], card: dict[str, Any]) -> BreachModels:
-    """Of the tensors and the card that `opsmend train breach` writes. Raises BreachModelError."""
+def _blended(made: Trees, recorded: Trees) -> Trees:
+    return blended(((made, MADE_SHARE), (recorded, 1.0 - MADE_SHARE)))
+
+
+def from_parts(arrays: Mapping[str, NDArray[Any]], card: Mapping[str, Any], recorded: Trees | None = None) -> BreachModels:
+    """Of the tensors and the card that `opsmend train breach` writes. `recorded`: a gate to put in the place of the
+    one that has seen all the recorded series. Raises BreachModelError."""
     if tuple(card.get("features", ())) != FEATURES:
         raise BreachModelError("the breach model was made for other features: run `opsmend train breach`")
     try:
+        gate = from_arrays(arrays, "gate")
+        if recorded is None and "recorded" in card:
+            recorded = from_arrays(arrays, "recorded")
         low, high = card["widen"]
-        return BreachModels(from_arrays(arrays, "gate"), tuple(from_arrays(arrays, n) for n in _NAMES),
-                            (float(low), float(high)), _policy(card["policy"]), str(card["version"]))
+        return BreachModels(_blended(gate, recorded) if recorded else gate,
+                            tuple(from_arrays(arrays, n) for n in _NAMES), (float(low), float(high)),
+                            _policy(card["policy"]), str(card["version"]))
     except (KeyError, ValueError, TypeError) as error:
         raise BreachModelError(f"the breach model: {error!r}") from error
 
@@ -82,8 +97,8 @@ def _policy(fields: dict[str, Any]) -> Policy:
     return Policy(**{**fields, "asked": tuple((float(a), float(b)) for a, b in fields["asked"])})
 
 
-def write_models(models: BreachModels, out: Path, card: dict[str, Any]) -> None:
-    """`breach.safetensors` and its card `breach.json`."""
+def write_models(models: BreachModels, out: Path, card: Mapping[str, Any]) -> None:
+    """`breach.safetensors` of what was learned from made series alone, and its card `breach.json`."""
     from safetensors.numpy import save_file
 
     arrays = models.gate.arrays("gate")
@@ -91,17 +106,59 @@ def write_models(models: BreachModels, out: Path, card: dict[str, Any]) -> None:
         arrays |= trees.arrays(name)
     out.mkdir(parents=True, exist_ok=True)
     save_file(arrays, str(out / "breach.safetensors"))
+    (out / FOLDS_FILE).unlink(missing_ok=True)
     (out / "breach.json").write_text(json.dumps(card, indent=2) + "\n")
 
 
-@lru_cache(maxsize=4)
-def load_models(folder: Path = MODELS_DIR) -> BreachModels:
-    """The models of a folder. Raises BreachModelError."""
+def write_recorded(recorded: Trees, folds: Sequence[Trees], out: Path, card: Mapping[str, Any]) -> None:
+    """Adds the gate that was learned from recorded series, and beside it those that have not seen one fold of them
+    each (`breach_folds.safetensors`), to the models in `out`."""
+    from safetensors.numpy import save_file
+
+    save_file(tensors(out) | recorded.arrays("recorded"), str(out / "breach.safetensors"))
+    save_file({name: array for k, gate in enumerate(folds) for name, array in gate.arrays(f"gate{k}").items()},
+              str(out / FOLDS_FILE))
+    (out / "breach.json").write_text(json.dumps(card, indent=2) + "\n")
+
+
+def read_card(folder: Path = MODELS_DIR) -> dict[str, Any]:
+    """The card of a folder. Raises BreachModelError."""
+    try:
+        card = json.loads((folder / "breach.json").read_text())
+    except (OSError, ValueError) as error:
+        raise BreachModelError(f"{folder}/breach: {error}") from error
+    if not isinstance(card, dict):
+        raise BreachModelError(f"{folder}/breach.json: no card")
+    return card
+
+
+def tensors(folder: Path, name: str = "breach.safetensors") -> dict[str, NDArray[Any]]:
+    """The arrays of one file. Raises BreachModelError."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
-        card = json.loads((folder / "breach.json").read_text())
-        return from_parts(load_file(str(folder / "breach.safetensors")), card)
+        return load_file(str(folder / name))
     except (OSError, ValueError, SafetensorError) as error:
-        raise BreachModelError(f"{folder}/breach: {error}") from error
+        raise BreachModelError(f"{folder}/{name}: {error}") from error
+
+
+@lru_cache(maxsize=8)
+def load_models(folder: Path = MODELS_DIR, fold: int | None = None) -> BreachModels:
+    """The models of a folder; with `fold` those that have not seen its recorded series. Raises BreachModelError."""
+    try:
+        unseen = None if fold is None else from_arrays(tensors(folder, FOLDS_FILE), f"gate{fold}")
+    except (KeyError, ValueError) as error:
+        raise BreachModelError(f"{folder}/{FOLDS_FILE}: {error!r}") from error
+    return from_parts(tensors(folder), read_card(folder), unseen)
+
+
+def fold_of(series: Recorded, folder: Path = MODELS_DIR) -> int | None:
+    """The fold of a series that the shipped models have learned from; None for one that they have not seen."""
+    fold = _folds(folder).get(fingerprint(series))
+    return None if fold is None else int(fold)
+
+
+@lru_cache(maxsize=4)
+def _folds(folder: Path) -> Mapping[str, int]:
+    return dict(read_card(folder).get("recorded", {}).get("folds", {}))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.breach.episode import Policy, Standing
-from detect.breach.features import BEST_ETA, LEVEL, N_FEATURES, run
+from detect.breach.features import LEVEL, N_FEATURES, run
 from detect.breach.memory import new_state
 from detect.breach.models import BreachModels, load_models
 from detect.breach.quick import is_ramp
@@ -32,7 +32,7 @@ class Forecast(Generic[K]):
     middle: float
     high: float
     level: float  # where the series is, noise taken out, in its own unit
-    slope: float  # its growth towards the limit per tick, in its own unit
+    slope: float  # its mean growth per tick until `middle`, towards the limit, in its own unit; 0: it does not grow
 
 
 class _Series(msgspec.Struct):
@@ -107,7 +107,7 @@ class BreachPredictor(Generic[K]):
             probability = max(0.5, probability) if is_ramp(row) else 0.0
         warned = one.episode.step(self._policy, probability, low, middle, float(row[LEVEL]))
         left = (1.0 - float(row[LEVEL])) * one.size
-        slope = left / float(np.exp(row[BEST_ETA])) if row[BEST_ETA] < 10.0 else 0.0
+        slope = left / middle if np.isfinite(middle) else 0.0
         return Forecast(key, warned, probability, low, middle, high, sign * (limit - left), slope)
 
     def dump(self) -> list[Any]:

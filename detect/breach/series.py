@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,6 +43,13 @@ def by_minute(truth: Truth, at: NDArray[np.float64], values: NDArray[np.float64]
         middles[i], spreads[i] = middle_of(part)
     limit = limit if up else -limit
     return Recorded(truth, ticks, middles, spreads, limit, size_of(limit, middles[:MINUTE]))
+
+
+def fingerprint(series: Recorded) -> str:
+    """What a series is known by, whatever its name: 16 hexadecimal digits of its minutes, values and limit."""
+    content = hashlib.sha256(series.ticks.astype("<i8").tobytes())
+    content.update(series.values.astype("<f4").tobytes() + np.float32(series.limit).astype("<f4").tobytes())
+    return content.hexdigest()[:16]
 
 
 def middle_of(samples: NDArray[np.float64]) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -23,7 +23,7 @@ from detect.breach.trees import Trees, from_sklearn
 
 T = TypeVar("T")
 
-VERSION: Final = 1
+VERSION: Final = 2
 POLICY: Final = Policy()
 _EVERY = 6
 """Minutes between two rows of a training series."""
@@ -73,21 +73,23 @@ def joined(tables: Sequence[Table]) -> Table:
 
 def fit(table: Table, *, seed: int = 0, policy: Policy = POLICY, version: str = "", workers: int = 2) -> BreachModels:
     """Gate and quantiles; the interval is not widened yet."""
-    judged = table.label >= 0
     ramp = np.isfinite(table.left) & (table.left > 0)
     target = np.log(np.maximum(table.left[ramp], 0.5)) - table.rows[ramp, BEST_ETA]
     with ProcessPoolExecutor(workers) as pool:
-        gate = pool.submit(_fit_gate, table.rows[judged], table.label[judged], table.weight[judged], seed)
+        gate = pool.submit(fit_gate, table, seed)
         quantiles = [pool.submit(_fit_quantile, q, table.rows[ramp], target, table.weight[ramp], seed) for q in QUANTILES]
         return BreachModels(gate.result(), tuple(q.result() for q in quantiles), (0.0, 0.0), policy, version)
 
 
-def _fit_gate(rows: NDArray[np.float32], label: NDArray[np.int8], weight: NDArray[np.float64], seed: int) -> Trees:
+def fit_gate(table: Table, seed: int, rounds: int = 180) -> Trees:
+    """The gate alone."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
+    judged = table.label >= 0
     return from_sklearn(HistGradientBoostingClassifier(
-        max_iter=180, learning_rate=0.11, max_leaf_nodes=24, min_samples_leaf=200, l2_regularization=5.0,
-        max_features=0.5, early_stopping=False, random_state=seed).fit(rows, label, sample_weight=weight))
+        max_iter=rounds, learning_rate=0.11, max_leaf_nodes=24, min_samples_leaf=200, l2_regularization=5.0,
+        max_features=0.5, early_stopping=False, random_state=seed).fit(
+            table.rows[judged], table.label[judged], sample_weight=table.weight[judged]))
 
 
 def _fit_quantile(q: float, rows: NDArray[np.float32], target: NDArray[np.float64], weight: NDArray[np.float64],
@@ -127,32 +129,40 @@ def made_rows(number: tuple[int, int, int]) -> Table:
     return rows_of(made(number))
 
 
-def train_breach(out: Path = MODELS_DIR, *, seed: int = 0, progress: bool = True, series: int = 4600,
-                 check: int = 400) -> dict[str, Any]:
-    """Make series, learn, score on other made series, write `breach.safetensors` and its card; returns the card."""
+def each(what: Callable[[tuple[int, int, int]], T], n: int, seed: int, stream: int, title: str, *,
+         progress: bool) -> list[T]:
+    """`what` of the first `n` made series of a stream, in two processes."""
     from rich.console import Console
     from rich.progress import track
 
+    with ProcessPoolExecutor(2) as pool:
+        done = pool.map(what, [(seed, stream, k) for k in range(n)], chunksize=8)
+        return list(track(done, title, n, console=Console(stderr=True), disable=not progress))
+
+
+def scores(models: BreachModels, series: Sequence[Recorded]) -> dict[str, Any]:
+    """`metrics` and `metrics_by_kind` of a card."""
     from detect.breach.predictor import foretell
 
+    tallies = [judge(s.truth, foretell(s, models)) for s in series]
+    return {"metrics": summary(tallies),
+            "metrics_by_kind": {k: v for k, v in by_kind(tallies).items() if v["series"] >= 5}}
+
+
+def train_breach(out: Path = MODELS_DIR, *, seed: int = 0, progress: bool = True, series: int = 4600,
+                 check: int = 400) -> dict[str, Any]:
+    """Make series, learn, score on other made series, write `breach.safetensors` and its card; returns the card.
+    What was learned from recorded series is gone then (`detect.breach.recorded.learn` makes it anew)."""
     began = time.perf_counter()
-
-    def each(what: Callable[[tuple[int, int, int]], T], n: int, stream: int, title: str) -> list[T]:
-        with ProcessPoolExecutor(2) as pool:
-            done = pool.map(what, [(seed, stream, k) for k in range(n)], chunksize=8)
-            return list(track(done, title, n, console=Console(stderr=True), disable=not progress))
-
-    tables = each(made_rows, series, 1, "training series")
+    tables = each(made_rows, series, seed, 1, "training series", progress=progress)
     models = fit(joined(tables), seed=seed, version=f"breach-{VERSION}-{seed}")
-    held = each(made_rows, check, 2, "series for the width")
-    widen = widening(models, joined(held))
-    models = BreachModels(models.gate, models.quantiles, widen, models.policy, models.version)
-    tallies = [judge(s.truth, foretell(s, models)) for s in each(made, check, 3, "series to score")]
+    held = each(made_rows, check, seed, 2, "series for the width", progress=progress)
+    models = replace(models, widen=widening(models, joined(held)))
     card: dict[str, Any] = {
         "model": "breach", "version": models.version, "data": "made series (detect/breach/synthetic)", "seed": seed,
-        "series": series, "rows": int(sum(len(t.rows) for t in tables)), "quantiles": QUANTILES, "widen": widen,
-        "policy": asdict(models.policy), "metrics": summary(tallies),
-        "metrics_by_kind": {k: v for k, v in by_kind(tallies).items() if v["series"] >= 5},
+        "series": series, "rows": int(sum(len(t.rows) for t in tables)), "quantiles": QUANTILES, "widen": models.widen,
+        "policy": asdict(models.policy),
+        **scores(models, each(made, check, seed, 3, "series to score", progress=progress)),
         "features": FEATURES, "seconds": round(time.perf_counter() - began)}
     write_models(models, out, card)
     return card

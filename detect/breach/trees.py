@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,21 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], name: str) -> Trees:
         if not ((child > at[inner]) & (child < n)).all():
             raise ValueError(f"{name}: a child of a node is not after it")
     return trees
+
+
+def blended(parts: Sequence[tuple[Trees, float]]) -> Trees:
+    """The weighted sum of some sums of trees, as one."""
+    at = np.cumsum([0, *(len(trees.feature) for trees, _ in parts)]).tolist()
+
+    def moved(name: str) -> NDArray[np.int32]:
+        return np.concatenate([(getattr(trees, name) + begin).astype(np.int32)
+                               for (trees, _), begin in zip(parts, at, strict=False)])
+
+    def together(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(trees, name) for trees, _ in parts])
+    return Trees(moved("roots"), together("feature"), together("threshold"), moved("left"), moved("right"),
+                 together("nan_left"), np.concatenate([trees.value * share for trees, share in parts]),
+                 sum(trees.base * share for trees, share in parts))
 
 
 def from_sklearn(model: Any) -> Trees:

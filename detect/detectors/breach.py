@@ -32,7 +32,8 @@ class BreachConfig:
     """Where buckets are shorter than this, each of them is looked at as well, by a plain rule (detect.breach.quick):
     a system that is watched by the second is one that breaks within minutes."""
     fast_policy: Policy = field(default_factory=lambda: Policy(
-        asked=((1.0, 0.5),), least_ticks=2.0, horizon=1800.0, need=5, keep=0.5, close=15))
+        asked=((1.0, 0.5),), least_ticks=2.0, horizon=1800.0, need=5, memory=0.0, keep=0.5,
+        close=15))
     """Of these looks; the other ones have the policy of the shipped model."""
     max_series: int = 2_000
     tenant: str = "default"
@@ -100,8 +101,10 @@ def _candidate(told: Forecast[SeriesKey], limit: float, is_floor: bool, window: 
     breach = Breach(key.name, limit, "down" if is_floor else "up", low, middle, high, min(0.99, told.probability),
                     told.level, per_second)
     minutes = [(t - end_ns) / 60e9 for t in (low, middle, high)]
+    slowest, fastest = (abs(per_second) * 60 * told.middle / t for t in (told.high, told.low))
     ends = "used up" if is_floor else "full"
     text = (f"{key.name} is {told.level:.4g} of {limit:.4g} and {'falls' if is_floor else 'grows'} "
-            f"{abs(per_second) * 60:.3g} a minute: {ends} in {minutes[0]:.1f} to {minutes[2]:.1f} min")
+            f"{abs(per_second) * 60:.3g} ({slowest:.2g} to {fastest:.2g}) a minute: {ends} in "
+            f"{minutes[0]:.1f} to {minutes[2]:.1f} min")
     return Candidate(name, "breach", key.service, 0.5 if minutes[1] > 5 else 0.6, text,
                      instance=key.instance, series=key.name, value=told.level, usual=None, breach=breach)

@@ -53,9 +53,14 @@ def run_training(what: str, out: Path | None, seed: int, *, distill: int = 0, qu
         card = train_alerts(labelled_systems(data), out / ALERTS_MODEL.name if out else ALERTS_MODEL)
     elif what == "breach":
         from detect.breach.models import MODELS_DIR as BREACH_MODELS_DIR
+        from detect.breach.recorded import learn
         from detect.breach.train import train_breach
+        from opsmend.evaluate.breach_data import all_series
 
-        card = train_breach(out or BREACH_MODELS_DIR, seed=seed, progress=True)
+        if data is None:
+            card = train_breach(out or BREACH_MODELS_DIR, seed=seed, progress=True)
+        else:
+            card = learn(list(all_series(data)), data.resolve().name, out or BREACH_MODELS_DIR, seed=seed)
     else:
         raise ConfigError(f"train: unknown model '{what}'; one of: breach, forecaster, rootcause, rootcause-alerts, "
                           "rootcause-mlp")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,12 @@ def read_series(data: Path, entry: dict[str, Any]) -> Recorded:
         return by_minute(truth_of(entry), table[:, 0], table[:, 1], float(entry["limit"]), entry["direction"] == "up")
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise BreachDataError(f"{entry.get('id') if isinstance(entry, dict) else entry}: {error}") from error
+
+
+def all_series(data: Path) -> Iterator[Recorded]:
+    """Every series of a folder. Raises BreachDataError at the first that can't be read."""
+    for entry in read_meta(data):
+        yield read_series(data, entry)
 
 
 def truth_of(entry: dict[str, Any]) -> Truth:

@@ -9,7 +9,7 @@ from detect.breach.fits import block_middles, hinge, middle, middle_half, robust
 from detect.breach.memory import BLOCK, BLOCKS, LAST, STATE, new_state
 from detect.breach.predictor import BreachPredictor, foretell
 from detect.breach.synthetic.make import make_series
-from detect.breach.trees import from_arrays, from_sklearn
+from detect.breach.trees import blended, from_arrays, from_sklearn
 
 
 def test_the_middle_and_the_middle_half() -> None:
@@ -123,6 +123,16 @@ def test_trees_judge_as_the_library_that_made_them_does() -> None:
     broken["t.left"] = np.zeros_like(broken["t.left"])
     with pytest.raises(ValueError, match="not after it"):
         from_arrays(broken, "t")
+
+
+def test_a_blend_is_the_weighted_sum() -> None:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((500, 3))
+    one, other = (from_sklearn(HistGradientBoostingRegressor(max_iter=n, random_state=0).fit(rows, rows[:, k] ** 2))
+                  for k, n in ((0, 5), (1, 9)))
+    np.testing.assert_allclose(blended(((one, 0.75), (other, 0.25)))(rows), 0.75 * one(rows) + 0.25 * other(rows))
 
 
 def test_the_index_of_the_features_that_are_read_by_place() -> None:
