@@ -1,0 +1,163 @@
+"""The service graph from the real OpenTelemetry SDK and Collector: spans with resources over OTLP; kube-state-metrics and
+service-graph metrics scraped by its Prometheus receiver and sent on by remote-write."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from processes_under_test import otelcol, running, wait
+
+from detect.stage import Detection, DetectionConfig
+from ingest.decode import Decoder
+from ingest.types import Record
+from opsmend.lab.processes import free_port
+from rootcause.graph import GraphBuilder
+from rootcause.types import ServiceGraph
+
+__all__ = ["otelcol"]
+
+POD = 'namespace="shop",pod="db-0"'
+CALL = 'client="batch",server="cart",connection_type=""'
+SCRAPED = f"""
+kube_pod_info{{{POD},node="node-7",host_ip="10.0.0.7"}} 1
+kube_pod_owner{{{POD},owner_kind="StatefulSet",owner_name="db",owner_is_controller="true"}} 1
+kube_pod_spec_volumes_persistentvolumeclaims_info{{{POD},volume="data",persistentvolumeclaim="data-db-0"}} 1
+db_up{{service="db"}} 1
+# TYPE traces_service_graph_request_total counter
+traces_service_graph_request_total{{{CALL}}} %(count)d
+# TYPE traces_service_graph_request_failed_total counter
+traces_service_graph_request_failed_total{{{CALL}}} %(failed)d
+# TYPE traces_service_graph_request_client_seconds histogram
+traces_service_graph_request_client_seconds_bucket{{{CALL},le="0.1"}} %(count)d
+traces_service_graph_request_client_seconds_bucket{{{CALL},le="+Inf"}} %(count)d
+traces_service_graph_request_client_seconds_sum{{{CALL}}} %(client)f
+traces_service_graph_request_client_seconds_count{{{CALL}}} %(count)d
+# TYPE traces_service_graph_request_server_seconds histogram
+traces_service_graph_request_server_seconds_bucket{{{CALL},le="0.1"}} %(count)d
+traces_service_graph_request_server_seconds_bucket{{{CALL},le="+Inf"}} %(count)d
+traces_service_graph_request_server_seconds_sum{{{CALL}}} %(server)f
+traces_service_graph_request_server_seconds_count{{{CALL}}} %(count)d
+"""
+
+
+class Sink:
+    """Takes what is sent, and is scraped."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, bytes]] = []
+        self.scrapes = 0
+        sink = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                sink.scrapes += 1
+                n = 100 * sink.scrapes
+                body = (SCRAPED % {"count": n, "failed": n // 10, "client": n * 0.02, "server": n * 0.012}).encode()
+                self.send_response(200)
+                self.send_header("content-type", "text/plain; version=0.0.4")
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_POST(self) -> None:
+                sink.taken.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.address = f"127.0.0.1:{self.server.server_port}"
+
+    def records(self, path: str) -> list[Record]:
+        now = int(time.time() * 1000)
+        return [Record("t", 0, n, now, body) for n, (at, body) in enumerate(self.taken) if at == path]
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    found = Sink()
+    yield found
+    found.server.shutdown()
+
+
+def send_spans(url: str) -> None:
+    tracers, providers = {}, []
+    for service, host in (("web", "node-1"), ("cart", "node-2")):
+        provider = TracerProvider(resource=Resource.create({
+            "service.name": service, "service.instance.id": f"{service}-0", "k8s.pod.name": f"{service}-5f-x",
+            "k8s.namespace.name": "shop", "k8s.node.name": host}))
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{url}/v1/traces")))
+        tracers[service] = provider.get_tracer("shop")
+        providers.append(provider)
+    kind = trace.SpanKind
+    for _ in range(30):
+        with (tracers["web"].start_as_current_span("GET /", kind=kind.SERVER),
+              tracers["web"].start_as_current_span("GET", kind=kind.CLIENT, attributes={"server.address": "10.1.2.3"}),
+              tracers["cart"].start_as_current_span("GET /cart", kind=kind.SERVER)):
+            for name, attributes in {
+                    "HGET": {"db.system.name": "redis", "server.address": "sessions"},
+                    "SELECT": {"db.system": "postgresql", "net.peer.name": "db"},
+                    "POST": {"server.address": "api.bank.example"}}.items():
+                with tracers["cart"].start_as_current_span(name, kind=kind.CLIENT, attributes=attributes):
+                    pass
+            with tracers["cart"].start_as_current_span("send", kind=kind.PRODUCER, attributes={
+                    "messaging.system": "kafka", "messaging.destination.name": "orders"}):
+                pass
+    for provider in providers:
+        provider.shutdown()
+
+
+@pytest.mark.timeout(120)
+def test_what_the_sdk_and_the_collector_send_becomes_the_graph(tmp_path: Path, otelcol: Path, sink: Sink) -> None:
+    receives = f"127.0.0.1:{free_port()}"
+    scrape = {"job_name": "kube-state-metrics", "scrape_interval": "1s", "static_configs": [{"targets": [sink.address]}]}
+    (tmp_path / "collector.yaml").write_text(json.dumps({
+        "receivers": {"otlp": {"protocols": {"http": {"endpoint": receives}}},
+                      "prometheus": {"config": {"scrape_configs": [scrape]}}},
+        "exporters": {"otlp_http": {"endpoint": f"http://{sink.address}", "compression": "gzip"},
+                      "prometheus_remote_write": {"endpoint": f"http://{sink.address}/api/v1/write"}},
+        "service": {"telemetry": {"metrics": {"level": "none"}}, "pipelines": {
+            "traces": {"receivers": ["otlp"], "exporters": ["otlp_http"]},
+            "metrics": {"receivers": ["prometheus"], "exporters": ["prometheus_remote_write", "otlp_http"]}}}}))
+    with running([str(otelcol), "--config", str(tmp_path / "collector.yaml")], tmp_path / "collector.log") as collector:
+        wait(lambda: "Everything is ready" in collector.said(), 30, collector.said)
+        send_spans(f"http://{receives}")
+        wait(lambda: len(sink.records("/api/v1/write")) >= 4 and len(sink.records("/v1/metrics")) >= 4
+             and sink.records("/v1/traces"), 60, collector.said)
+
+    def graph_of(*paths: str) -> ServiceGraph:
+        batch = Decoder().decode([record for path in paths for record in sink.records(path)])
+        assert not batch.dead_letters
+        return GraphBuilder().step(batch)
+
+    whole = graph_of("/v1/traces", "/api/v1/write")
+    assert whole.edges == {("web", "cart"), ("batch", "cart"), ("cart", "sessions"), ("cart", "db"), ("cart", "orders"),
+                           ("cart", "api.bank.example")}
+    assert whole.kinds == {"sessions": "cache", "db": "database", "orders": "queue", "api.bank.example": "external",
+                           "node-1": "host", "node-2": "host", "node-7": "host", "shop/data-db-0": "volume"}
+    assert whole.rests_on == {("web", "node-1"), ("cart", "node-2"), ("db", "node-7"), ("db", "shop/data-db-0")}
+    assert whole.instances == {"cart": {"cart-0": "node-2"}, "db": {"db-0": "node-7"}, "web": {"web-0": "node-1"}}
+    assert graph_of("/v1/traces", "/v1/metrics").rests_on == whole.rests_on
+    for path in ("/api/v1/write", "/v1/metrics"):
+        assert graph_of(path).edges == {("batch", "cart")}
+        detection = Detection(DetectionConfig(bucket_seconds=1.0, allowed_lateness_seconds=1.0))
+        batch = Decoder().decode(sink.records(path))
+        seen = [detection.step(batch, calls=frozenset()).observations, detection.flush(calls=frozenset()).observations]
+        told = {(k.service, k.peer, k.name): round(float(v), 4) for found in seen for row in found.values
+                for k, v in zip(found.series, row.tolist(), strict=True) if v == v}
+        assert told["batch", "cart", "client.error_ratio"] == 0.1
+        assert told["batch", "cart", "client.network_seconds"] == 0.008
+        assert told["cart", "", "http.server.error_ratio"] == 0.1
