@@ -145,8 +145,8 @@ class Bench:
         return Incident(
             fault.name, repetition, resolved=resolved and fault.is_fault, relapsed=has_relapsed,
             breach_seconds=_rounded(breach_seconds), ttd_seconds=_rounded(ttd),
-            mttr_seconds=_rounded(mttr_seconds if resolved else cap) if fault.is_fault else None,
-            censored=fault.is_fault and not resolved, suspects=tuple((suspects or ())[:5]),
+            mttr_seconds=_rounded(mttr_seconds if resolved else cap) if resolved or fault.is_repairable else None,
+            censored=fault.is_repairable and not resolved, suspects=tuple((suspects or ())[:5]),
             root_top1=None if suspects is None or not fault.is_fault else suspects[:1] == (fault.root,),
             root_top3=None if suspects is None or not fault.is_fault else fault.root in suspects[:3],
             actions=actions, false_actions=false, harmful_actions=harmful,
@@ -219,7 +219,8 @@ def _one(bench: Bench, name: str, repetition: int, progress: Progress, task: Tas
     progress.update(task, description=f"{name} #{repetition + 1}")
     incident = bench.run_one(FAULTS[name], repetition)
     outcome = "void" if incident.voided else "resolved" if incident.resolved else (
-        "unresolved" if FAULTS[name].is_fault else "quiet" if not incident.actions else "disturbed")
+        "unresolved" if FAULTS[name].is_repairable else "left alone" if FAULTS[name].is_fault and not incident.actions
+        else "disturbed" if incident.actions else "quiet")
     done = ", ".join(f"{a.verb} {a.target}" for a in incident.actions) or "no action"
     progress.console.print(f"{name:16} {outcome:10} detected {incident.ttd_seconds} s, "
                            f"mended {incident.mttr_seconds} s, {done}")
@@ -232,7 +233,8 @@ def table(result: dict[str, Any]) -> Table:
     columns = ("fault", "outcome", "breach s", "TTD s", "MTTR s", "suspect", "actions", "false", "harmful")
     grid = Table(*columns, title=f"policy {result['policy']}")
     for i in result["incidents"]:
-        outcome = "void" if i["voided"] else "mended" if i["resolved"] else "–"
+        outcome = "void" if i["voided"] else "mended" if i["resolved"] else (
+            "left alone" if not FAULTS[i["fault"]].is_repairable and not i["actions"] else "–")
         cells = (i["fault"], outcome, i["breach_seconds"], i["ttd_seconds"], i["mttr_seconds"],
                  ", ".join(i["suspects"][:1]), ", ".join(f"{a['verb']} {a['target']}" for a in i["actions"]),
                  i["false_actions"], i["harmful_actions"])
