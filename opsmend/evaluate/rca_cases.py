@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.errors import OpsmendError
-from opsmend.evaluate.rca_columns import Role, role_of
+from opsmend.evaluate.rca_columns import ENTRY, SERVED, Role, role_of
 from opsmend.evaluate.rca_modalities import Channels, read_channels
 from rootcause.types import CaseWindow
 
@@ -114,6 +114,10 @@ def build_window(normal: Floats, abnormal: Floats, columns: tuple[str, ...],
     rows = np.concatenate([normal, abnormal])
     base = len(normal)
     roles = [role_of(column) for column in columns]
+    if any(role and role.service == ENTRY for role in roles):
+        entry = _entry(named_edges)
+        roles = [role if role is None or role.service != ENTRY else replace(role, service=entry) if entry else None
+                 for role in roles]
     services = sorted({s for role in roles if role for s in (role.service, role.caller) if s}
                       | {s for edge in named_edges for s in edge})
     at = {service: i for i, service in enumerate(services)}
@@ -134,12 +138,35 @@ def build_window(normal: Floats, abnormal: Floats, columns: tuple[str, ...],
         best = min(role.rank for _, role in members)
         parts = [role.value(rows[:, k + 1]) for k, role in members if role.rank == best]
         table[:, where] = _joined(parts, indicator, base)
+    if SERVED in edge:
+        served = edge.pop(SERVED)
+        if "latency" in edge:
+            edge["network"] = edge["latency"] - served
     step_seconds = _step_seconds(rows[:base, 0])
     # A clock of its own: usual rows may come from another day, or from both sides of the fault.
     ts_ns = np.arange(len(rows), dtype=np.int64) * max(int(step_seconds * 1e9), 1)
     if "traffic" in node:
         node["traffic"] = _per_second(node["traffic"], step_seconds)
     return CaseWindow(ts_ns, tuple(services), node, np.array(pairs, dtype=np.int32).reshape(-1, 2), edge, base)
+
+
+def _entry(named_edges: list[tuple[str, str]]) -> str:
+    """The service through which requests come in: nobody calls it, and more than half of all are called by it or by who is
+    called by it; "" where there is none, or more than one."""
+    below: dict[str, list[str]] = {}
+    for a, b in named_edges:
+        if a != b:
+            below.setdefault(a, []).append(b)
+    everybody = set(below) | {b for callees in below.values() for b in callees}
+    found = []
+    for first in set(below) - {b for callees in below.values() for b in callees}:
+        reached, edge = {first}, [first]
+        while edge:
+            edge = [b for a in edge for b in below.get(a, ()) if b not in reached]
+            reached |= set(edge)
+        if len(reached) > len(everybody) / 2:
+            found.append(first)
+    return found[0] if len(found) == 1 else ""
 
 
 def _step_seconds(seconds: Floats) -> float:
@@ -180,9 +207,12 @@ def _add_channels(window: CaseWindow, channels: Channels, seconds: Floats) -> Ca
     for (name, t, service), value in channels.node.items():
         if service in at and t in rows:
             node.setdefault(name, np.full((len(seconds), n), np.nan))[rows[t], at[service]] = value
+    network = edge.get("network", np.full((len(seconds), len(edge_at)), np.nan)).copy()
+    from_spans = np.isfinite(network).sum(axis=0) == 0  # where nobody measures it in every row
     for (t, a, b), value in channels.call.items():
-        if (a, b) in edge_at and t in rows:
-            edge.setdefault("network", np.full((len(seconds), len(edge_at)), np.nan))[rows[t], edge_at[a, b]] = value
+        if (a, b) in edge_at and t in rows and from_spans[edge_at[a, b]]:
+            edge["network"] = network
+            network[rows[t], edge_at[a, b]] = value
     return replace(window, node_metrics=node, edge_metrics=edge)
 
 

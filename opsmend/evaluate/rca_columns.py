@@ -57,11 +57,16 @@ def _rank(metric: str) -> int:
     return next((n for n, pattern in enumerate(_STATISTICS) if pattern.search(metric)), len(_STATISTICS))
 
 
-_CALL = re.compile(r"edge_source_p50__from_(?P<caller>.+)")  # as the caller measures it
-_IGNORED = re.compile(r"node_|edge_destination_|sysread|syswrite|net_[rt]x|disk|socket")  # of the machine, or no indicator
+ENTRY = "__entry__"
+"""Stands for the one service that nobody calls."""
+_SUCCESS = re.compile(r"success_?(rate|ratio)?$", re.IGNORECASE)
+SERVED = "served"
+"""Seconds of a call as the callee measures them: what the caller waits beyond these is the network's."""
+_CALL = re.compile(r"edge_(?P<end>source|destination)_p50__from_(?P<caller>.+)")  # as the caller, the callee measures it
+_IGNORED = re.compile(r"node_|sysread|syswrite|net_[rt]x|disk|socket")  # of the machine, or no indicator
 _MEANINGS: tuple[tuple[re.Pattern[str], str, Callable[[Floats], Floats]], ...] = (
     (re.compile(r"availability"), "errors", _failed_percent),
-    (re.compile(r"success(_rate|_ratio)?$"), "errors", _failed_share),
+    (_SUCCESS, "errors", _failed_share),
     (re.compile(r"^err(or)?s?(_rate|_ratio|_count)?$"), "errors", _as_share),
     (re.compile(r"requests|workload|_qps|^load$"), "traffic", _same),
     (re.compile(r"lat(ency)?([_-]|\d|$)"), "latency", _same),
@@ -71,17 +76,20 @@ _MEANINGS: tuple[tuple[re.Pattern[str], str, Callable[[Floats], Floats]], ...] =
 
 
 def role_of(column: str) -> Role | None:
-    """None for columns that say nothing about one service.
+    """None for columns that say nothing about one service. Of what is measured where requests come in, failures belong
+    to the service ENTRY, which the reader knows by another name.
 
     >>> role_of("cart|mem").indicator, role_of("cart|node_cpu"), role_of("cart|edge_source_p50__from_shop").caller
     ('memory', None, 'shop')
     """
     service, _, metric = column.rpartition("|")
+    if service == ENTRY:
+        return Role(service, "errors", value=_failed_share) if _SUCCESS.search(metric) else None
     if not service or service.startswith("__"):
         return None
     call = _CALL.fullmatch(metric)
     if call:
-        return Role(service, "latency", call["caller"])
+        return Role(service, "latency" if call["end"] == "source" else SERVED, call["caller"])
     if _IGNORED.match(metric):
         return None
     for pattern, indicator, value in _MEANINGS:

@@ -149,6 +149,25 @@ def test_meaning_of_columns(column: str, indicator: str) -> None:
     assert (role.service, role.indicator, role.caller) == ("cart", indicator, "")
 
 
+def test_failures_counted_at_the_entry_are_those_of_the_service_that_nobody_calls() -> None:
+    rows = np.column_stack([60.0 * np.arange(20), np.full(20, 90.0)])
+    columns = ("__entry__|SuccessRate",)
+    window = build_window(rows[:15], rows[15:], columns, [("web", "cart"), ("web", "store"), ("cart", "store")])
+    assert window.node_metrics["errors"][0, window.services.index("web")] == pytest.approx(0.1)
+    assert np.isnan(window.node_metrics["errors"][:, window.services.index("cart")]).all()
+    # Two services that nobody calls: whose failures they are is unknown.
+    assert "errors" not in build_window(rows[:15], rows[15:], columns, [("web", "cart"), ("app", "cart")]).node_metrics
+
+
+def test_time_on_the_way_is_what_the_caller_waits_beyond_what_the_callee_measures() -> None:
+    rows = np.column_stack([60.0 * np.arange(20), np.full(20, 0.5), np.full(20, 0.2)])
+    window = build_window(rows[:15], rows[15:], ("cart|edge_source_p50__from_web", "cart|edge_destination_p50__from_web"),
+                          [("web", "cart")])
+    assert window.edge_metrics["network"][:, 0] == pytest.approx(np.full(20, 0.3))
+    assert window.edge_metrics["latency"][:, 0] == pytest.approx(np.full(20, 0.5))
+    assert set(window.edge_metrics) == {"latency", "network"}
+
+
 @pytest.mark.parametrize("column", ["time", "cart|node_cpu", "__entry__|lat_P95", "cart|disk_temperature"])
 def test_columns_that_say_nothing_of_a_service(column: str) -> None:
     assert role_of(column) is None

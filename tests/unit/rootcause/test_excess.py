@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rootcause.contrast import call_share, excess, steady_residuals
-from rootcause.robust import edge_changes, node_changes
+from rootcause.robust import beyond_chance, edge_changes, node_changes
 from rootcause.types import CaseWindow
 
 ROWS, BASE = 70, 60
@@ -80,3 +80,11 @@ def test_half_of_what_all_rows_share_is_taken_away() -> None:
     both = [node_changes(window({"cpu": table}, []))["cpu"] for table in (lasting, new)]
     assert 0.4 < both[0].z[0] / both[1].z[0] < 0.6
     assert both[0].peak[0] > 1.5 * both[0].z[0]
+
+
+def test_a_few_wild_rows_do_not_hide_how_calm_the_others_are() -> None:
+    squares, known = np.ones((100, 2)), np.ones((100, 2), bool)
+    squares[:2, 0] = 1e4
+    squares[:, 1] = 9.0
+    known[50:, 1] = False
+    assert np.allclose(beyond_chance(squares, known), [1.0, 9.0])
