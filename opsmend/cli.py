@@ -89,12 +89,14 @@ def train(what: Annotated[str, typer.Argument(help="forecaster or rootcause")],
               help="rootcause-alerts: labelled alert sets. --fine-tune, --adapt: recorded cases.")] = None,
           fine_tune: Annotated[bool, typer.Option(
               "--fine-tune", help="rootcause: from incidents whose cause was confirmed (or --data).")] = False,
+          adapt: Annotated[bool, typer.Option(
+              "--adapt", help="rootcause: to faults simulated in own calm windows (or those of --data).")] = False,
           config: Config = None, seed: int = 0) -> None:
     """Make the shipped model files anew; or tune them to this system, beside the shipped ones."""
     from opsmend.commands.train import run_training, run_tuning
 
-    if fine_tune:
-        run_tuning(what, out, seed, data=data, config=config)
+    if fine_tune or adapt:
+        run_tuning(what, out, seed, data=data, config=config, fine_tune=fine_tune, adapt=adapt)
     else:
         run_training(what, out, seed, distill=distill, quantize=quantize, data=data)
 

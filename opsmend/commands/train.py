@@ -1,4 +1,5 @@
-"""`opsmend train breach|forecaster|rootcause|rootcause-alerts|rootcause-mlp`, and `train rootcause --fine-tune`."""
+"""`opsmend train breach|forecaster|rootcause|rootcause-alerts|rootcause-mlp`, and
+`train rootcause --fine-tune|--adapt`."""
 
 from __future__ import annotations
 
@@ -90,25 +91,35 @@ def _student(units: int, out: Path, seed: int) -> dict[str, Any]:
     return student.card
 
 
-def run_tuning(what: str, out: Path | None, seed: int, *, data: Path | None, config: Path | None) -> None:
-    """Tune the ranker on confirmed incidents, of the service or under `data`; prints the card. Weights go to `out` or the
-    service's data directory, and only where they are better. Raises OpsmendError where they are not."""
-    if what != "rootcause":
-        raise ConfigError(f"train: --fine-tune is for rootcause, not for '{what}'")
+def run_tuning(what: str, out: Path | None, seed: int, *, data: Path | None, config: Path | None, fine_tune: bool,
+               adapt: bool) -> None:
+    """Tune the ranker on confirmed incidents, or on faults injected into calm windows, of the service or under `data`;
+    prints the card. Weights go to `out` or the service's data directory, and only where they are better. Raises
+    OpsmendError where they are not."""
+    if what != "rootcause" or (fine_tune and adapt):
+        raise ConfigError("train: --fine-tune and --adapt are for rootcause, and one at a time")
     import torch
 
     from ingest.errors import OpsmendError
     from opsmend.commands import output
     from opsmend.config import load
-    from opsmend.confirmed import recorded, stored
     from opsmend.rootcause_weights import weights_dir
-    from rootcause.tune_contest import fine_tune
 
     torch.set_num_threads(1)
     settings = load(config)
-    incidents = recorded(data) if data else stored(settings.store_url)
-    where = out or weights_dir(settings.data_dir)
-    card = fine_tune(incidents, where, data=str(data or "confirmed incidents of the service"), seed=seed, tell=output.note)
+    where, source = out or weights_dir(settings.data_dir), str(data or "the service's store")
+    if adapt:
+        from opsmend.calm import recorded_calm, stored_calm
+        from rootcause.adapt import adapt as adapted
+
+        calm = recorded_calm(data) if data else stored_calm(settings)
+        card = adapted(calm, where, data=source, seed=seed, tell=output.note)
+    else:
+        from opsmend.confirmed import recorded, stored
+        from rootcause.tune_contest import fine_tune as tuned
+
+        incidents = recorded(data) if data else stored(settings.store_url)
+        card = tuned(incidents, where, data=source, seed=seed, tell=output.note)
     typer.echo(json.dumps(card, indent=2))
     if not card["kept"]:
         raise OpsmendError(f"train: nothing was written: {card['contest']['reason']}", reason="not_better")
