@@ -107,6 +107,14 @@ class ModelVersions:
             half.rename(target)
         _sync(self.directory)
 
+    def unused(self, version: str) -> str:
+        """`version`, or with -2, -3, ... behind it where that name is taken: tuned twice on the same minute's data."""
+        name, k = version, 1
+        while (self.directory / name).exists():
+            k += 1
+            name = f"{version}-{k}"
+        return name
+
     def promote(self, version: str, *, reason: str, now_ns: int) -> None:
         """Put `version` to use. Raises OSError or BadWeights if it can't be loaded: then nothing changes."""
         self.load(version)

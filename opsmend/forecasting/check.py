@@ -47,6 +47,9 @@ def check(versions: ModelVersions, data: list[Made], *, now_ns: int, seed: int =
                    at_ns=now_ns)
     if series < MIN_SERIES:
         return _told(versions, found)
+    last = last_report(versions.directory)
+    if last is not None and last.at_ns >= now_ns and last.version == champion.version and not always_tune:
+        return replace(found, done="nothing", reason="no data since the last check")
     recent = relative_loss(champion, [(made, made.values.shape[1] // 4) for made in data])
     usual = _usual(versions, champion.version)
     drifted = usual is not None and has_drifted(recent, usual)
@@ -63,6 +66,8 @@ def check(versions: ModelVersions, data: list[Made], *, now_ns: int, seed: int =
         challenger, verdict = challenge(champion, data, seed=seed, now_ns=now_ns, updates=updates, seconds=seconds)
     except ValueError as error:
         return _told(versions, replace(found, reason=str(error)))
+    name = versions.unused(challenger.version)
+    challenger = replace(challenger, version=name, card={**challenger.card, "version": name})
     versions.add(challenger)
     if not verdict.wins:
         return _told(versions, replace(found, done="kept", reason=f"challenger {verdict.words()}"))

@@ -76,6 +76,20 @@ def test_a_champion_of_long_standing_that_is_good_stays(tmp_path: Path) -> None:
     assert check(versions, data[:0], now_ns=3).done == "no_data"
 
 
+def test_a_check_without_new_data_does_nothing_and_never_promotes_a_version_of_the_same_name(tmp_path: Path) -> None:
+    """A stream that stands still must not make the same challenger win over and over."""
+    versions = ModelVersions(tmp_path)
+    data = recent_series(observations(n=12, t=700), BUCKET)
+    first = check(versions, data, now_ns=START_NS, updates=2)
+    again = check(versions, data, now_ns=START_NS, updates=2)
+    assert (again.done, again.reason) == ("nothing", "no data since the last check")
+    kept = last_report(tmp_path)
+    assert kept is not None and kept.at_ns == first.at_ns
+    check(versions, data, now_ns=START_NS, updates=2, always_tune=True)
+    names = [card["version"] for card in versions.cards()]
+    assert len(names) == len(set(names)) == 2 and names[1] == f"{names[0]}-2"
+
+
 def stored(tmp_path: Path, seen: Observations) -> str:
     url = f"sqlite:///{tmp_path / 'opsmend.db'}"
     engine = open_engine(url)
