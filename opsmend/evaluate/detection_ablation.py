@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from opsmend.evaluate.detection_ablation_alerts import first_alerts
+from opsmend.evaluate.detection_ablation_alerts import VOTE_SECONDS, first_alerts
 from opsmend.evaluate.detection_ablation_fusion import ALIGN_ROWS, Ranks, Score, learn_attention, votes
 from opsmend.evaluate.detection_ablation_made import (
     FAULT_ROWS,
@@ -49,7 +49,7 @@ def evaluate_detection(data: Path | None = None, *, systems: int = SYSTEMS, minu
                               "failures": [], "align_seconds": ALIGN_ROWS * STEP_SECONDS}
     if data is not None and (data / "label.csv").is_file():
         groups = {"first alerts": first_alerts(data)}
-        return report | {"cases": int(groups["first alerts"]["cases"]["n"]), "groups": groups}
+        return report | {"cases": int(groups["first alerts"]["cases"]["n"]), "groups": groups, "align_seconds": VOTE_SECONDS}
     days, notes = watch_recorded(data) if data is not None else ({}, [])
     if data is not None and not days:
         raise CaseError(f"{data}: no recorded day with faults and spans")

@@ -13,7 +13,7 @@ from opsmend.evaluate.alerts_data import MODALITIES, Fault, read_faults
 from opsmend.evaluate.rca_cases import CaseError
 
 WITHIN_SECONDS: Final = (60.0, 300.0)
-_ALIGN_SECONDS: Final = 30.0
+VOTE_SECONDS: Final = 30.0
 """A vote counts for so long: a scrape interval."""
 _NAMES: Final = {m: f"{m}s" for m in MODALITIES}
 
@@ -45,7 +45,7 @@ def _second(fault: Fault) -> float:
     last: dict[str, float] = {}
     for alert in fault.alerts:
         last[alert.modality] = alert.at_s
-        if sum(alert.at_s - at <= _ALIGN_SECONDS for at in last.values()) >= 2:
+        if sum(alert.at_s - at <= VOTE_SECONDS for at in last.values()) >= 2:
             return max(0.0, alert.at_s)
     return np.inf
 
