@@ -117,11 +117,13 @@ def _path(service: str, incident: Incident, graph: ServiceGraph, reasons: Reason
 def _evidence(service: str, own: Sequence[Signal], change: Change | None, incident: Incident,
               graph: ServiceGraph) -> tuple[Evidence, ...]:
     out: list[Evidence] = []
-    for signal in sorted(own, key=lambda s: (-s.score, s.start_ns))[:4]:
+    ordered = sorted(own, key=lambda s: (-s.score, s.start_ns))
+    for signal in ordered[:4]:
         out += signal.evidence[:1]
-    bursts = sorted((s for s in own if s.template_id), key=lambda s: -s.count)[:2]
-    out += [Evidence(f"log template {s.template_id[:40]} {'never seen before' if s.kind == 'log_template' else 'bursts'}: "
-                     f"{s.count} times", float(s.count)) for s in bursts]
+    # Its text is log text, which has no place here; the page shows it with the alerts.
+    bursts = sorted((s for s in ordered[4:] if s.template_id), key=lambda s: -s.count)[:2]
+    out += [Evidence(f"a log template {'not seen before' if s.kind == 'log_template' else 'bursts'}: {s.count} times",
+                     float(s.count)) for s in bursts]
     mine = min((s.start_ns for s in own), default=0)
     theirs = {c: min(s.start_ns for s in incident.signals if s.service == c)
               for c in graph.callers(service) if any(s.service == c for s in incident.signals)}
