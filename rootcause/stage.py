@@ -18,6 +18,7 @@ from rootcause.instances import instance_evidence, unusual_instances
 from rootcause.prior import physical_prior
 from rootcause.rankers.registry import RANKERS, ranker_of
 from rootcause.reasons import Reasons
+from rootcause.shared_ground import shared_evidence
 from rootcause.types import CaseWindow, Diagnosis, ServiceGraph, Suspect
 from rootcause.window import case_window
 
@@ -76,7 +77,8 @@ class RootCause:
         path = _path(service, incident, graph, reasons, case)
         unusual = unusual_instances(service, seen, incident.first_signal_ns)
         evidence = (*_evidence(service, own, change, incident, graph),
-                    *instance_evidence(service, unusual, graph.instances.get(service, {})), *reasons.evidence(i))
+                    *instance_evidence(service, unusual, graph.instances.get(service, {})),
+                    *shared_evidence(service, incident, graph), *reasons.evidence(i))
         return Suspect(
             service, probability, path=path, deciding=reasons.deciding(i, path), evidence=evidence, change=change,
             instances=tuple(u.instance for u in unusual),
