@@ -115,12 +115,14 @@ def evaluate(what: Annotated[str, typer.Argument(help="rca")],
              split: Annotated[str, typer.Option(help="dev or test; empty: all cases.")] = "",
              clock: Annotated[str, typer.Option(help="rca: known (when it began is told) or detected.")] = "known",
              ranker: Annotated[str, typer.Option(help="rca: this one beside ours; empty: all.")] = "",
+             weights: Annotated[Path | None, typer.Option(help="rca: tuned weights, in place of the shipped ones.")] = None,
              ablation: Annotated[bool, typer.Option(help="alerts, rca: each modality alone, and ways to fuse them.")] = False,
              ) -> None:
     """Score our models and the baselines on recorded data. Exit 1 where cases failed."""
     from opsmend.commands.evaluate import run_eval
 
-    raise typer.Exit(run_eval(what, data, json_file, split, clock=clock, ranker=ranker, ablation=ablation))
+    raise typer.Exit(run_eval(what, data, json_file, split, clock=clock, ranker=ranker, ablation=ablation,
+                             weights=weights))
 
 
 def _mount() -> None:

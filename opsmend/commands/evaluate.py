@@ -22,9 +22,9 @@ SPLITS: dict[str, tuple[str, ...]] = {
 
 
 def run_eval(what: str, data: Path | None, json_file: Path | None, split: str, *, clock: str = "known",
-             ranker: str = "", ablation: bool = False) -> int:
+             ranker: str = "", ablation: bool = False, weights: Path | None = None) -> int:
     """Score, draw a table, write the report. Returns 1 where cases failed or there were none."""
-    report, draw = _score(what, data, split, clock=clock, ranker=ranker, ablation=ablation)
+    report, draw = _score(what, data, split, clock=clock, ranker=ranker, ablation=ablation, weights=weights)
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=2) + "\n")
     draw(report)
@@ -33,7 +33,8 @@ def run_eval(what: str, data: Path | None, json_file: Path | None, split: str, *
     return 1 if report["failed"] or not report["cases"] else 0
 
 
-def _score(what: str, data: Path | None, split: str, *, clock: str, ranker: str, ablation: bool) -> tuple[Report, Draw]:
+def _score(what: str, data: Path | None, split: str, *, clock: str, ranker: str, ablation: bool,
+           weights: Path | None) -> tuple[Report, Draw]:
     """The report and who draws it. Raises ConfigError."""
     if what not in SPLITS:
         raise ConfigError(f"eval: unknown '{what}'; known: {', '.join(SPLITS)}")
@@ -73,7 +74,7 @@ def _score(what: str, data: Path | None, split: str, *, clock: str, ranker: str,
     from opsmend.commands.evaluate_rca import draw_rca
     from opsmend.evaluate.rca import evaluate_rca
 
-    return evaluate_rca(data, split=split, clock=clock, ranker=ranker), draw_rca
+    return evaluate_rca(data, split=split, clock=clock, ranker=ranker, weights=weights), draw_rca
 
 
 _LOG_SCORES = {"GA": "GA", "FGA": "FGA", "PA": "PA", "FTA": "FTA", "GA_at_emission": "GA*", "PA_at_emission": "PA*",

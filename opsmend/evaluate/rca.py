@@ -21,7 +21,7 @@ from opsmend.evaluate.rca_cases import CaseError, RecordedCase, read_split
 from opsmend.evaluate.rca_clock import Onset, check_clock, find_onset, split_at
 from opsmend.evaluate.rca_made import calm_windows, overlaid, pairs, with_deploy
 from opsmend.evaluate.rca_scores import MISS, SCORES, abstention_curve, floor_scores, places, summary, tied_scores
-from rootcause.rankers.registry import RANKERS
+from rootcause.rankers.registry import RANKERS, ranker_of
 from rootcause.scoring import calibration_error
 from rootcause.stage import RootCauseConfig
 from rootcause.types import CaseWindow, Ranker, Ranking
@@ -40,9 +40,11 @@ class _Ranked:
     failures: list[str]
 
 
-def evaluate_rca(data: Path, *, split: str = "", seed: int = 0, clock: str = "known", ranker: str = "") -> dict[str, Any]:
+def evaluate_rca(data: Path, *, split: str = "", seed: int = 0, clock: str = "known", ranker: str = "",
+                 weights: Path | None = None) -> dict[str, Any]:
     """The report of `opsmend eval`. `split` is "" for all cases, "test" for those marked so, "dev" for the rest;
-    `ranker` one name of `RANKERS` (beside ours and the floor), or "" for all of them.
+    `ranker` one name of `RANKERS` (beside ours and the floor), or "" for all of them; `weights` is a directory of tuned
+    ones that ours takes, None: the shipped ones.
 
     `seed` is that of the bootstrap. Cases that can't be read and cases on which a ranker fails count as misses and
     are named. Alert-level sets are recognised by their `events.csv`; beside series they are in `alerts`. Raises
@@ -53,15 +55,16 @@ def evaluate_rca(data: Path, *, split: str = "", seed: int = 0, clock: str = "kn
         alerts = evaluate_alerts(data, split=split, seed=seed)
         if not any(data.rglob("metrics.csv")):
             return alerts
-        report = evaluate_series_cases(data, split=split, seed=seed, clock=clock, ranker=ranker)
+        report = evaluate_series_cases(data, split=split, seed=seed, clock=clock, ranker=ranker, weights=weights)
         return report | {"alerts": alerts, "failed": report["failed"] + alerts["failed"],
                          "failures": report["failures"] + alerts["failures"]}
-    return evaluate_series_cases(data, split=split, seed=seed, clock=clock, ranker=ranker)
+    return evaluate_series_cases(data, split=split, seed=seed, clock=clock, ranker=ranker, weights=weights)
 
 
-def evaluate_series_cases(data: Path, *, split: str, seed: int, clock: str, ranker: str) -> dict[str, Any]:
+def evaluate_series_cases(data: Path, *, split: str, seed: int, clock: str, ranker: str,
+                          weights: Path | None = None) -> dict[str, Any]:
     """Of the cases with series."""
-    rankers = _chosen(ranker)
+    rankers = _chosen(ranker, weights)
     cases, failures, lost = read_split(data, split, clock)
     if not cases and not failures:
         raise CaseError(f"{data}: no case in the split '{split}'")
@@ -90,7 +93,7 @@ def evaluate_series_cases(data: Path, *, split: str, seed: int, clock: str, rank
     report: dict[str, Any] = {
         "what": "rca", "data": str(data), "split": split or "all", "clock": clock, "seed": seed,
         "cases": len(cases) + len(lost), "failed": len(failures), "failures": failures,
-        "config_hash": _hash([*rankers, split, clock]), "methods": methods,
+        "config_hash": _hash([*rankers, split, clock, *_cards(weights)]), "methods": methods,
         "groups": {group: {"cases": {"n": float(len(at))}} | {name: summary([rows[name][i] for i in at], seed) for name in rows}
                    for group, at in groups.items()}}
     if onsets:
@@ -98,12 +101,14 @@ def evaluate_series_cases(data: Path, *, split: str, seed: int, clock: str, rank
     return report
 
 
-def _chosen(only: str) -> dict[str, Ranker]:
+def _chosen(only: str, weights: Path | None = None) -> dict[str, Ranker]:
     """The service's ranker under our name, and the others."""
+    if weights is not None and not (weights / "rootcause.json").is_file():
+        raise ConfigError(f"eval: no rootcause.json in {weights}")
     served = RootCauseConfig().ranker
     if only and only not in RANKERS and only != OURS:
         raise ConfigError(f"eval: unknown ranker '{only}'; known: {', '.join(RANKERS)}")
-    return {OURS: RANKERS[served]()} | {name: make() for name, make in RANKERS.items()
+    return {OURS: ranker_of(served, str(weights or ""))} | {name: make() for name, make in RANKERS.items()
                                         if name not in (served, FLOOR) and only in ("", name)}
 
 
@@ -202,6 +207,10 @@ def _onsets(cases: Sequence[RecordedCase], onsets: Sequence[Onset]) -> dict[str,
     off = np.array([at.row - case.window.baseline_rows for case, at in zip(cases, onsets, strict=True)], dtype=np.float64)
     return {"clear": round(float(np.mean([at.is_clear for at in onsets])), 4), "rows_off_median": float(np.median(np.abs(off))),
             "rows_early": float((off < -1).sum()), "rows_late": float((off > 1).sum())}
+
+
+def _cards(weights: Path | None) -> list[str]:
+    return [(weights / "rootcause.json").read_text()] if weights else []
 
 
 def _hash(parts: list[str]) -> str:

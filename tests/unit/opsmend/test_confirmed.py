@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from opsmend.causes import ConfirmedCause
 from opsmend.cli import app
 from opsmend.compose import pipeline_config
-from opsmend.config import Settings
+from opsmend.config import ConfigError, Settings
 from opsmend.confirmed import grouped, recorded, stored
+from opsmend.evaluate.rca import evaluate_rca
 from opsmend.evaluate.rca_cases import CaseError
 from opsmend.rootcause_weights import usable_weights, weights_dir
 from opsmend.store.causes import CauseLog
@@ -69,6 +70,12 @@ def test_recorded_cases_marked_test_are_left_out(tmp_path: Path) -> None:
     assert len(found) - len(causes) == 2, "of each a stretch in which nothing was wrong"
     with pytest.raises(CaseError, match="marked test"):
         recorded(tmp_path / "set" / "case1")
+    write(load_members(), tuned_card(MODELS_DIR, 0, "x", {}), tmp_path / "tuned")
+    reports = [evaluate_rca(tmp_path / "set", ranker="opsmend", weights=where) for where in (None, tmp_path / "tuned")]
+    assert reports[0]["methods"]["opsmend"]["AC@1"] == reports[1]["methods"]["opsmend"]["AC@1"], "the same weights"
+    assert reports[0]["config_hash"] != reports[1]["config_hash"]
+    with pytest.raises(ConfigError, match=r"no rootcause\.json"):
+        evaluate_rca(tmp_path / "set", weights=tmp_path)
     refused = CliRunner().invoke(app, ["train", "rootcause", "--fine-tune", "--data", str(tmp_path),
                                        "--out", str(tmp_path / "w")])
     assert refused.exit_code == 1 and "at least 8 are needed" in str(refused.exception)

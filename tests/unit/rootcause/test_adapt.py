@@ -80,7 +80,8 @@ def test_failures_go_up_the_calls_and_not_down() -> None:
 
 
 def test_what_cannot_be_seen_is_not_made() -> None:
-    blind = CaseWindow(np.arange(60) * 10**10, ("a", "b"), {"cpu": np.full((60, 2), np.nan)}, np.zeros((0, 2), np.int32), {}, 50)
+    unknown = {"cpu": np.full((60, 2), np.nan)}
+    blind = CaseWindow(np.arange(60) * 10**10, ("a", "b"), unknown, np.zeros((0, 2), np.int32), {}, 50)
     assert all(inject(blind, np.random.default_rng(n)) is None for n in range(30))
     assert [c.targets for c in with_faults([blind], 3, [0])] == [()]
 
