@@ -17,7 +17,7 @@ LEAST_ODDS: Final = -7.0
 class Policy:
     """When a judgement becomes a warning. Times are in ticks (minutes, unless the service runs faster)."""
 
-    asked: tuple[tuple[float, float], ...] = ((20, 0.7), (45, 0.92), (90, 0.97), (180, 0.98), (400, 0.99))
+    asked: tuple[tuple[float, float], ...] = ((20, 0.75), (45, 0.94), (90, 0.97), (180, 0.98), (400, 0.99))
     """(ticks to the crossing, probability that is asked for), along the logarithm of the time: what is far away can
     wait until more is known."""
     least_ticks: float = 15.0
@@ -26,9 +26,9 @@ class Policy:
     """The 5 % quantile has to fall inside."""
     need: int = 2
     """Ticks in a row."""
-    memory: float = 0.3
-    """How much the mean of the log-odds of about MEMORY_TICKS counts beside those of the tick: one look that is sure
-    among many that are not is not enough."""
+    memory: tuple[tuple[float, float], ...] = ((20, 0.1), (45, 0.3))
+    """(ticks to the crossing, how much the mean of the log-odds of about MEMORY_TICKS counts beside those of the tick):
+    one look that is sure among many that are not is not enough, but what is near can't wait."""
     keep: float = 0.3
     """A warning stands while the probability is above this."""
     close: int = 20
@@ -38,15 +38,24 @@ class Policy:
 
     def probability(self, ticks: float) -> float:
         """The probability asked for, with the median `ticks` away."""
-        before = self.asked[0]
-        for knot in self.asked:
-            if ticks <= knot[0]:
-                if knot[0] == before[0] or ticks <= before[0]:
-                    return knot[1]
-                share = math.log(ticks / before[0]) / math.log(knot[0] / before[0])
-                return before[1] + share * (knot[1] - before[1])
-            before = knot
-        return before[1]
+        return _between(self.asked, ticks)
+
+    def remembered(self, ticks: float) -> float:
+        """The weight of the ticks before, with the median `ticks` away."""
+        return _between(self.memory, ticks)
+
+
+def _between(knots: tuple[tuple[float, float], ...], ticks: float) -> float:
+    """The value at `ticks`, along the logarithm; that of the nearest knot outside of them."""
+    before = knots[0]
+    for knot in knots:
+        if ticks <= knot[0]:
+            if knot[0] == before[0] or ticks <= before[0]:
+                return knot[1]
+            share = math.log(ticks / before[0]) / math.log(knot[0] / before[0])
+            return before[1] + share * (knot[1] - before[1])
+        before = knot
+    return before[1]
 
 
 class Standing(msgspec.Struct):
@@ -61,7 +70,7 @@ class Standing(msgspec.Struct):
     def step(self, policy: Policy, probability: float, low: float, middle: float, level: float) -> bool:
         """One tick on; whether the warning stands. `level` is the used share of the limit; NaN: not known, and NaN
         times: nothing rises."""
-        probability = self._weighed(probability, policy.memory)
+        probability = self._weighed(probability, policy.remembered(middle))
         if self.warned:
             fallen = level < self.top - policy.drop
             self.top = max(self.top, level) if level == level else self.top

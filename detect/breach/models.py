@@ -94,7 +94,8 @@ def from_parts(arrays: Mapping[str, NDArray[Any]], card: Mapping[str, Any], reco
 
 
 def _policy(fields: dict[str, Any]) -> Policy:
-    return Policy(**{**fields, "asked": tuple((float(a), float(b)) for a, b in fields["asked"])})
+    knots = {name: tuple((float(a), float(b)) for a, b in fields[name]) for name in ("asked", "memory")}
+    return Policy(**{**fields, **knots})
 
 
 def write_models(models: BreachModels, out: Path, card: Mapping[str, Any]) -> None:

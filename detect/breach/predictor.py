@@ -46,7 +46,7 @@ class BreachPredictor(Generic[K]):
     """Watches any number of series that have a limit. Deterministic; its state is bounded per series (7 KB).
 
     Ticks are minutes, as the models were trained; run with shorter ones it foretells faster ramps from shorter
-    histories. Cost: 30 us per series and tick. Fails on a first-ever ramp that ends short of the limit.
+    histories. Cost: 70 us per series and tick (bench/breach.py). Fails on a first-ever ramp that ends short of the limit.
     """
 
     def __init__(self, models: BreachModels | None = None, policy: Policy | None = None, *, quick: bool = False) -> None:

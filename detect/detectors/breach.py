@@ -32,7 +32,7 @@ class BreachConfig:
     """Where buckets are shorter than this, each of them is looked at as well, by a plain rule (detect.breach.quick):
     a system that is watched by the second is one that breaks within minutes."""
     fast_policy: Policy = field(default_factory=lambda: Policy(
-        asked=((1.0, 0.5),), least_ticks=2.0, horizon=1800.0, need=5, memory=0.0, keep=0.5,
+        asked=((1.0, 0.5),), least_ticks=2.0, horizon=1800.0, need=5, memory=((1.0, 0.0),), keep=0.5,
         close=15))
     """Of these looks; the other ones have the policy of the shipped model."""
     max_series: int = 2_000
@@ -42,7 +42,7 @@ class BreachConfig:
 class BreachForecast:
     """Signals of kind breach with the 5, 50 and 95 % times of the crossing.
 
-    Cost: 40 us per watched series and tick. Fails on a first-ever ramp that ends short of the limit (a warning that
+    Cost: 70 us per watched series and tick. Fails on a first-ever ramp that ends short of the limit (a warning that
     is withdrawn), and on growth that is hidden in the noise until the last quarter of an hour.
     """
 

@@ -51,10 +51,16 @@ def test_each_kind_is_dealt_to_all_folds(series: list[Recorded]) -> None:
     assert sorted(folds_of(same)) == list(range(FOLDS))
 
 
+def test_what_is_near_is_asked_for_less_and_remembers_less() -> None:
+    policy = Policy(asked=((10, 0.5), (40, 0.9)), memory=((10, 0.0), (40, 0.4)))
+    assert [policy.probability(t) for t in (1, 10, 20, 40, 999)] == pytest.approx([0.5, 0.5, 0.7, 0.9, 0.9])
+    assert [policy.remembered(t) for t in (1, 20, 99)] == pytest.approx([0.0, 0.2, 0.4])
+
+
 def test_one_sure_look_among_unsure_ones_is_no_warning() -> None:
     policy = Policy(need=1)
     for before, warned in ((0.3, False), (0.9, True)):
         standing = Standing()
         for _ in range(40):
             standing.step(policy, before, 30.0, 500.0, 0.5)
-        assert standing.step(policy, 0.96, 20.0, 50.0, 0.5) is warned
+        assert standing.step(policy, 0.97, 20.0, 50.0, 0.5) is warned
