@@ -140,16 +140,18 @@ class Convergence:
         return [cases.by_id[i].run for i in homes_of]
 
     def _near(self, new: Sequence[Signal], now_ns: int, related: Relations) -> str:
-        """The run of an open incident that the new signals are next to, in place and in time; "" for none."""
+        """The run of the open incident that the new signals are next to, in place and in time; the one with the last
+        onset where there are several, "" for none."""
         ends = {s.service: related.near(s.service) for s in new}
-        for _, case in sorted(self._cases.by_id.items()):
+        found = (0, "", "")
+        for incident_id, case in self._cases.by_id.items():
             incident = case.incident
             last_onset_ns = max(s.start_ns for s in incident.signals)
             if now_ns - last_onset_ns > self._c.join_seconds * 1e9 or not is_alive(incident):
                 continue
             if any(ends[s.service] & set(incident.services) or s.peer in incident.services for s in new):
-                return case.run
-        return ""
+                found = max(found, (last_onset_ns, incident_id, case.run))
+        return found[2]
 
     def close(self, incident_id: str, now_ns: int = 0) -> list[Incident]:
         """Forget an incident; its signals are not put into a new one. Gives it as it ended."""

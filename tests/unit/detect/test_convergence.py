@@ -77,6 +77,12 @@ def test_a_signal_long_after_the_last_onset_does_not_join_an_incident_that_drags
     assert [i.services for i in found] == [("orders",), ("front",)]
 
 
+@pytest.mark.parametrize(("first", "second"), [("cart", "orders"), ("orders", "cart")])
+def test_a_caller_of_two_joins_the_incident_that_began_last(first: str, second: str) -> None:
+    found = play({5: [signal(first, 4)], 41: [signal(second, 40)], 76: [signal("front", 75)]}, 80)
+    assert [i.services for i in found] == [(first,), tuple(sorted((second, "front")))]
+
+
 def test_repeats_of_one_signal_are_folded() -> None:
     steps = {t: [signal("cart", 4)] for t in range(5, 60)}
     (incident,) = play(steps, 60)
