@@ -86,7 +86,7 @@ def train(what: Annotated[str, typer.Argument(help="forecaster or rootcause")],
           quantize: Annotated[bool, typer.Option(
               "--quantize", help="forecaster: refused, with what was measured, unless it is faster.")] = False,
           data: Annotated[Path | None, typer.Option(
-              help="rootcause-alerts: labelled alert sets. --fine-tune, --adapt: recorded cases.")] = None,
+              help="rootcause-alerts, breach: labelled alert sets, series. --fine-tune, --adapt: recorded cases.")] = None,
           fine_tune: Annotated[bool, typer.Option(
               "--fine-tune", help="rootcause: from incidents whose cause was confirmed (or --data).")] = False,
           adapt: Annotated[bool, typer.Option(
