@@ -30,7 +30,7 @@ class LifeConfig:
     every_seconds: float = 86_400.0
     cpu_seconds: int = 240
     watch_seconds: float = 5.0
-    """How often the champion's file is looked at."""
+    """How often the champion's file is looked at, and whether a check has ended: at least as often as checks are due."""
     longest_seconds: float = 3600.0
     """Wall time after which a check is ended: a machine with no time to spare comes first."""
 
@@ -67,7 +67,7 @@ class ForecasterLife:
             self._child = None
 
     def _run(self) -> None:
-        while not self._stop.wait(self._config.watch_seconds):
+        while not self._stop.wait(min(self._config.watch_seconds, max(self._config.every_seconds, 0.5))):
             self.turn()
 
     def turn(self) -> None:
