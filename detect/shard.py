@@ -94,7 +94,7 @@ class ShardDetection:
             window = self._window(number * self.bucket_ns, bucket)
             signals = tuple(signal for detector in self._detectors for signal in detector.step(window))
             told = next((d.foretold() for d in self._detectors if isinstance(d, Foretells)), None)
-            beside = self._unjudged.values(window.ts_ns, bucket, window.log_counts, window.merged)
+            beside = self._unjudged.values(window.ts_ns, bucket, window.log_counts, window.merged, self.miner.text)
             judged.append(Judged(number, window.ts_ns, window.values, signals, told, {**self._derivation.waits, **beside}))
         return judged
 

@@ -4,6 +4,7 @@ way of calls, and what its instances do one by one. As series they would cost, a
 | series | of | is |
 |---|---|---|
 | `log.template_mix` | service | how far the mix of its log templates is from the usual one |
+| `log.bad_lines_per_second` | service | lines at WARN and above, or lines whose template has a word of failure, if more |
 | `span.fan_out` | service | spans it makes per request |
 | `span.mix` | service | how far the mix of these is from the usual one |
 | `client.network_seconds` | call | what its client spans last longer than the spans that answer |
@@ -12,13 +13,16 @@ way of calls, and what its instances do one by one. As series they would cost, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from detect.buckets import Bucket
 from detect.mix import Mix
 from ingest.types import SeriesKey
 
+_FAILURE: Final = re.compile(r"error|exception|fail|fatal|panic|refused|timed? ?out|traceback|unavailable", re.IGNORECASE)
+_MAX_TEMPLATES: Final = 20_000
 _REMEMBERED_NS: Final = 900 * 10**9
 """A service that had several instances is shown by instance for so long: also the last that is left."""
 _MAX_INSTANCES: Final = 64
@@ -31,11 +35,12 @@ class Unjudged:
     def __init__(self, bucket_seconds: float) -> None:
         self._seconds = bucket_seconds
         self._templates, self._spans = Mix(), Mix()
+        self._of_failure: dict[str, bool] = {}
         self._several: dict[str, int] = {}  # service -> when it last showed more than one instance
 
     def values(self, ts_ns: int, bucket: Bucket, lines: Mapping[tuple[str, str], int],
-               merged: tuple[tuple[str, str, str], ...]) -> dict[SeriesKey, float]:
-        """`lines`: (service, template) -> lines of this bucket; `merged` as in BucketWindow."""
+               merged: tuple[tuple[str, str, str], ...], text: Callable[[str], str]) -> dict[SeriesKey, float]:
+        """`lines`: (service, template id) -> lines of this bucket; `merged` as in BucketWindow; `text` of a template."""
         found: dict[SeriesKey, float] = {}
         self._templates.rename(merged)
         of: dict[str, dict[str, int]] = {}
@@ -44,12 +49,23 @@ class Unjudged:
         told = self._templates.step(ts_ns, of, {service: sum(kinds.values()) for service, kinds in of.items()})
         for service, (_, far) in told.items():
             found[SeriesKey(service, "log.template_mix")] = far
+        for service, kinds in of.items():
+            said = sum(n for template, n in kinds.items() if self._is_of_failure(template, text))
+            bad = max(said, sum(bucket.bad_logs.get(service, {}).values()))
+            found[SeriesKey(service, "log.bad_lines_per_second")] = bad / self._seconds
         for service, (per_request, far) in self._spans.step(ts_ns, bucket.made, bucket.asked).items():
             found[SeriesKey(service, "span.fan_out")] = per_request
             found[SeriesKey(service, "span.mix")] = far
         self._waits(bucket, found)
         self._instances(ts_ns, bucket, found)
         return found
+
+    def _is_of_failure(self, template: str, text: Callable[[str], str]) -> bool:
+        if template not in self._of_failure:
+            if len(self._of_failure) >= _MAX_TEMPLATES:
+                self._of_failure.clear()
+            self._of_failure[template] = _FAILURE.search(text(template)) is not None
+        return self._of_failure[template]
 
     def _waits(self, bucket: Bucket, found: dict[SeriesKey, float]) -> None:
         for call, (seconds, calls) in sorted(bucket.waits.items()):

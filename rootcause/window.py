@@ -15,8 +15,9 @@ from rootcause.types import CaseWindow, ServiceGraph
 NODE_INDICATORS = ("errors", "latency", "traffic", "saturation", "cpu", "memory", "lock_wait", "cache_full", "up",
                    "responsive", "logs", "error_lines", "templates", "spans", "pattern")
 EDGE_INDICATORS = ("errors", "latency", "traffic", "network")
-_LINES = {"log.lines_per_second": "logs", "log.error_lines_per_second": "error_lines", "log.template_mix": "templates",
-          "span.fan_out": "spans", "span.mix": "pattern", "client.network_seconds": "network"}
+_LINES = {"log.lines_per_second": "logs", "log.error_lines_per_second": "error_lines",
+          "log.bad_lines_per_second": "error_lines", "log.template_mix": "templates", "span.fan_out": "spans",
+          "span.mix": "pattern", "client.network_seconds": "network"}
 _LOWEST = ("up", "responsive")
 
 
@@ -65,7 +66,7 @@ def _put(table: NDArray[np.float64], at: int, column: NDArray[np.float64], name:
     both = np.isfinite(there) & np.isfinite(column)
     if name in _LOWEST:
         joined = np.fmin(there, column)
-    elif name in ("traffic", "cpu", "memory", "logs", "error_lines"):
+    elif name in ("traffic", "cpu", "memory", "logs"):
         joined = np.where(both, there + column, np.where(np.isfinite(there), there, column))
     else:
         joined = np.fmax(there, column)

@@ -142,3 +142,14 @@ def test_the_whole_pipeline_names_the_service_the_instance_and_its_machine() -> 
     assert not diagnoses[-1].cannot_tell and (first.service, first.instances) == ("cart", ("cart-0",))
     assert "these run on node-0, and no other instance of it does" in [e.text for e in first.evidence]
     assert diagnoses[-1].graph_hash == graph_hash(pipeline.graph)
+
+
+def test_failures_are_counted_by_level_or_by_word(shown: tuple[ServiceGraph, Observations]) -> None:
+    assert column(shown[1], "cart", "log.bad_lines_per_second") == pytest.approx((0.0, 3.0))
+    words = [{"type": "log", "ts": (T0 + t) * 10**9, "service": "mail", "message": text} for t in range(60) for text in (
+        "connection refused by the relay", "mail sent", "mail sent")]
+    body = "\n".join(json.dumps(row) for row in words).encode()
+    detection = Detection(DetectionConfig(bucket_seconds=10.0, allowed_lateness_seconds=5.0))
+    seen = detection.step(Decoder().decode([Record("t", 0, 0, T0 * 1000, body)]), calls=frozenset()).observations
+    told = {k.name: seen.values[0, n] for n, k in enumerate(seen.series) if k.service == "mail"}
+    assert (told["log.bad_lines_per_second"], told["log.error_lines_per_second"]) == (1.0, 0.0)
