@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rootcause.robust import Change, Floats, quantiles
+from rootcause.robust import Change, Floats, beyond_chance, quantiles
 from rootcause.types import CaseWindow
 
 REGRESSED = ("errors", "latency", "traffic")
@@ -187,3 +187,50 @@ def flow_residual(case: CaseWindow, nodes: dict[str, Change], share: Floats) -> 
     own = np.log((traffic.now + floor) / (traffic.before + floor))
     theirs = np.log((expected_now + floor) / (expected_before + floor))
     return np.where(traffic.has & (expected_before > 0), own - theirs, 0.0)
+
+
+def call_surprise(case: CaseWindow, nodes: dict[str, Change], share: Floats) -> tuple[Floats, Floats, Floats]:
+    """(of each call, [m]; the most surprising lack among those to a service, [n]; the same among those it makes, [n]):
+    minus the root of twice the log likelihood ratio of "as many calls as the callers' requests usually make" against "as
+    many as there are", over the newest rows together, divided by how much usual rows differ beyond chance. Who returns
+    early, or fails halfway, makes fewer calls than it is asked for. 0 where nobody counts, and where there are more."""
+    n, m = len(case.services), len(case.edges)
+    if "traffic" not in nodes or not m:
+        return np.zeros(m), np.zeros(n), np.zeros(n)
+    a, b = case.edges[:, 0], case.edges[:, 1]
+    table, base = case.node_metrics["traffic"], case.baseline_rows
+    rows = np.r_[max(0, base - 2 * _USUAL_ROWS):base, max(base, len(table) - 12):len(table)]
+    usual = int((rows < base).sum())
+    asked = table[rows] * case.step_seconds
+    expected = np.zeros((n, len(rows)))
+    np.add.at(expected, b, (share * asked[:, a]).T)
+    into = np.where(expected > 0, expected, np.nan).T
+    on_node = _poisson(asked, into, usual)
+    part = np.nan_to_num(share * nodes["traffic"].before[a])
+    part = part / np.maximum(np.bincount(b, weights=part, minlength=n)[b], 1e-12)
+    each = on_node[b] * part
+    if "traffic" in case.edge_metrics:
+        counted = case.edge_metrics["traffic"][rows] * case.step_seconds
+        measured = np.isfinite(counted[:usual]).sum(axis=0) >= 5
+        each = np.where(measured, _poisson(counted, asked[:, a], usual), each)
+    each = np.minimum(each, 0.0)  # more calls than usual are most often a path that is seldom taken, and no fault
+    lack_in, lack_out = np.zeros(n), np.zeros(n)
+    np.minimum.at(lack_in, b, each)
+    np.minimum.at(lack_out, a, each)
+    return each, lack_in, lack_out
+
+
+def _poisson(counted: Floats, expected: Floats, usual: int) -> Floats:
+    """[k] signed root of twice the log likelihood ratio of the rows after the first `usual`, both [r, k]."""
+    ok = np.isfinite(counted) & np.isfinite(expected) & (expected > 0)
+    k, e = np.where(ok, counted, 0.0), np.where(ok, expected, 0.0)
+    before, after = k[:usual].sum(axis=0), e[:usual].sum(axis=0)
+    e = e * np.where(after > 0, before / np.maximum(after, 1e-12), 0.0)
+    chance = (k[:usual] - e[:usual]) ** 2 / (e[:usual] + 0.25)
+    spread = beyond_chance(chance, ok[:usual])
+    now, due = k[usual:].sum(axis=0), e[usual:].sum(axis=0) + 0.5
+    ratio = now * np.log(np.maximum(now, 1e-12) / due) - (now - due)
+    # What is counted over several rows is off together as well: load and mix drift.
+    spread = spread + (0.03 ** 2) * due
+    known = ok[usual:].any(axis=0) & (ok[:usual].sum(axis=0) >= 5)
+    return np.where(known, np.sign(now - due) * np.sqrt(2 * np.maximum(ratio, 0.0) / spread), 0.0)

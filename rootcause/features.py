@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.types import SIGNAL_KINDS
-from rootcause.contrast import REGRESSED, call_share, excess, flow_residual, own_minus_callees, regression_residuals
+from rootcause.contrast import (
+    REGRESSED,
+    call_share,
+    call_surprise,
+    excess,
+    flow_residual,
+    own_minus_callees,
+    regression_residuals,
+)
 from rootcause.robust import Change, Floats, edge_changes, node_changes
 from rootcause.types import CaseWindow
 from rootcause.window import EDGE_INDICATORS, NODE_INDICATORS
@@ -23,8 +31,8 @@ _PER_CALL_INDICATOR = 7
 _CALL_KINDS = ("error_ratio", "latency")
 _SAID = ("errors", "latency", "traffic", "network")
 NODE_FEATURES = (_PER_INDICATOR * len(NODE_INDICATORS) + len(SIGNAL_KINDS) + 3 * len(REGRESSED) + 5
-                 + 2 * len(_SAID) + 3 + 3 + 2 + len(_CALL_KINDS) + 2 + 8 + 3)
-EDGE_FEATURES = _PER_CALL_INDICATOR * len(EDGE_INDICATORS) + 6 + len(_CALL_KINDS) + 1
+                 + 2 * len(_SAID) + 3 + 3 + 2 + len(_CALL_KINDS) + 2 + 8 + 3 + 3)
+EDGE_FEATURES = _PER_CALL_INDICATOR * len(EDGE_INDICATORS) + 6 + len(_CALL_KINDS) + 2
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,8 @@ def case_features(case: CaseWindow) -> CaseFeatures:
     """Cost: 5 ms for 40 services, 150 rows. Columns without data are 0, and say so in a mask."""
     nodes, calls = node_changes(case), edge_changes(case)
     share = call_share(case, nodes, calls)
-    return CaseFeatures(_node(case, nodes, calls, share), _edge(case, nodes, calls, share))
+    lack = call_surprise(case, nodes, share)
+    return CaseFeatures(_node(case, nodes, calls, share, lack), _edge(case, nodes, calls, share, lack[0]))
 
 
 def node_scores(case: CaseWindow) -> Floats:
@@ -69,7 +78,8 @@ def _describe(change: Change | None, width: int, *, brief: bool = False) -> list
     return columns if brief else [*columns, squash(change.peak), squash(change.lost), _relative(change.news)]
 
 
-def _node(case: CaseWindow, nodes: dict[str, Change], calls: dict[str, Change], share: Floats) -> NDArray[np.float32]:
+def _node(case: CaseWindow, nodes: dict[str, Change], calls: dict[str, Change], share: Floats,
+          lack: tuple[Floats, Floats, Floats]) -> NDArray[np.float32]:
     n = len(case.services)
     columns: list[Floats] = []
     for name in NODE_INDICATORS:
@@ -81,6 +91,7 @@ def _node(case: CaseWindow, nodes: dict[str, Change], calls: dict[str, Change], 
     for name in ("errors", "latency"):
         columns += excess(case, name, nodes, calls, share)
     columns.append(np.clip(flow_residual(case, nodes, share), -4, 4) / 2)
+    columns += [squash(lack[1]), squash(lack[2]), lack[2] / max(float(np.abs(lack[2]).max(initial=0.0)), 3.0)]
     columns += _said_by_callers(case, calls)
     columns += _surprises(nodes, calls, case)
     columns += _network(case, nodes, calls)
@@ -201,7 +212,8 @@ def _changes(case: CaseWindow) -> list[Floats]:
     return [has, recency]
 
 
-def _edge(case: CaseWindow, nodes: dict[str, Change], calls: dict[str, Change], share: Floats) -> NDArray[np.float32]:
+def _edge(case: CaseWindow, nodes: dict[str, Change], calls: dict[str, Change], share: Floats,
+          lack: Floats) -> NDArray[np.float32]:
     """[m, EDGE_FEATURES]: the call's own changes; its weight; how much of the caller's change it would explain."""
     m = len(case.edges)
     a, b = case.edges[:, 0], case.edges[:, 1]
@@ -240,5 +252,5 @@ def _edge(case: CaseWindow, nodes: dict[str, Change], calls: dict[str, Change], 
         if k is not None and signal.kind in _CALL_KINDS:
             said[_CALL_KINDS.index(signal.kind), k] = signal.score
     columns += list(said)
-    columns.append(squash(calls["errors"].surprise) if "errors" in calls else np.zeros(m))
+    columns += [squash(calls["errors"].surprise) if "errors" in calls else np.zeros(m), squash(lack)]
     return np.nan_to_num(np.stack(columns, axis=1)).astype(np.float32).reshape(m, EDGE_FEATURES)

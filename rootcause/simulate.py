@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from detect.types import Signal
+from rootcause.contrast import call_share, call_surprise
 from rootcause.robust import edge_changes, node_changes
 from rootcause.simulator.faults import FAULTS, Struck, draw_fault, draw_root, strike
 from rootcause.simulator.physics import Conditions, flow
@@ -104,4 +105,5 @@ def _leaves_a_trace(case: CaseWindow, root: int) -> bool:
             unseen = (np.abs(change.z[where]) > 4) & (np.abs(change.novel[where]) > _NOVEL)
             if (unseen | (np.abs(change.lost[where]) > 4)).any():
                 return True
-    return False
+    nodes = node_changes(case)
+    return bool(call_surprise(case, nodes, call_share(case, nodes, edge_changes(case)))[2][root] < -5)

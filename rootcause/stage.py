@@ -27,7 +27,7 @@ from rootcause.window import case_window
 class RootCauseConfig:
     """Which ranker, and when it may speak."""
 
-    ranker: str = "gnn"
+    ranker: str = "fused"
     weights_dir: str = ""
     """Of weights that were tuned for this system (`gnn`, `fused`); "": the shipped ones."""
     margin: float = 0.15

@@ -31,7 +31,7 @@ class TrainConfig:
     """Sizes of a training."""
 
     graphs: int = 10000
-    epochs: int = 12
+    epochs: int = 6
     members: int = 5
     batch: int = 64
     learning_rate: float = 3e-3
@@ -39,7 +39,7 @@ class TrainConfig:
     """Simulated cases that the temperature is fitted on."""
     workers: int = 2
     """Processes that simulate; 0: this one."""
-    none_bias: float = 0.8
+    none_bias: float = 0.6
     """How far log p of "none of these" must be ahead of the first suspect's to be the answer. A decision of its own:
     the loss weighs all mistakes alike, an engineer who is told "nothing" does not. Made-up faults are fainter than those
     that somebody is called for, so it is not fitted on them but set on the recorded cases that choices are made on."""
@@ -69,7 +69,7 @@ def train_rootcause(out_dir: Path, *, seed: int = 0, progress: bool = True,
     out_dir.mkdir(parents=True, exist_ok=True)
     save_file(tensors, str(out_dir / "rootcause.safetensors"))
     card: dict[str, Any] = {
-        "model": "rootcause", "version": f"rootcause-4-{seed}", "members": c.members, "temperature": 1.0,
+        "model": "rootcause", "version": f"rootcause-5-{seed}", "members": c.members, "temperature": 1.0,
         "none_bias": c.none_bias, "seed": seed, "data": f"{c.graphs} simulated cases (rootcause/simulate.py), no real one; "
                               f"{c.calibration} for the temperature, {c.held_out} held out", "revision": _revision()}
     _write(out_dir, card)

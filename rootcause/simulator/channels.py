@@ -55,13 +55,34 @@ def spans_of(system: System, given: Conditions, found: Flow, struck: Sequence[St
     for e, (a, _) in enumerate(system.edges.tolist()):
         made[:, a] += found.edge_traffic[:, e] / asked[:, a]
     usual = np.median(made, axis=0)
+    # Who is asked for other things than usual does other things than usual: what a caller leaves out changes the mix of
+    # requests of those it still calls.
+    mixed = _mixed(system, found, rng)
+    made *= np.exp(mixed)
     apart = np.abs(np.log(np.maximum(made, 1e-3) / np.maximum(usual, 1e-3)))
     noise = rng.uniform(0.02, 0.15, n)
     shift: Floats = np.abs(rng.normal(0, rng.uniform(0.1, 0.5), (t, n))) + rng.uniform(0.3, 1.5, n)
-    shift += np.log1p(apart * rng.uniform(3, 40))
+    shift += np.log1p((apart + np.abs(mixed)) * rng.uniform(3, 40))
     for root, on in ((s.root, s.marks.shape) for s in struck if s.marks.shape is not None and s.marks.strange):
         shift[:, root] += on * rng.uniform(0.3, 3.0)
     return {"spans": made * np.exp(rng.normal(0, 1, (t, n)) * noise), "pattern": shift}
+
+
+def _mixed(system: System, found: Flow, rng: np.random.Generator) -> Floats:
+    """[t, n] how far the mix of requests of a service is from the usual one, signed: as far as its callers call it more or
+    less often per request than usual, times how different its requests are from one another."""
+    t, n = found.traffic.shape
+    per_request = found.edge_traffic / np.maximum(found.traffic[:, system.edges[:, 0]], 1e-9)
+    usual = np.median(per_request, axis=0)
+    moved = np.log(np.maximum(per_request, 1e-3 * usual + 1e-12) / np.maximum(usual, 1e-12))
+    out = np.zeros((t, n))
+    for j in range(n):
+        into = system.edges_to(j)
+        if len(into):
+            weight = found.edge_traffic[:, into]
+            out[:, j] = (weight * moved[:, into]).sum(axis=1) / np.maximum(weight.sum(axis=1), 1e-12)
+    differ = np.where(rng.random(n) < 0.5, rng.normal(0, 0.4, n), 0.0)
+    return np.asarray(np.clip(out, -3, 3) * differ)
 
 
 def wire_of(system: System, given: Conditions, rng: np.random.Generator) -> Floats:
@@ -75,10 +96,12 @@ def wire_of(system: System, given: Conditions, rng: np.random.Generator) -> Floa
 
 
 def few_rows(tables: Table, names: frozenset[str], base: int, rng: np.random.Generator) -> None:
-    """Lines and spans are often kept for a while around an incident only: most usual rows have none."""
-    if rng.random() < 0.5:
+    """Lines and spans are often kept for a while around an incident only: most usual rows have none, nor do late ones."""
+    if rng.random() < 0.6:
         keep = np.zeros(len(next(iter(tables.values()))), bool)
         keep[base:] = True
+        if rng.random() < 0.4:  # not for long, at that
+            keep[base + int(rng.integers(1, 4)):] = False
         keep[rng.choice(base, size=min(base, int(rng.integers(1, 25))), replace=False)] = True
         for name in names:
             if name in tables:

@@ -140,6 +140,9 @@ def strike(fault: str, root: int, system: System, given: Conditions, onset: int,
             given.own_seconds[:, root] *= 1 + ramp * rng.uniform(0, 1)
         case "error":
             given.own_error[:, root] += ramp * size
+            if rng.random() < 0.5:  # it fails halfway: what comes first is called as ever
+                done = out_of[:int(rng.integers(0, len(out_of) + 1))]
+                given.often[:, done] /= 1 - 0.95 * (ramp * size)[:, None]
         case "slow":
             given.own_seconds[:, root] *= 1 + ramp * (factor - 1)
             given.own_seconds[:, root] += ramp * rng.uniform(0, 0.05)
@@ -152,8 +155,12 @@ def strike(fault: str, root: int, system: System, given: Conditions, onset: int,
             given.edge_error[:, out_of] += ramp[:, None] * size * rng.random()
             given.edge_seconds[:, into] += ramp[:, None] * rng.uniform(0, 0.3)
         case "early_return":
-            given.skipped[:, root] += ramp * rng.uniform(0.2, 1.0)
-            given.own_error[:, root] += ramp * size * float(rng.random() < 0.4)
+            share = float(rng.uniform(0.1, 1.0)) * float(np.clip(size, 0.1, 1.0) if rng.random() < 0.5 else 1.0)
+            if rng.random() < 0.5:
+                given.skipped[:, root] += ramp * share
+            else:  # it returns halfway: only what comes after that is not called
+                given.often[:, out_of[int(rng.integers(0, max(1, len(out_of)))):]] *= 1 - (ramp * share)[:, None]
+            given.own_error[:, root] += ramp * size * float(rng.random() < 0.6)
     np.clip(given.edge_error, 0, 1, out=given.edge_error)
     np.clip(given.own_error, 0, 1, out=given.own_error)
     return marks

@@ -26,13 +26,14 @@ class Profile:
     node: frozenset[str]
     edge: frozenset[str]
     stores_by_callers: bool  # stores and external services have rates, errors and latency, measured by their callers
+    errors_at_entry: bool = False  # failures are counted where requests come in, and nowhere else
 
 
 def draw_profile(rng: np.random.Generator) -> Profile:
     kind = str(rng.choice(["full", "spans", "pods", "mixed"], p=[0.3, 0.25, 0.2, 0.25]))
     told = frozenset(name for names, share in ((LOG_CHANNELS, 0.4), (TRACE_CHANNELS, 0.4)) if rng.random() < share
                      for name in names if rng.random() < 0.85)
-    wire = frozenset({"network"}) if rng.random() < 0.3 else frozenset()
+    wire = frozenset({"network"}) if rng.random() < 0.4 else frozenset()
     if kind == "full":
         usual = frozenset(NODE_INDICATORS) - LOG_CHANNELS - TRACE_CHANNELS
         lines = frozenset({"error_lines"}) if rng.random() < 0.7 else frozenset()
@@ -42,8 +43,9 @@ def draw_profile(rng: np.random.Generator) -> Profile:
         edge = frozenset() if rng.random() < 0.7 else frozenset({"errors", "latency", "traffic"})
         return Profile(kind, _SPANS | (told if rng.random() < 0.4 else frozenset()), edge, True)
     if kind == "pods":
-        node = _PODS if rng.random() < 0.7 else _PODS | {"errors"}
-        return Profile(kind, node | told, frozenset({"latency"}) | wire, True)
+        chance = rng.random()
+        node = _PODS if chance < 0.35 else _PODS | {"errors"}
+        return Profile(kind, node | told, frozenset({"latency"}) | wire, True, bool(0.35 <= chance < 0.75))
     node = frozenset(name for name in NODE_INDICATORS if rng.random() < 0.7) - LOG_CHANNELS - TRACE_CHANNELS
     edge = frozenset(name for name in EDGE_INDICATORS if rng.random() < 0.6) - {"network"}
     return Profile(kind, node | {"latency" if rng.random() < 0.7 else "errors"} | told, edge | wire, bool(rng.random() < 0.5))
@@ -112,6 +114,8 @@ def measure(system: System, given: Conditions, found: Flow, struck: Sequence[Str
     gone = silent[:, system.edges[:, 0]] if len(system.edges) else np.zeros((t, 0), bool)
     for name in EDGE_INDICATORS:
         edge[name] = np.where(gone, np.nan, edge[name])
+    if profile.errors_at_entry:
+        node["errors"][:, system.entry <= 0] = np.nan
     _hide(node, edge, profile, rng)
     return node, edge
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rootcause.contrast import call_share, excess, steady_residuals
+from rootcause.contrast import call_share, call_surprise, excess, steady_residuals
+from rootcause.rankers.fused import with_the_silent
 from rootcause.robust import beyond_chance, edge_changes, node_changes
 from rootcause.types import CaseWindow
 
@@ -82,9 +83,54 @@ def test_half_of_what_all_rows_share_is_taken_away() -> None:
     assert both[0].peak[0] > 1.5 * both[0].z[0]
 
 
+def lack(case: CaseWindow) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    nodes = node_changes(case)
+    return call_surprise(case, nodes, call_share(case, nodes, edge_changes(case)))
+
+
+def test_who_returns_early_makes_fewer_calls_than_its_requests_usually_do() -> None:
+    """s1 is asked as often as ever and calls s2 (seldom) and s3 no more; s0 gets 30 % more requests, which is no lack."""
+    rng = np.random.default_rng(2)
+    rate = np.tile([100.0, 3.0, 1.0, 3.0], (ROWS, 1))
+    rate[BASE:, 0] *= 1.3
+    rate[BASE:, 2:] = 0.1
+    each, into, out_of = lack(window({"traffic": rng.poisson(rate).astype(float)}, [(0, 1), (1, 2), (1, 3)]))
+    assert int(np.argmin(out_of)) == 1
+    assert out_of[1] < -4 < out_of[0]
+    assert into[3] < into[2] < -2
+    assert np.argmin(each) == 2
+
+
+def test_measured_calls_tell_whose_calls_are_missing() -> None:
+    rng = np.random.default_rng(3)
+    rate, calls = np.tile([50.0, 50.0, 40.0], (ROWS, 1)), np.tile([20.0, 20.0], (ROWS, 1))
+    rate[BASE:, 2], calls[BASE:, 1] = 22.0, 2.0
+    _, _, out_of = lack(window({"traffic": rng.poisson(rate).astype(float)}, [(0, 2), (1, 2)],
+                               {"traffic": rng.poisson(calls).astype(float)}))
+    assert out_of[1] < -8
+    assert out_of[0] > -3
+
+
+def test_less_load_is_no_lack_and_neither_is_nothing_counted() -> None:
+    rng = np.random.default_rng(4)
+    rate = np.tile([100.0, 80.0], (ROWS, 1))
+    rate[BASE:] *= 0.4
+    case = window({"traffic": rng.poisson(rate).astype(float)}, [(0, 1)])
+    assert abs(lack(case)[2][0]) < 3
+    assert not any(part.any() for part in lack(window({"errors": np.zeros((ROWS, 2))}, [(0, 1)])))
+
+
 def test_a_few_wild_rows_do_not_hide_how_calm_the_others_are() -> None:
     squares, known = np.ones((100, 2)), np.ones((100, 2), bool)
     squares[:2, 0] = 1e4
     squares[:, 1] = 9.0
     known[50:, 1] = False
     assert np.allclose(beyond_chance(squares, known), [1.0, 9.0])
+
+
+def test_who_has_no_errors_and_no_latency_may_be_what_its_callers_cannot_explain() -> None:
+    """s0 calls the database s1, which tells nothing of itself, and s2, which is well."""
+    latency = np.full((ROWS, 3), np.nan)
+    latency[:, [0, 2]] = 0.1
+    got = with_the_silent(window({"latency": latency}, [(0, 1), (0, 2)]), np.array([9.0, 0.5, 1.0]))
+    assert got.tolist() == [9.0, 9.0, 1.0]
