@@ -23,8 +23,8 @@ QUANTILES: Final = (0.05, 0.5, 0.95)
 LEAST_SURE: Final = 1.5
 """Rises that are less sure than this are not judged at all."""
 MADE_SHARE: Final = 2 / 3
-"""Weight of the gate that was learned from made series, where there is one from recorded series as well: the made ones
-are of more kinds, the recorded ones are nearer to what comes. Log-odds are averaged."""
+"""Weight of what was learned from made series, where there is something from recorded series as well: the made ones
+are of more kinds, the recorded ones are nearer to what comes. Log-odds and logarithms of medians are averaged."""
 _NAMES: Final = ("low", "middle", "high")
 FOLDS_FILE: Final = "breach_folds.safetensors"
 
@@ -72,23 +72,43 @@ class BreachModels:
         return Judgement(probability, ticks)
 
 
+@dataclass(frozen=True)
+class FromRecorded:
+    """What is learned from recorded series: a gate, and the median of the time until the crossing."""
+
+    gate: Trees
+    middle: Trees
+
+    def arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
+        """What `read` reads."""
+        return self.gate.arrays(f"{prefix}.gate") | self.middle.arrays(f"{prefix}.middle")
+
+    @staticmethod
+    def read(arrays: Mapping[str, NDArray[Any]], prefix: str) -> FromRecorded:
+        """The inverse of `arrays`. Raises KeyError and ValueError."""
+        return FromRecorded(from_arrays(arrays, f"{prefix}.gate"), from_arrays(arrays, f"{prefix}.middle"))
+
+
 def _blended(made: Trees, recorded: Trees) -> Trees:
     return blended(((made, MADE_SHARE), (recorded, 1.0 - MADE_SHARE)))
 
 
-def from_parts(arrays: Mapping[str, NDArray[Any]], card: Mapping[str, Any], recorded: Trees | None = None) -> BreachModels:
-    """Of the tensors and the card that `opsmend train breach` writes. `recorded`: a gate to put in the place of the
-    one that has seen all the recorded series. Raises BreachModelError."""
+def from_parts(arrays: Mapping[str, NDArray[Any]], card: Mapping[str, Any],
+               recorded: FromRecorded | None = None) -> BreachModels:
+    """Of the tensors and the card that `opsmend train breach` writes. `recorded`: what to put in the place of that
+    which has seen all the recorded series. Raises BreachModelError."""
     if tuple(card.get("features", ())) != FEATURES:
         raise BreachModelError("the breach model was made for other features: run `opsmend train breach`")
     try:
         gate = from_arrays(arrays, "gate")
         if recorded is None and "recorded" in card:
-            recorded = from_arrays(arrays, "recorded")
-        low, high = card["widen"]
-        return BreachModels(_blended(gate, recorded) if recorded else gate,
-                            tuple(from_arrays(arrays, n) for n in _NAMES), (float(low), float(high)),
-                            _policy(card["policy"]), str(card["version"]))
+            recorded = FromRecorded.read(arrays, "recorded")
+        low, middle, high = (from_arrays(arrays, n) for n in _NAMES)
+        if recorded:
+            gate, middle = _blended(gate, recorded.gate), _blended(middle, recorded.middle)
+        before, after = card["widen"]
+        return BreachModels(gate, (low, middle, high), (float(before), float(after)), _policy(card["policy"]),
+                            str(card["version"]))
     except (KeyError, ValueError, TypeError) as error:
         raise BreachModelError(f"the breach model: {error!r}") from error
 
@@ -111,13 +131,13 @@ def write_models(models: BreachModels, out: Path, card: Mapping[str, Any]) -> No
     (out / "breach.json").write_text(json.dumps(card, indent=2) + "\n")
 
 
-def write_recorded(recorded: Trees, folds: Sequence[Trees], out: Path, card: Mapping[str, Any]) -> None:
-    """Adds the gate that was learned from recorded series, and beside it those that have not seen one fold of them
-    each (`breach_folds.safetensors`), to the models in `out`."""
+def write_recorded(recorded: FromRecorded, folds: Sequence[FromRecorded], out: Path, card: Mapping[str, Any]) -> None:
+    """Adds what was learned from recorded series, and beside it that which has not seen one fold of them each
+    (`breach_folds.safetensors`), to the models in `out`."""
     from safetensors.numpy import save_file
 
     save_file(tensors(out) | recorded.arrays("recorded"), str(out / "breach.safetensors"))
-    save_file({name: array for k, gate in enumerate(folds) for name, array in gate.arrays(f"gate{k}").items()},
+    save_file({name: array for k, part in enumerate(folds) for name, array in part.arrays(f"fold{k}").items()},
               str(out / FOLDS_FILE))
     (out / "breach.json").write_text(json.dumps(card, indent=2) + "\n")
 
@@ -148,7 +168,7 @@ def tensors(folder: Path, name: str = "breach.safetensors") -> dict[str, NDArray
 def load_models(folder: Path = MODELS_DIR, fold: int | None = None) -> BreachModels:
     """The models of a folder; with `fold` those that have not seen its recorded series. Raises BreachModelError."""
     try:
-        unseen = None if fold is None else from_arrays(tensors(folder, FOLDS_FILE), f"gate{fold}")
+        unseen = None if fold is None else FromRecorded.read(tensors(folder, FOLDS_FILE), f"fold{fold}")
     except (KeyError, ValueError) as error:
         raise BreachModelError(f"{folder}/{FOLDS_FILE}: {error!r}") from error
     return from_parts(tensors(folder), read_card(folder), unseen)

@@ -1,8 +1,8 @@
 """Learning from recorded series with labels beside the made ones: `opsmend train breach --data DIR`.
 
 In folds, by series: for each fold there is a part that has not seen it, so that `opsmend eval breach` can score every
-series with a gate that has not learned from it. The shipped one has seen them all. The times until the crossing
-are told by what was learned from made series alone.
+series with models that have not learned from it. The shipped ones have seen them all. The ends of the interval are
+those of the made series alone.
 """
 
 from __future__ import annotations
@@ -14,10 +14,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from detect.breach.models import MODELS_DIR, BreachModelError, from_parts, read_card, tensors, write_recorded
+from detect.breach.models import (
+    MODELS_DIR,
+    BreachModelError,
+    FromRecorded,
+    from_parts,
+    read_card,
+    tensors,
+    write_recorded,
+)
 from detect.breach.scoring import judge, summary
 from detect.breach.series import Recorded, fingerprint
-from detect.breach.train import POLICY, VERSION, each, fit_gate, joined, made, rows_of, scores
+from detect.breach.train import POLICY, VERSION, Table, each, fit_gate, fit_middle, joined, made, rows_of, scores
 
 FOLDS: Final = 5
 EVERY: Final = 6
@@ -34,12 +42,16 @@ def folds_of(series: Sequence[Recorded]) -> list[int]:
     return out
 
 
+def _fit(table: Table, seed: int, rounds: int) -> FromRecorded:
+    return FromRecorded(fit_gate(table, seed, rounds), fit_middle(table, seed))
+
+
 def learn(series: Sequence[Recorded], name: str, out: Path = MODELS_DIR, *, seed: int = 0, progress: bool = True,
           check: int = 400, rounds: int = 180) -> dict[str, Any]:
-    """Add a gate learned from recorded series to the models in `out`, which were made before (`train_breach`), and
-    write them with their card, which says by fingerprint what was seen; returns the card. `name`: of the data, for the
-    card; `rounds`: trees of a gate; `check`: made series to score. Raises BreachModelError where there are no models,
-    or no kind with a series for each fold."""
+    """Add a gate and a median learned from recorded series to the models in `out`, which were made before
+    (`train_breach`), and write them with their card, which says by fingerprint what was seen; returns the card. `name`:
+    of the data, for the card; `rounds`: trees of a gate; `check`: made series to score. Raises BreachModelError where
+    there are no models, or no kind with a series for each fold."""
     from rich.console import Console
     from rich.progress import track
 
@@ -52,16 +64,16 @@ def learn(series: Sequence[Recorded], name: str, out: Path = MODELS_DIR, *, seed
         raise BreachModelError(f"to learn from recorded series, at least {FOLDS} of one kind are needed")
     tables = [rows_of(s, EVERY) for s in track(series, "recorded series", console=Console(stderr=True),
                                                disable=not progress)]
-    gates = [fit_gate(joined([t for t, fold in zip(tables, folds, strict=True) if fold != held]), seed, rounds)
+    parts = [_fit(joined([t for t, fold in zip(tables, folds, strict=True) if fold != held]), seed, rounds)
              for held in track([*range(FOLDS), None], "folds, and all", console=Console(stderr=True),
                                disable=not progress)]
     card |= {"version": f"breach-{VERSION}-{card['seed']}-r{seed}", "policy": asdict(POLICY), "recorded": {
         "data": name, "seed": seed, "series": len(series), "rows": int(sum(len(t.rows) for t in tables)),
         "folds": {fingerprint(s): fold for s, fold in zip(series, folds, strict=True)}}}
-    unseen = [from_parts(arrays, card, gate) for gate in gates]
+    unseen = [from_parts(arrays, card, part) for part in parts]
     card["recorded"]["metrics_out_of_fold"] = summary(
         [judge(s.truth, foretell(s, unseen[fold])) for s, fold in zip(series, folds, strict=True)])
     card |= scores(unseen[-1], each(made, check, int(card["seed"]), 3, "series to score", progress=progress))
     card["recorded"]["seconds"] = round(time.perf_counter() - began)
-    write_recorded(gates[-1], gates[:-1], out, card)
+    write_recorded(parts[-1], parts[:-1], out, card)
     return card

@@ -38,9 +38,9 @@ def test_what_was_learned_from_is_judged_by_models_that_have_not_seen_it(series:
     shipped, unseen = load_models(tmp_path), load_models(tmp_path, 0)
     assert (shipped.widen, shipped.policy) == (unseen.widen, unseen.policy)
     told, other = foretell(series[0], shipped), foretell(series[0], unseen)
-    np.testing.assert_array_equal(told.eta, other.eta)
+    assert np.nanmax(np.abs(told.eta - other.eta)) > 0
     assert shipped.gate.value.shape != unseen.gate.value.shape or (shipped.gate.value != unseen.gate.value).any()
-    with pytest.raises(BreachModelError, match="gate5"):
+    with pytest.raises(BreachModelError, match="fold5"):
         load_models(tmp_path, FOLDS)
     with pytest.raises(BreachModelError, match="at least 5 of one kind"):
         learn(series[:4], "too few", tmp_path, progress=False)
