@@ -39,7 +39,7 @@ class TrainConfig:
     """Simulated cases that the temperature is fitted on."""
     workers: int = 2
     """Processes that simulate; 0: this one."""
-    none_bias: float = 0.6
+    none_bias: float = 0.4
     """How far log p of "none of these" must be ahead of the first suspect's to be the answer. A decision of its own:
     the loss weighs all mistakes alike, an engineer who is told "nothing" does not. Made-up faults are fainter than those
     that somebody is called for, so it is not fitted on them but set on the recorded cases that choices are made on."""
