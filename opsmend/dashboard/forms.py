@@ -21,6 +21,7 @@ from opsmend.api.port import Conflict, Decision, NotFound, ServicePort
 from opsmend.api.security import NAME_COOKIE, TOKEN_COOKIE, operator_of
 from opsmend.api.uploads import Uploads
 from opsmend.dashboard.folds import expand
+from opsmend.dashboard.incident import CALLS
 from remediate.types import Mode
 
 THEME_COOKIE = "opsmend_theme"
@@ -93,6 +94,13 @@ def install(app: FastAPI, refuse: Refuse) -> None:
             raise Conflict("choose the incident that this one is part of")
         return f"/incidents/{port.merge_incident(request.path_params['id'], into, by=operator_of(request)).id}"
 
+    def cause(request: Request, given: dict[str, str], _: Pairs) -> str:
+        service, _sign, peer = given.get("cause", "").partition(CALLS)
+        if not 0 < len(service) <= 500 or len(peer) > 500:
+            raise Conflict("choose what was at fault")
+        port.confirm_cause(request.path_params["id"], service, peer, by=operator_of(request))
+        return f"/incidents/{request.path_params['id']}"
+
     def cancel(request: Request, _given: dict[str, str], _: Pairs) -> str:
         run = port.cancel_run(request.path_params["id"], by=operator_of(request))
         return f"/incidents/{run.incident_id}"
@@ -102,6 +110,7 @@ def install(app: FastAPI, refuse: Refuse) -> None:
     form("/incidents/{id}/close", close)
     form("/incidents/{id}/split", split)
     form("/incidents/{id}/merge", merge)
+    form("/incidents/{id}/cause", cause)
     form("/runs/{id}/cancel", cancel)
 
     async def session(request: Request) -> Response:

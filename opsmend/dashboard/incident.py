@@ -18,6 +18,10 @@ from opsmend.dashboard.words import NS, kind_words, likely, minute, plural, shar
 from remediate.types import Plan, Run
 from rootcause.types import Diagnosis, ServiceGraph
 
+CALLS = "\t"
+"""Between the two ends of an edge, in the form that says what the cause was."""
+_CAUSES = 60
+
 
 def incident_view(reading: Reading, incident: Incident, *, window: charts.Window | None = None,
                   all_alerts: bool = False) -> dict[str, Any]:
@@ -40,7 +44,16 @@ def incident_view(reading: Reading, incident: Incident, *, window: charts.Window
             "runs": [run_view(r, reading.port.outcome(r.id), reading.port.plan(r.plan_id)) for r in runs],
             "charts": charts.charts(reading, incident, diagnosis, window),
             "alerts": rows, "shown": len(rows) if all_alerts else folds.MOST, "proposal": folds.proposed(incident, rows),
+            "cause": reading.port.cause(incident.id), "causes": causes(incident, diagnosis, reading.graph),
             "again": _again(reading, incident), "failed": _failed_requests(reading, incident, end)}
+
+
+def causes(incident: Incident, diagnosis: Diagnosis | None, graph: ServiceGraph) -> list[tuple[str, str]]:
+    """(value, words) of what a person may call the cause: the suspects, the incident's services, what these call."""
+    found = [(s.service + CALLS + s.peer, f"calls {s.service} → {s.peer}") if s.peer else (s.service, s.service)
+             for s in (diagnosis.suspects if diagnosis else ())]
+    near = sorted(incident.services) + sorted({c for s in incident.services for c in graph.callees(s)})
+    return list(dict.fromkeys(found + [(s, s) for s in near]))[:_CAUSES]
 
 
 # the story ----------------------------------------------------------------------------------------

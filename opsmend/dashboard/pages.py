@@ -48,7 +48,7 @@ def install(app: FastAPI) -> None:
         clock=words.clock, minute=words.minute, span=words.span, pct=words.share, likely=words.likely,
         num=words.number, kind=words.kind_words, plural=words.plural, iso=lambda ns: rfc3339(ns) or "")
     templates.env.globals.update(step_names=STEPS, alerts_words=alerts_words, change_words=words.change_words)
-    app.add_middleware(GZipMiddleware, minimum_size=2000, compresslevel=5)  # leaves event streams alone
+    app.add_middleware(GZipMiddleware, minimum_size=2000, compresslevel=6)  # leaves event streams alone
     app.mount("/static", _Static(directory=_HERE / "static"), name="static")
     port: ServicePort = app.state.port
     memory: Memory = app.state.memory

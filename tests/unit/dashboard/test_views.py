@@ -135,6 +135,21 @@ async def test_split_merge_and_close(client: httpx.AsyncClient, port: MemoryPort
     assert port.incident(ident("checkout")).state == "closed"  # type: ignore[union-attr]
 
 
+async def test_a_person_says_what_the_cause_was(client: httpx.AsyncClient, port: MemoryPort) -> None:
+    path = f"/incidents/{ident('checkout')}"
+    assert (await client.post(f"{path}/cause", data={"cause": ""})).status_code == 409
+    assert (await client.post(f"{path}/cause", data={"cause": "x" * 501})).status_code == 409
+    assert (await client.post("/incidents/none/cause", data={"cause": "pay"})).status_code == 404
+    assert "Say what it was" in (await client.get(path)).text
+    assert (await client.post(f"{path}/cause", data={"cause": "pay"})).status_code == 303
+    hostile = "front\t<script>alert(1)</script>"
+    assert (await client.post(f"{path}/cause", data={"cause": hostile}, headers={"hx-request": "true"})).status_code == 204
+    said = port.cause(ident("checkout"))
+    assert said is not None and (said.service, said.peer) == ("front", "<script>alert(1)</script>")
+    page = (await client.get(path)).text
+    assert "Caused by" in page and "&lt;script&gt;alert(1)" in page and "<script>alert(1)" not in page
+
+
 async def test_silence_is_said(client: httpx.AsyncClient, port: MemoryPort) -> None:
     port.stats = IngestStats(0.0, 95.0, 2)
     assert "no telemetry since 14:23:20 UTC" in (await client.get("/")).text
