@@ -225,6 +225,7 @@ def test_five_hundred_members_stay_fluid(opened: tuple[Page, str, list[str]], po
     expect(page.locator("#alerts tbody tr")).to_have_count(60)
     page.locator("#all-alerts").click()
     expect(page.locator("#alerts tbody tr")).to_have_count(500)
+    page.wait_for_load_state("load")  # the rows are there before the scripts that listen for keys
     page.keyboard.press("s")
     box = page.locator("#split input").nth(3)
     box.check()
