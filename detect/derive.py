@@ -1,15 +1,31 @@
 """From a closed bucket to one row of values: newest gauges, counters as rates, histograms as quantiles, what logs and
-spans tell."""
+spans tell.
+
+Where a service or a call is measured twice, its own metrics count, and spans (which may be sampled) only for what no
+metric tells: docs/service-graph.md, "Two sources of one figure".
+"""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detect.buckets import Bucket, SeriesTable
 from detect.histograms import Histograms
+from detect.indicators import indicator_of
 from detect.service_graph import ServiceGraphMetrics
 from ingest.types import SeriesKey
+
+_FROM_SPANS: Final = {"traffic": "requests_per_second", "errors": "error_ratio", "latency": "latency_p95_seconds"}
+_LABELS: Final = (("source", "spans"),)
+_OF_CALLS: Final = re.compile(r"(^|[._])client([._]|$)")
+"""Without a peer such a metric says how others answer, not how the service does."""
+_REMEMBERED_NS: Final = 180 * 10**9
+"""Three times the 60 s in which OpenTelemetry's SDKs send metrics where nothing else is set."""
 
 
 class Derivation:
@@ -24,9 +40,12 @@ class Derivation:
         self.waits: dict[SeriesKey, float] = {}
         """Time on the way of calls, of the row that was made last: no detector judges it."""
         self._log_services: set[str] = set()
+        self._told: dict[int, tuple[SeriesKey, str]] = {}
+        self.counted: dict[tuple[str, str], int] = {}
+        """(service, peer) whose traffic a metric told: when it last did, ns."""
 
-    def row(self, bucket: Bucket) -> NDArray[np.float64]:
-        """[s] with NaN where nothing was reported."""
+    def row(self, bucket: Bucket, ts_ns: int) -> NDArray[np.float64]:
+        """[s] with NaN where nothing was reported. `ts_ns`: when the bucket begins."""
         found: dict[int, float] = {at: total / self._seconds for at, total in bucket.sums.items()}
         for at, (ts_ns, value) in bucket.points.items():
             if self._table.keys[at].kind != "counter":
@@ -39,8 +58,9 @@ class Derivation:
                 grown = value - last[1] if value >= last[1] else value
                 found[at] = grown / ((ts_ns - last[0]) / 1e9)
         self._histograms.settle(found)
-        self._spans(bucket, found)
-        self.waits = self._service_graph.settle(found)
+        told = self._reported(found, ts_ns)
+        self._spans(bucket, found, told)
+        self.waits = self._service_graph.settle(found, told)
         self._logs(bucket, found)
         row = np.full(len(self._table.keys), np.nan)
         for at, value in found.items():
@@ -55,21 +75,34 @@ class Derivation:
             self._put(found, SeriesKey(service, "log.error_lines_per_second"),
                       bucket.errors.get(service, 0) / self._seconds)
 
-    def _spans(self, bucket: Bucket, found: dict[int, float]) -> None:
-        """Rate, errors and latency from spans, where no metric of that name reports them."""
-        reported = {(k.service, k.name, k.peer) for k in (self._table.keys[at] for at in found)}
+    def _reported(self, found: Iterable[int], ts_ns: int) -> set[tuple[str, str, str]]:
+        """(service, peer, indicator) of what metrics tell of services and calls themselves. Who has told traffic is
+        waited for: it may come once a minute, and a rate of sampled spans in between would be another measure in the
+        same place. Shares and quantiles are the same measure, and others may tell them meanwhile."""
+        reported = set()
+        for at in found:
+            key = self._table.keys[at]
+            known = self._told.get(at)
+            if known is None or known[0] is not key:  # a restored table numbers its series anew
+                is_own = not self._service_graph.has(at) and (key.peer or not _OF_CALLS.search(key.name))
+                known = self._told[at] = (key, indicator_of(key) if is_own else "")
+            if known[1] in _FROM_SPANS:
+                reported.add((key.service, key.peer, known[1]))
+        self.counted.update(((service, peer), ts_ns) for service, peer, what in reported if what == "traffic")
+        self.counted = {pair: at_ns for pair, at_ns in self.counted.items() if at_ns > ts_ns - _REMEMBERED_NS}
+        return reported | {(service, peer, "traffic") for service, peer in self.counted}
+
+    def _spans(self, bucket: Bucket, found: dict[int, float], told: set[tuple[str, str, str]]) -> None:
+        """Rate, errors and latency from spans, each where nobody has told it; then it is."""
         for name, spans in sorted(bucket.spans.items()):
             service, _, peer = name.partition("\x1f")
             prefix = "client" if peer else "http.server"
-            if any((service, f"{prefix}.{what}", peer) in reported
-                   for what in ("error_ratio", "requests_per_second", "latency_p95_seconds")):
-                continue
-            durations = np.array([d for d, _ in spans]) / 1e6
-            failed = float(np.mean([f for _, f in spans]))
-            for what, value in (("requests_per_second", len(spans) / self._seconds), ("error_ratio", failed),
-                                ("latency_p95_seconds", float(np.quantile(durations, 0.95)))):
-                labels = (("source", "spans"),)
-                self._put(found, SeriesKey(service, f"{prefix}.{what}", peer=peer, labels=labels), value)
+            values = {"traffic": len(spans) / self._seconds, "errors": float(np.mean([f for _, f in spans])),
+                      "latency": float(np.quantile(np.array([d for d, _ in spans]) / 1e6, 0.95))}
+            for what, value in values.items():
+                if (service, peer, what) not in told:
+                    told.add((service, peer, what))
+                    self._put(found, SeriesKey(service, f"{prefix}.{_FROM_SPANS[what]}", peer=peer, labels=_LABELS), value)
 
     def _put(self, found: dict[int, float], key: SeriesKey, value: float) -> None:
         at = self._table.index(key)

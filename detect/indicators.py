@@ -27,6 +27,7 @@ INDICATORS: Final[tuple[str, ...]] = get_args(Indicator)
 
 # First match wins. Names are lower-cased with every separator made "_".
 _PATTERNS: Final[tuple[tuple[str, Indicator], ...]] = (
+    (r"^(scrape|promhttp)_", "other"),  # of whoever collects, not of the service that is collected from
     (r"(^|_)gc_|^instance_|(latency|duration|response_time|seconds)(_[a-z]+)?_sum$", "other"),
     (r"(latency|duration|response_time)(_[a-z]+)?_count$", "traffic"),  # of a histogram: how many were measured
     (r"(^|_)(responsive|health_check|probe_success|healthy)$", "responsive"),

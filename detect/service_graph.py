@@ -5,12 +5,11 @@ are judged by: requests per second, share of failures, latency, time on the way.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Final
 
 from detect.buckets import SeriesTable
-from detect.indicators import indicator_of
 from ingest.types import SeriesKey
 
 _NAME: Final = re.compile(
@@ -58,9 +57,9 @@ class ServiceGraphMetrics:
         self._table = table
         self._roles: dict[int, tuple[SeriesKey, tuple[str, str, float] | None]] = {}
 
-    def settle(self, found: dict[int, float]) -> dict[SeriesKey, float]:
-        """`found`: series -> value, counters as rates and histograms as quantiles. What others report of a call or a
-        service stays as it is. Gives the time on the way, which no detector judges."""
+    def settle(self, found: dict[int, float], told: Container[tuple[str, str, str]]) -> dict[SeriesKey, float]:
+        """`found`: series -> value, counters as rates and histograms as quantiles. What others have `told` of a call or a
+        service, as (service, peer, indicator), stays as it is. Gives the time on the way, which no detector judges."""
         calls: dict[tuple[str, str], _Call] = {}
         for at in [at for at in found if self._role(at) is not None]:
             key, role = self._table.keys[at], self._role(at)
@@ -70,7 +69,6 @@ class ServiceGraphMetrics:
         waits: dict[SeriesKey, float] = {}
         if not calls:
             return waits
-        told = self._told(found)
         servers: dict[str, list[_Call]] = {}
         for (service, peer), call in calls.items():
             servers.setdefault(peer or service, []).append(call)
@@ -82,6 +80,10 @@ class ServiceGraphMetrics:
         for service, answered in servers.items():
             self._put(found, service, "", _together(answered), _OF_A_SERVICE, told)
         return waits
+
+    def has(self, at: int) -> bool:
+        """Whether a series is of a service graph."""
+        return self._role(at) is not None
 
     def _role(self, at: int) -> tuple[str, str, float] | None:
         """(what, side, factor to seconds) of a series; what is "" for one that is only taken out, None for one of
@@ -95,12 +97,8 @@ class ServiceGraphMetrics:
                 found["what"] or found["part"] or "", found["side"] or "", 1e-3 if milli else 1.0))
         return known[1]
 
-    def _told(self, found: Iterable[int]) -> set[tuple[str, str, str]]:
-        keys = [self._table.keys[at] for at in found]
-        return {(k.service, k.peer, indicator_of(k)) for k in keys}
-
     def _put(self, found: dict[int, float], service: str, peer: str, values: dict[str, float], names: dict[str, str],
-             told: set[tuple[str, str, str]]) -> None:
+             told: Container[tuple[str, str, str]]) -> None:
         for indicator, value in values.items():
             if indicator in names and (service, peer, indicator) not in told:
                 at = self._table.index(SeriesKey(service, names[indicator], peer=peer, labels=_LABELS))

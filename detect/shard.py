@@ -99,7 +99,7 @@ class ShardDetection:
         return judged
 
     def _window(self, ts_ns: int, bucket: Bucket) -> BucketWindow:
-        values = self._derivation.row(bucket)
+        values = self._derivation.row(bucket, ts_ns)
         counts: Counter[tuple[str, str]] = Counter()
         for service, templates in bucket.logs.items():
             for template_id, lines in templates.items():
@@ -125,7 +125,8 @@ class ShardDetection:
         """What every row may change."""
         return {
             "table": self.table.keys, "miner": self.miner.dump(), "buckets": self.buckets.dump(),
-            "counters": self._derivation.counters, "log_services": sorted(self._derivation._log_services)}
+            "counters": self._derivation.counters, "log_services": sorted(self._derivation._log_services),
+            "counted": [(*pair, at) for pair, at in self._derivation.counted.items()]}
 
     def dump_detectors(self) -> dict[str, bytes]:
         """What only a closed bucket changes, and most of it all: kilobytes a series."""
@@ -144,6 +145,8 @@ class ShardDetection:
         self.buckets.load(msgspec.convert(state["buckets"], dict[str, object]))
         self._derivation.counters = msgspec.convert(state["counters"], dict[int, tuple[int, float]])
         self._derivation._log_services = set(msgspec.convert(state["log_services"], list[str]))
+        told = msgspec.convert(state.get("counted", []), list[tuple[str, str, int]])
+        self._derivation.counted = {(service, peer): at for service, peer, at in told}
         self.load_detectors(msgspec.convert(state.get("detectors", {}), dict[str, bytes]))
 
     def load_detectors(self, snapshots: Mapping[str, bytes]) -> None:

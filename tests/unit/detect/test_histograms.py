@@ -31,8 +31,8 @@ def test_quantiles_of_what_was_added_since_the_last_interval(name: str, wanted: 
             for le in ("0.1", "1", "+Inf")]
     at = [table.index(key) for key in keys]
     before, after = [1000.0, 1000.0, 1000.0], [1010.0, 1018.0, 1020.0]  # since the start all were fast
-    derivation.row(bucket_of({i: (10 * S, v) for i, v in zip(at, before, strict=True)}))
-    row = derivation.row(bucket_of({i: (20 * S, v) for i, v in zip(at, after, strict=True)}))
+    derivation.row(bucket_of({i: (10 * S, v) for i, v in zip(at, before, strict=True)}), 10 * S)
+    row = derivation.row(bucket_of({i: (20 * S, v) for i, v in zip(at, after, strict=True)}), 20 * S)
     assert np.isnan(row[at]).all()
     found = {key.name: row[table.index(key)] for key in table.keys if key.name.startswith(wanted)}
     assert found == {f"{wanted}50": pytest.approx(0.1), f"{wanted}95": pytest.approx(1.0), f"{wanted}99": pytest.approx(1.0)}
@@ -45,7 +45,7 @@ def test_an_interval_without_requests_has_no_quantile() -> None:
     derivation = Derivation(table, 10.0)
     at = [table.index(SeriesKey("a", "d_bucket", kind="counter", labels=(("le", le),))) for le in ("1", "+Inf")]
     for n in (1, 2):
-        row = derivation.row(bucket_of(dict.fromkeys(at, (n * 10 * S, 5.0))))
+        row = derivation.row(bucket_of(dict.fromkeys(at, (n * 10 * S, 5.0))), n * 10 * S)
     assert np.isnan(row).all()
 
 
@@ -56,7 +56,7 @@ def test_what_only_looks_like_a_bucket_stays() -> None:
             SeriesKey("a", "s3_bucket", kind="counter", labels=(("le", "north"),))]
     at = [table.index(key) for key in keys]
     for n in (1, 2):
-        row = derivation.row(bucket_of(dict.fromkeys(at, (n * 10 * S, n * 10.0))))
+        row = derivation.row(bucket_of(dict.fromkeys(at, (n * 10 * S, n * 10.0))), n * 10 * S)
     assert np.isfinite(row[at]).all()
 
 
