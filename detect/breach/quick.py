@@ -12,21 +12,37 @@ from detect.breach.features import FEATURES, LEVEL
 _WINDOWS: Final = ((30, "over_30"), (60, "over_120"), (120, "over_120"), (240, "over_480"))
 """Ticks, and the feature that tells whether the level is above all that are older."""
 _PLACE: Final = {name: k for k, name in enumerate(FEATURES)}
+_NEVER: Final = 10.0
+"""Logarithm of the ticks to a limit that nothing moves to."""
 SURE: Final = 4.0
 """Slope over its error."""
 RISE: Final = 0.15
 """Share of the limit by which it has to have risen within the window."""
 REACH: Final = 6.0
 """A line is believed so many times as far ahead as it reaches back."""
+LATEST: Final = ((16, 13.0), (30, 27.2))
+"""Windows that tell whether it still rises, in ticks: a step that is over is a slope in every longer one. Beside them,
+the scale of the residuals over the error of the slope (eight blocks of two, ten of three)."""
 
 
 def is_ramp(row: NDArray[np.float64]) -> bool:
     """Whether any window holds a clear rise to a level that was not there before. NaN features count against it."""
     left = 1.0 - row[LEVEL]
+    fastest = _fastest(row)
     for ticks, over in _WINDOWS:
         eta = float(np.exp(row[_PLACE[f"eta_{ticks}"]]))
         older = row[_PLACE[over]]
         if (row[_PLACE[f"sure_{ticks}"]] >= SURE and eta <= REACH * ticks and left * ticks / eta >= RISE
-                and not older <= 0.0):
+                and not older <= 0.0 and fastest >= 0.5 / eta):
             return True
     return False
+
+
+def _fastest(row: NDArray[np.float64]) -> float:
+    """The steepest slope that the latest ticks allow, in shares of what is left a tick; 0 where they are flat."""
+    least = np.inf
+    for ticks, error in LATEST:
+        eta, rough = row[_PLACE[f"eta_{ticks}"]], row[_PLACE[f"rough_{ticks}"]]
+        slope = 0.0 if not eta < _NEVER else float(np.exp(-eta))
+        least = min(least, slope + 2.0 * float(np.nan_to_num(rough)) / error)
+    return least

@@ -43,6 +43,21 @@ def test_noise_around_a_level_is_quiet(seed: int) -> None:
     assert run(BreachForecast(), list(rng.normal(40, 8, 400).clip(0, 99))) == []
 
 
+def test_a_step_to_a_new_level_is_no_ramp() -> None:
+    """Redis has kept 31 of 199 MB after it was full: that it once rose was told for minutes."""
+    rng = np.random.default_rng(0)
+    before = list(4.0 + rng.integers(0, 4, 150) * 0.002)
+    assert run(BreachForecast(), [*before, *np.linspace(4.0, 15.6, 8), *[15.6] * 300]) == []
+
+
+def test_a_ramp_that_stops_is_withdrawn_within_a_minute() -> None:
+    rng = np.random.default_rng(0)
+    ramp = [*(10.0 + rng.normal(0, 0.1, 60)), *(10.0 + np.arange(60) * 0.7), *([52.0] * 200)]
+    signals = run(BreachForecast(), ramp)
+    assert signals and not signals[-1].is_open
+    assert 90 * NS < signals[-1].end_ns < 180 * NS
+
+
 def test_a_restored_detector_goes_on_as_the_old_one_would() -> None:
     values = leak(np.random.default_rng(1))
     whole, first = BreachForecast(), BreachForecast()
