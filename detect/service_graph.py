@@ -20,6 +20,7 @@ _OF_A_SERVICE: Final = {"errors": "http.server.error_ratio", "traffic": "http.se
                         "latency": "http.server.latency_p95_seconds"}
 _OF_A_CALL: Final = {"errors": "client.error_ratio", "traffic": "client.requests_per_second",
                      "latency": "client.latency_p95_seconds"}
+_QUEUE: Final = "messaging_system"
 
 
 @dataclass
@@ -31,6 +32,7 @@ class _Call:
     count: dict[str, float] = field(default_factory=dict)  # side -> requests whose time was measured
     sum: dict[str, float] = field(default_factory=dict)
     p95: dict[str, float] = field(default_factory=dict)
+    is_queue: bool = False  # the client's time is that of sending, the server's that of working on what was sent
 
     def mean(self, side: str) -> float | None:
         return self.sum[side] / self.count[side] if self.count.get(side, 0.0) > 0 and side in self.sum else None
@@ -45,9 +47,9 @@ class _Call:
         return out
 
     def wait(self) -> float | None:
-        """Seconds on the way there and back."""
+        """Seconds on the way there and back; None where one of the two ends measures nothing."""
         there, back = self.mean("server"), self.mean("client")
-        return None if there is None or back is None else max(0.0, back - there)
+        return None if there is None or back is None or self.is_queue else max(0.0, back - there)
 
 
 class ServiceGraphMetrics:
@@ -65,7 +67,9 @@ class ServiceGraphMetrics:
             key, role = self._table.keys[at], self._role(at)
             value = found.pop(at)
             if role is not None and role[0]:
-                _add(calls.setdefault((key.service, key.peer), _Call()), role, value)
+                call = calls.setdefault((key.service, key.peer), _Call())
+                call.is_queue |= ("connection_type", _QUEUE) in key.labels
+                _add(call, role, value)
         waits: dict[SeriesKey, float] = {}
         if not calls:
             return waits
@@ -94,7 +98,8 @@ class ServiceGraphMetrics:
             found = _NAME.match(key.name)
             milli = "milliseconds" in key.name or key.unit == "ms"
             known = self._roles[at] = (key, None if found is None else (
-                found["what"] or found["part"] or "", found["side"] or "", 1e-3 if milli else 1.0))
+                "" if found["side"] == _made_up(key) else found["what"] or found["part"] or "",
+                found["side"] or "", 1e-3 if milli else 1.0))
         return known[1]
 
     def _put(self, found: dict[int, float], service: str, peer: str, values: dict[str, float], names: dict[str, str],
@@ -104,6 +109,17 @@ class ServiceGraphMetrics:
                 at = self._table.index(SeriesKey(service, names[indicator], peer=peer, labels=_LABELS))
                 if at >= 0:
                     found[at] = value
+
+
+def _made_up(key: SeriesKey) -> str:
+    """The side of a call of which nobody has sent a span, "" where both did. Its time is written all the same: 0 s where it
+    is a virtual node, the client's once more where it is a database (`servicegraphs.go` of Tempo, `connector.go` of the
+    collector's connector)."""
+    labels = dict(key.labels)
+    connection = labels.get("connection_type", "")
+    if connection == "virtual_node":
+        return "client" if not key.peer or labels.get("virtual_node") == "client" else "server"
+    return "server" if connection == "database" else ""
 
 
 def _add(call: _Call, role: tuple[str, str, float], value: float) -> None:

@@ -22,7 +22,12 @@ Sample = tuple[int, str, dict[str, str], float]
 
 def samples(seconds: int, client: str, server: str, *, rate: float = 20.0, failed: float = 0.0, kind: str = "",
             here: float = 0.020, there: float = 0.012) -> Iterable[Sample]:
-    """Counters and histograms of one pair, scraped every ten seconds."""
+    """Counters and histograms of one pair, scraped every ten seconds. As Tempo and the connector do, both histograms are
+    written whatever the pair: who sent no span has 0 s, a database what its client measured."""
+    if kind == "virtual_node":
+        here, there = (0.0, there) if client == "user" else (here, 0.0)
+    elif kind == "database":
+        there = here
     labels = {"client": client, "server": server, "job": "tempo", "instance": "tempo-0"} | (
         {"connection_type": kind} if kind else {})
     for t in range(0, seconds, 10):
@@ -30,11 +35,9 @@ def samples(seconds: int, client: str, server: str, *, rate: float = 20.0, faile
         yield t, f"{PREFIX}_total", labels, n
         yield t, f"{PREFIX}_failed_total", labels, n * failed
         for side, mean in (("client", here), ("server", there)):
-            if kind in ("database", "virtual_node") and side == "server":
-                continue
             yield t, f"{PREFIX}_{side}_seconds_count", labels, n
             yield t, f"{PREFIX}_{side}_seconds_sum", labels, n * mean
-            for le, share in (("0.01", 0.2), ("0.1", 1.0), ("+Inf", 1.0)):
+            for le, share in (("0.01", 0.2 if mean else 1.0), ("0.1", 1.0), ("+Inf", 1.0)):
                 yield t, f"{PREFIX}_{side}_seconds_bucket", labels | {"le": le}, n * share
 
 
@@ -93,6 +96,30 @@ def test_calls_have_rate_failures_latency_and_time_on_the_way() -> None:
     assert value(found, "cart", "client.error_ratio", "postgresql") == 0.0
     assert not [k for k, column in zip(found.series, found.values.T, strict=True)
                 if k.name.startswith("traces_") and np.isfinite(column).any()], "the counters themselves say nothing more"
+
+
+def told(found: Observations, service: str, peer: str = "") -> set[str]:
+    return {k.name for k, column in zip(found.series, found.values.T, strict=True)
+            if (k.service, k.peer) == (service, peer) and np.isfinite(column).any()}
+
+
+@pytest.mark.parametrize("server", ["postgresql", "bank.example.com"])
+def test_what_no_server_measured_is_neither_its_latency_nor_time_on_the_way(server: str) -> None:
+    found = seen(over_prometheus(shop()))
+    assert told(found, "cart", server) == {"client.requests_per_second", "client.error_ratio", "client.latency_p95_seconds"}
+    assert told(found, server) == {"http.server.requests_per_second", "http.server.error_ratio"}
+    assert value(found, "cart", "client.latency_p95_seconds", server) > 0.05, "as the caller measures it"
+
+
+def test_whoever_asks_from_outside_measures_nothing() -> None:
+    found = seen(over_prometheus(samples(120, "user", "web", kind="virtual_node")))
+    assert 0.05 < value(found, "web", "http.server.latency_p95_seconds") < 0.1, "the server did"
+
+
+def test_sending_does_not_wait_for_the_work_on_what_was_sent() -> None:
+    found = seen(over_prometheus(samples(120, "cart", "mailer", kind="messaging_system", here=0.020, there=0.002)))
+    assert told(found, "cart", "mailer") == {"client.requests_per_second", "client.error_ratio", "client.latency_p95_seconds"}
+    assert "http.server.latency_p95_seconds" in told(found, "mailer")
 
 
 def test_a_service_is_judged_by_all_its_callers_together() -> None:
