@@ -17,7 +17,7 @@ from detect.convergence.cases import Case, Cases
 from detect.convergence.config import ConvergenceConfig
 from detect.convergence.neighbours import cluster, fold, neighbour_graph
 from detect.convergence.parts import weight_of
-from detect.convergence.reasons import STRONG, corrected, is_alive
+from detect.convergence.reasons import STRONG, corrected, is_alive, is_level
 from detect.convergence.relations import Calls, Relations, entries, host_of, relations
 from detect.convergence.runs import Run, Runs
 from detect.convergence.said import said_of_key, said_of_service
@@ -141,15 +141,18 @@ class Convergence:
 
     def _near(self, new: Sequence[Signal], now_ns: int, related: Relations) -> str:
         """The run of the open incident that the new signals are next to, in place and in time; the one with the last
-        onset where there are several, "" for none."""
+        onset where there are several, "" for none. Next to a level that merely stays (memory that is not given back) a
+        new fault is one of its own, unless it is at the same place."""
         ends = {s.service: related.near(s.service) for s in new}
+        same = {s.service: {s.service} for s in new}
         found = (0, "", "")
         for incident_id, case in self._cases.by_id.items():
             incident = case.incident
             last_onset_ns = max(s.start_ns for s in incident.signals)
             if now_ns - last_onset_ns > self._c.join_seconds * 1e9 or not is_alive(incident):
                 continue
-            if any(ends[s.service] & set(incident.services) or s.peer in incident.services for s in new):
+            places = same if is_level(incident, now_ns) else ends
+            if any(places[s.service] & set(incident.services) or s.peer in incident.services for s in new):
                 found = max(found, (last_onset_ns, incident_id, case.run))
         return found[2]
 

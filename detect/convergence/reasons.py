@@ -17,6 +17,13 @@ def is_alive(incident: Incident) -> bool:
     return any(s.is_open for s in telling or strong)
 
 
+def is_level(incident: Incident, now_ns: int) -> bool:
+    """Whether all that is strong in it are kinds that may stay for good: it may be open for long after all is well. A
+    limit that may have been reached by now is more than that: trouble around it was foretold."""
+    strong = [s for s in incident.signals if s.score >= STRONG]
+    return all(s.kind in LEVEL_KINDS and not (s.breach and s.breach.eta_low_ns <= now_ns) for s in strong)
+
+
 class Company:
     """What is in an incident already, as far as reasons need it."""
 

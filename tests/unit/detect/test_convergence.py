@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detect.convergence.converge import Convergence, ConvergenceConfig
-from detect.types import Incident, Signal, SignalKind
+from detect.types import Breach, Incident, Signal, SignalKind
 
 S = 10**9
 CALLS = frozenset({("front", "cart"), ("front", "orders"), ("orders", "db"), ("mail", "smtp")})
@@ -75,6 +76,21 @@ def test_a_signal_long_after_the_last_onset_does_not_join_an_incident_that_drags
     config = ConvergenceConfig(join_seconds=30)
     found = play({5: [signal("orders", 4)], 100: [signal("front", 99)]}, 110, config)
     assert [i.services for i in found] == [("orders",), ("front",)]
+
+
+def test_a_new_fault_next_to_a_level_that_stays_is_one_of_its_own() -> None:
+    level = signal("db", 4, "memory", score=0.6)
+    found = play({5: [level], 70: [signal("orders", 69, "log_rate")]}, 80)
+    assert [i.services for i in found] == [("db",), ("orders",)]
+    found = play({5: [level], 70: [signal("db", 69, "latency")], 71: [signal("orders", 70)]}, 80)
+    assert [i.services for i in found] == [("db", "orders")], "at the same place it is the same trouble"
+
+
+@pytest.mark.parametrize(("at_limit", "incidents"), [(60, 1), (600, 2)])
+def test_what_begins_when_a_limit_may_be_reached_was_foretold(at_limit: int, incidents: int) -> None:
+    ahead = Breach("db.pool.in_use", 20.0, "up", at_limit * S, 2 * at_limit * S, 3 * at_limit * S, 0.9, 14.0, 0.1)
+    warned = msgspec.structs.replace(signal("db", 4, "breach", score=0.6), breach=ahead)
+    assert len(play({5: [warned], 70: [signal("orders", 69)]}, 80)) == incidents
 
 
 @pytest.mark.parametrize(("first", "second"), [("cart", "orders"), ("orders", "cart")])
