@@ -2,24 +2,31 @@
 
 `kube_pod_owner{namespace,pod,owner_kind,owner_name}`, `kube_replicaset_owner{namespace,replicaset,...}`,
 `kube_job_owner{namespace,job_name,...}`, `kube_pod_info{namespace,pod,node}`,
-`kube_pod_spec_volumes_persistentvolumeclaims_info{namespace,pod,persistentvolumeclaim}`. Where Prometheus keeps its own
-`pod` and `namespace`, those of the object are `exported_pod`, `exported_namespace`.
+`kube_pod_spec_volumes_persistentvolumeclaims_info{namespace,pod,persistentvolumeclaim}`, `kube_pod_status_phase{namespace,
+pod,phase}` 0 or 1. Where Prometheus keeps its own `pod` and `namespace`, those of the object are `exported_pod`,
+`exported_namespace`. There is a row per owner: the one with `owner_is_controller="true"` counts (`internal/store/pod.go`,
+`replicaset.go`, `job.go` of kube-state-metrics).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 
-from ingest.types import SeriesKey
+from ingest.types import MetricBatch
 from rootcause.last_seen import room
 
 _OWNED: Final = {"kube_pod_owner": "pod", "kube_replicaset_owner": "replicaset", "kube_job_owner": "job_name"}
 _INFO: Final = "kube_pod_info"
 _CLAIM: Final = "kube_pod_spec_volumes_persistentvolumeclaims_info"
-_NAMES: Final = frozenset({*_OWNED, _INFO, _CLAIM})
+_PHASE: Final = "kube_pod_status_phase"
+_NAMES: Final = frozenset({*_OWNED, _INFO, _CLAIM, _PHASE})
+_OVER: Final = ("Succeeded", "Failed")
+"""Such pods are kept for a while: of a Job that is done, or evicted."""
+_MOST_CLAIMS: Final = 8
 _KINDS: Final = {"ReplicaSet": "replicaset", "Job": "job_name"}
 """Owners that are owned themselves."""
 Thing = tuple[str, str, str]
@@ -33,11 +40,12 @@ class Fact(msgspec.Struct):
     owner_kind: str = ""
     owner: str = ""
     node: str = ""
-    claim: str = ""
+    claims: tuple[str, ...] = ()
+    over: str = ""  # the phase in which it ended
 
 
 class Owners:
-    """`step(table, now)`; then `workload(namespace, pod)`, `pod(namespace, pod)`, `pods()`."""
+    """`step(metrics, now)`; then `workload(namespace, pod)`, `pod(namespace, pod)`, `pods()`."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -45,15 +53,34 @@ class Owners:
         self._namespaces: dict[str, list[str]] = {}  # pod -> where there is one of this name
         self.is_changed = False
 
-    def step(self, table: Iterable[SeriesKey], now_ns: int) -> None:
-        for key in table:
+    def step(self, metrics: MetricBatch, now_ns: int) -> None:
+        phases = []
+        for at, key in enumerate(metrics.series_table):
             if key.name in _NAMES:
-                self._take(key.name, dict(key.labels), now_ns)
+                labels = dict(key.labels)
+                if key.name != _PHASE:
+                    self._take(key.name, labels, now_ns)
+                elif labels.get("phase") in _OVER:
+                    phases.append((at, labels))
+        if phases:
+            newest = np.full(len(metrics.series_table), np.nan)
+            newest[metrics.series] = metrics.value  # of several rows of one series the last counts
+            for at, labels in phases:
+                self._end(labels, float(newest[at]))
+
+    def _end(self, labels: Mapping[str, str], value: float) -> None:
+        """What is told of the phase of a pod that is known."""
+        fact = self._facts.get(("pod", *_named(labels, "pod")))
+        if fact is None or np.isnan(value):
+            return
+        phase = labels["phase"]
+        over = phase if value > 0 else "" if fact.over == phase else fact.over
+        self.is_changed = self.is_changed or over != fact.over
+        fact.over = over
 
     def _take(self, name: str, labels: Mapping[str, str], now_ns: int) -> None:
         kind = _OWNED.get(name, "pod")
-        namespace = labels.get("exported_namespace") or labels.get("namespace", "")
-        thing = labels.get(f"exported_{kind}") or labels.get(kind, "")
+        namespace, thing = _named(labels, kind)
         if not thing:
             return
         fact = self._facts.get((kind, namespace, thing))
@@ -61,8 +88,15 @@ class Owners:
             fact = self._facts[kind, namespace, thing] = Fact(now_ns)
             self._index(kind, namespace, thing)
         fact.seen_ns = now_ns
+        if name == _CLAIM:
+            claim = labels.get("persistentvolumeclaim", "")
+            if claim and claim not in fact.claims and len(fact.claims) < _MOST_CLAIMS:
+                fact.claims = tuple(sorted((*fact.claims, claim)))
+                self.is_changed = True
+            return
+        if labels.get("owner_is_controller") == "false":
+            return
         told = {"node": labels.get("exported_node") or labels.get("node", "")} if name == _INFO else {
-            "claim": labels.get("persistentvolumeclaim", "")} if name == _CLAIM else {
             "owner_kind": labels.get("owner_kind", ""), "owner": labels.get("owner_name", "")}
         for field, value in told.items():
             if value not in ("", "<none>") and getattr(fact, field) != value:
@@ -83,20 +117,20 @@ class Owners:
             fact = above
         return fact.owner if fact is not None and fact.owner_kind != "Node" else ""
 
-    def pod(self, namespace: str, pod: str) -> tuple[str, str]:
-        """(node, claim) of a pod, "" where nobody says. A namespace that nobody tells is looked for."""
+    def pod(self, namespace: str, pod: str) -> tuple[str, tuple[str, ...]]:
+        """(node, claims) of a pod, "" where nobody says. A namespace that nobody tells is looked for."""
         one = self.namespaces(pod)
         fact = self._facts.get(("pod", one[0] if not namespace and len(one) == 1 else namespace, pod))
-        return (fact.node, fact.claim) if fact is not None else ("", "")
+        return (fact.node, fact.claims) if fact is not None else ("", ())
 
     def namespaces(self, pod: str) -> list[str]:
         """Those that have a pod of this name."""
         return self._namespaces.get(pod, [])
 
     def pods(self) -> Iterator[tuple[str, str, int]]:
-        """(namespace, pod, when it was last seen)."""
-        for (kind, namespace, name), fact in sorted(self._facts.items()):
-            if kind == "pod":
+        """(namespace, pod, when it was last seen) of those that have not ended."""
+        for (kind, namespace, name), fact in sorted(self._facts.items(), key=lambda item: item[0]):
+            if kind == "pod" and not fact.over:
                 yield namespace, name, fact.seen_ns
 
     def forget(self, before_ns: int) -> None:
@@ -126,3 +160,9 @@ class Owners:
 
     def __len__(self) -> int:
         return len(self._facts)
+
+
+def _named(labels: Mapping[str, str], kind: str) -> tuple[str, str]:
+    """(namespace, name) of the object that a row is about."""
+    return (labels.get("exported_namespace") or labels.get("namespace", ""),
+            labels.get(f"exported_{kind}") or labels.get(kind, ""))

@@ -31,7 +31,7 @@ class Placements:
     def step(self, batch: Batch, now_ns: int) -> None:
         for placement in batch.placements:
             self._put(placement, now_ns)
-        self._owners.step(batch.metrics.series_table, now_ns)
+        self._owners.step(batch.metrics, now_ns)
 
     def _put(self, placement: Placement, now_ns: int) -> None:
         key = placement.service, placement.instance or placement.pod
@@ -69,30 +69,30 @@ class Placements:
         self._is_changed = self._owners.is_changed = False
         return changed
 
-    def _all(self, services: Container[str]) -> Iterator[tuple[str, str, str, str, int]]:
-        """(service, instance or pod, host, volume, last seen). A pod that no telemetry names belongs to the service that
+    def _all(self, services: Container[str]) -> Iterator[tuple[str, str, str, set[str], int]]:
+        """(service, instance or pod, host, volumes, last seen). A pod that no telemetry names belongs to the service that
         has the name of its workload, where there is one."""
         told = set()
         for placement, seen in self._at.values():
-            host, volume = placement.host, placement.volume
+            host, volumes = placement.host, {placement.volume} - {""}
             if placement.pod:
                 told.add(placement.pod)
-                node, claim = self._owners.pod(placement.namespace, placement.pod)
-                host, volume = node or host, volume or _claim(placement.namespace, claim)
-            yield placement.service, placement.instance or placement.pod, host, volume, seen
+                node, claims = self._owners.pod(placement.namespace, placement.pod)
+                host, volumes = node or host, volumes | {_claim(placement.namespace, claim) for claim in claims}
+            yield placement.service, placement.instance or placement.pod, host, volumes, seen
         for namespace, pod, seen in self._owners.pods():
             if pod not in told:
                 workload = self._owners.workload(namespace, pod)
                 service = self._services.get(pod) or self._workloads.get(workload) or workload
                 if service in services:
-                    node, claim = self._owners.pod(namespace, pod)
-                    yield service, pod, node, _claim(namespace, claim), seen
+                    node, claims = self._owners.pod(namespace, pod)
+                    yield service, pod, node, {_claim(namespace, claim) for claim in claims}, seen
 
     def rests_on(self, services: Container[str]) -> dict[Thing, int]:
         """Service on host or volume -> when it was last seen there."""
         found: dict[Thing, int] = {}
-        for service, _, host, volume, seen in self._all(services):
-            for thing, kind in ((host, HOST), (volume, VOLUME)):
+        for service, _, host, volumes, seen in self._all(services):
+            for thing, kind in ((host, HOST), *((volume, VOLUME) for volume in volumes)):
                 if thing:
                     found[service, thing, kind] = max(seen, found.get((service, thing, kind), 0))
         return found
@@ -133,4 +133,4 @@ class Placements:
 
 
 def _claim(namespace: str, claim: str) -> str:
-    return f"{namespace}/{claim}" if claim and namespace else claim
+    return f"{namespace}/{claim}" if namespace else claim

@@ -82,8 +82,43 @@ def test_facts_come_in_any_order_and_from_another_view_of_labels(first: bool) ->
                                      "owner_kind": "ReplicaSet", "owner_name": "cart-7d4"}), pod="ksm-0")
     owners = Owners(100)
     for rows in (owner, pods) if first else (pods, owner):
-        owners.step(batch(*rows).metrics.series_table, T0)
+        owners.step(batch(*rows).metrics, T0)
     assert owners.workload("shop", "cart-7d4-x2") == "cart" and list(owners.pods()) == [("shop", "cart-7d4-x2", T0)]
+
+
+def test_of_several_owners_the_controller_counts_whatever_the_order() -> None:
+    here = {"namespace": "shop", "pod": "db-0"}
+    rows = [("kube_pod_owner", here | {"owner_kind": "StatefulSet", "owner_name": "db", "owner_is_controller": "true"}),
+            ("kube_pod_owner", here | {"owner_kind": "Backup", "owner_name": "nightly", "owner_is_controller": "false"})]
+    for order in (rows, rows[::-1]):
+        owners = Owners(100)
+        owners.step(batch(*state(*order)).metrics, T0)
+        assert owners.workload("shop", "db-0") == "db"
+
+
+def test_a_pod_has_all_its_claims_and_the_graph_is_not_made_anew_for_them() -> None:
+    claims = [("kube_pod_spec_volumes_persistentvolumeclaims_info",
+               {"namespace": "shop", "pod": "db-0", "volume": name, "persistentvolumeclaim": f"{name}-db-0"})
+              for name in ("data", "wal")]
+    builder = GraphBuilder()
+    first = builder.step(batch(*SHOP, *state(*claims), metric("db")))
+    assert {thing for service, thing in first.rests_on if service == "db"} == {"node-1", "shop/data-db-0", "shop/wal-db-0"}
+    assert builder.step(batch(*SHOP, *state(*claims), metric("db"))) is first
+
+
+def test_a_pod_that_has_ended_is_no_instance() -> None:
+    def phase(pod: str, ended: int, at: int = T0) -> list[dict[str, Any]]:
+        rows = state(*(("kube_pod_status_phase", {"namespace": "shop", "pod": pod, "phase": name})
+                       for name in ("Running", "Failed")), at=at)
+        return [row | {"value": str(value)} for row, value in zip(rows, (1 - ended, ended), strict=True)]
+
+    builder = GraphBuilder()
+    graph = builder.step(batch(*SHOP, *phase("cart-7d4-x2", 0), *phase("cart-7d4-y3", 1), metric("cart")))
+    assert graph.instances["cart"] == {"cart-7d4-x2": "node-1"} and ("cart", "node-2") not in graph.rests_on
+    again = GraphBuilder()
+    again.restore(builder.snapshot())
+    assert again.graph() == graph
+    assert "cart-7d4-y3" in builder.step(batch(*phase("cart-7d4-y3", 0, T0 + 5))).instances["cart"]
 
 
 def test_owners_age_are_bounded_and_survive_a_restart() -> None:
