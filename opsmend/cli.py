@@ -55,6 +55,20 @@ def doctor(config: Config = None, as_json: Json = False) -> None:
 
 
 @app.command()
+def kubernetes(url: Annotated[str, typer.Option(envvar="OPSMEND_URL", help="Address of the running service.")]
+               = "http://127.0.0.1:8420",
+               token: Annotated[str, typer.Option(envvar="OPSMEND_TOKEN", help="Bearer token of the service.")] = "",
+               server: Annotated[str, typer.Option(help="Kubernetes API; empty: that of the cluster this runs in.")] = "",
+               token_file: Annotated[Path | None, typer.Option(help="Its bearer token.")] = None,
+               ca_file: Annotated[Path | None, typer.Option(help="Certificate of its authority.")] = None,
+               every: Annotated[float, typer.Option(help="Seconds; 0: once.", min=0)] = 60.0) -> None:
+    """Pods, their owners, nodes and claims from the Kubernetes API to the service; for want of kube-state-metrics."""
+    from opsmend.commands.kubernetes import run_kubernetes
+
+    raise typer.Exit(run_kubernetes(url, token, server, token_file, ca_file, every))
+
+
+@app.command()
 def wire(files: Annotated[list[Path] | None, typer.Argument(help="Captures: one record a line.")] = None,
          topic: Annotated[list[str] | None, typer.Option(help="Look at a topic instead.")] = None,
          bootstrap_servers: Annotated[str, typer.Option(help="Kafka, host:port; else that of the configuration.")] = "",
@@ -109,7 +123,8 @@ def _root(quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Results and
 
 
 @app.command("eval")
-def evaluate(what: Annotated[str, typer.Argument(help="rca")],
+def evaluate(what: Annotated[str, typer.Argument(
+                 help="logs, series, breach, alerts, detect or rca")],
              data: Annotated[Path | None, typer.Option(help="Directory of the recorded cases.")] = None,
              json_file: Annotated[Path | None, typer.Option("--json", help="Write the report there.")] = None,
              split: Annotated[str, typer.Option(help="dev or test; empty: all cases.")] = "",

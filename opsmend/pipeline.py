@@ -69,8 +69,7 @@ class Pipeline:
         fresh, first = self.retries.sift(records)
         batch = self._decoder.decode(fresh)
         self.graph = self._graph_builder.step(batch)
-        batch = self._graph_builder.resolved(batch)
-        result = self._whole.step(batch, calls=self.graph.edges)
+        result = self._whole.step(self._graph_builder.resolved(batch), calls=self.graph.edges)
         origin = _origin(batch, result)
         if first or fresh is not records:
             repeated = len(records) - len(fresh)

@@ -10,8 +10,9 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from ingest.types import PEER_KINDS, Batch, CallWait, TraceBatch
+from ingest.types import PEER_KINDS, Batch, CallWait, MetricBatch, TraceBatch
 from rootcause.last_seen import LastSeen
+from rootcause.owners import FACTS
 from rootcause.placements import HOST, VOLUME, Placements
 from rootcause.span_join import Call, SpanJoin
 from rootcause.types import ServiceGraph
@@ -118,9 +119,12 @@ class GraphBuilder:
 
     def resolved(self, batch: Batch) -> Batch:
         """The batch of the last step as detection gets it: whom its spans call goes by the names that the called services
-        have themselves, so far as they are known, and what calls waited for on the way is added."""
+        have themselves, so far as they are known, what calls waited for on the way is added, and rows that are 1 whatever
+        happens (`FACTS`) are left out: there would be three per pod, and nothing in them to judge."""
         if self._waits:
             batch = replace(batch, waits=self._waits)
+        if any(key.name in FACTS for key in batch.metrics.series_table):
+            batch = replace(batch, metrics=_without_facts(batch.metrics))
         traces = batch.traces
         others = [(n, self._alias[name]) for n, name in enumerate(traces.vocab) if name in self._alias] if len(traces) else []
         if not others:
@@ -155,7 +159,8 @@ class GraphBuilder:
 
     def _metrics(self, batch: Batch, now: int) -> None:
         table = batch.metrics.series_table
-        self._services.see({key.service for key in table}, now)
+        # Who tells of Kubernetes' objects is no part of what it tells of.
+        self._services.see({key.service for key in table if key.name not in FACTS}, now)
         calls = [key for key in table if key.peer and key.peer != key.service]
         self._edges.see({(key.service, key.peer) for key in calls}, now)
         self._kinds.see({(key.peer, _CONNECTIONS[of]) for key in calls if key.name.startswith(_SERVICE_GRAPH)
@@ -262,6 +267,14 @@ class GraphBuilder:
 
     def _pairs(self) -> dict[str, LastSeen[Any]]:
         return {"edges": self._edges, "kinds": self._kinds, "rests_on": self._rests, "names": self._names}
+
+
+def _without_facts(metrics: MetricBatch) -> MetricBatch:
+    stays = np.array([key.name not in FACTS for key in metrics.series_table])
+    number = np.cumsum(stays, dtype=np.int32) - np.int32(1)
+    rows = stays[metrics.series]
+    return MetricBatch(metrics.ts_ns[rows], number[metrics.series[rows]], metrics.value[rows],
+                       tuple(key for key, stay in zip(metrics.series_table, stays.tolist(), strict=True) if stay))
 
 
 def graph_hash(graph: ServiceGraph) -> str:

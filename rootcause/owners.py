@@ -23,7 +23,9 @@ _OWNED: Final = {"kube_pod_owner": "pod", "kube_replicaset_owner": "replicaset",
 _INFO: Final = "kube_pod_info"
 _CLAIM: Final = "kube_pod_spec_volumes_persistentvolumeclaims_info"
 _PHASE: Final = "kube_pod_status_phase"
-_NAMES: Final = frozenset({*_OWNED, _INFO, _CLAIM, _PHASE})
+FACTS: Final = frozenset({*_OWNED, _INFO, _CLAIM})
+"""Metrics that are 1 whatever happens: what they say is in their labels."""
+_NAMES: Final = FACTS | {_PHASE}
 _OVER: Final = ("Succeeded", "Failed")
 """Such pods are kept for a while: of a Job that is done, or evicted."""
 _MOST_CLAIMS: Final = 8

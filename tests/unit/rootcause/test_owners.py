@@ -121,6 +121,16 @@ def test_a_pod_that_has_ended_is_no_instance() -> None:
     assert "cart-7d4-y3" in builder.step(batch(*phase("cart-7d4-y3", 0, T0 + 5))).instances["cart"]
 
 
+def test_facts_are_for_the_graph_and_nobody_judges_them() -> None:
+    builder = GraphBuilder()
+    whole = batch(*SHOP, metric("cart"), metric("db"))
+    assert "kube-state-metrics" not in builder.step(whole).services
+    left = builder.resolved(whole).metrics
+    assert sorted((left.series_table[at].service, value) for at, value in zip(left.series, left.value, strict=True)) == [
+        ("cart", 0.0), ("db", 0.0)]
+    assert len(left.series_table) == 2 and len(left.ts_ns) == 2
+
+
 def test_owners_age_are_bounded_and_survive_a_restart() -> None:
     builder = GraphBuilder(GraphConfig(forget_instance_seconds=60, max_instances=20))
     builder.step(batch(*SHOP, metric("cart")))

@@ -1,0 +1,118 @@
+"""Owner references, nodes and claims straight from the Kubernetes API, for clusters without kube-state-metrics.
+
+Told in kube-state-metrics' words (`rootcause/owners.py` reads them whoever says so), as one OTLP/JSON body. Needs `list`
+on pods, replicasets (apps) and jobs (batch), cluster-wide, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote
+from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
+
+from ingest.errors import OpsmendError, TransportError
+
+IN_CLUSTER: Final = "https://kubernetes.default.svc"
+_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_LISTS: Final = {"pod": "/api/v1/pods", "replicaset": "/apis/apps/v1/replicasets", "job_name": "/apis/batch/v1/jobs"}
+_OWNER: Final = {"pod": "kube_pod_owner", "replicaset": "kube_replicaset_owner", "job_name": "kube_job_owner"}
+_PAGE: Final = 500
+_OVER: Final = ("Succeeded", "Failed")
+Fact = tuple[str, dict[str, str]]
+"""(name of the metric, labels)"""
+
+
+@dataclass(frozen=True)
+class ApiServer:
+    """Where the API is, and who asks. Empty: as a pod knows it from its service account."""
+
+    url: str = IN_CLUSTER
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    timeout_seconds: float = 20.0
+
+    def list(self, kind: str) -> Iterator[dict[str, Any]]:
+        """All objects of a kind, 500 at a time. Raises TransportError where nobody answers, OpsmendError where it is
+        refused."""
+        more = ""
+        while True:
+            page = self._get(f"{_LISTS[kind]}?limit={_PAGE}" + (f"&continue={quote(more)}" if more else ""))
+            yield from page.get("items") or ()
+            more = (page.get("metadata") or {}).get("continue") or ""
+            if not more:
+                return
+
+    def _get(self, path: str) -> dict[str, Any]:
+        # Read each time: the kubelet puts a new token there before the old one ends.
+        headers = {"accept": "application/json"}
+        token_file, ca_file = self.token_file, self.ca_file
+        if self.url == IN_CLUSTER:
+            token_file, ca_file = token_file or _ACCOUNT / "token", ca_file or _ACCOUNT / "ca.crt"
+        try:
+            if token_file is not None:
+                headers["authorization"] = f"Bearer {token_file.read_text().strip()}"
+            context = ssl.create_default_context(cafile=str(ca_file) if ca_file is not None else None)
+        except OSError as error:
+            raise OpsmendError(f"{error.filename or token_file}: {error.strerror}. Outside a cluster: run `kubectl proxy`, "
+                               "and give --server http://127.0.0.1:8001", reason="configuration") from error
+        opener = build_opener(ProxyHandler({}), HTTPSHandler(context=context))
+        try:
+            with opener.open(Request(self.url.rstrip("/") + path, headers=headers), timeout=self.timeout_seconds) as answer:
+                found: dict[str, Any] = json.load(answer)
+                return found
+        except HTTPError as error:
+            kind = path.partition("?")[0].rpartition("/")[2]
+            raise OpsmendError(f"{self.url}: {error.code} for {kind}. It takes a ClusterRole that may `list` pods, "
+                               "replicasets.apps and jobs.batch", reason="refused") from error
+        except (URLError, TimeoutError, json.JSONDecodeError) as error:
+            raise TransportError(f"{self.url}: {error}") from error
+
+
+def read_facts(server: ApiServer) -> list[Fact]:
+    """What the cluster says now."""
+    return [fact for kind in _LISTS for one in server.list(kind) for fact in facts_of(kind, one)]
+
+
+def facts_of(kind: str, one: Mapping[str, Any]) -> Iterator[Fact]:
+    """Of one object; `kind` is pod, replicaset or job_name. A pod that has ended, and what owns none any more (a
+    ReplicaSet scaled to nothing, of an older release), says nothing.
+
+    >>> list(facts_of("replicaset", {"metadata": {"namespace": "shop", "name": "cart-7d4", "ownerReferences": [
+    ...     {"kind": "Deployment", "name": "cart", "controller": True}]}, "spec": {"replicas": 2}}))[0][1]["owner_name"]
+    'cart'
+    """
+    meta, spec = one["metadata"], one.get("spec") or {}
+    named = {"namespace": str(meta.get("namespace", "")), kind: str(meta["name"])}
+    status = one.get("status") or {}
+    if (kind == "pod" and status.get("phase") in _OVER) or (
+            kind == "replicaset" and not spec.get("replicas") and not status.get("replicas")):
+        return
+    for owner in meta.get("ownerReferences") or ():
+        if owner.get("controller"):
+            yield _OWNER[kind], named | {"owner_kind": str(owner["kind"]), "owner_name": str(owner["name"]),
+                                         "owner_is_controller": "true"}
+    if kind == "pod" and spec.get("nodeName"):
+        yield "kube_pod_info", named | {"node": str(spec["nodeName"])}
+    for volume in (spec.get("volumes") or ()) if kind == "pod" else ():
+        claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        if claim:
+            yield "kube_pod_spec_volumes_persistentvolumeclaims_info", named | {
+                "volume": str(volume["name"]), "persistentvolumeclaim": str(claim)}
+
+
+def otlp_body(facts: list[Fact], now_ns: int) -> dict[str, Any]:
+    """As gauges that are 1, like kube-state-metrics'."""
+    metrics: dict[str, list[dict[str, Any]]] = {}
+    for name, labels in facts:
+        metrics.setdefault(name, []).append({
+            "timeUnixNano": str(now_ns), "asDouble": 1.0,
+            "attributes": [{"key": k, "value": {"stringValue": v}} for k, v in labels.items()]})
+    return {"resourceMetrics": [{
+        "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "kubernetes"}}]},
+        "scopeMetrics": [{"metrics": [{"name": name, "gauge": {"dataPoints": points}} for name, points in metrics.items()]}]}]}
