@@ -136,11 +136,11 @@ class Pipeline:
         return {"graph": self._graph_builder.snapshot(), "detect": self.detection.snapshot()}
 
     def _changed(self) -> dict[str, bytes]:
-        """The states that a step must store. Those of the detectors are large and stay as they are until a bucket closes;
-        a batch comes many times as often."""
-        if not isinstance(self.detection, Detection):
-            return self.snapshot()
-        return {"graph": self._graph_builder.snapshot(), **self.detection.changed()}
+        """The states that a step must store. Those of the detectors are large and stay as they are until a bucket closes,
+        that of the graph until something comes or goes; a batch comes many times as often."""
+        graph = self._graph_builder.changed()
+        detect = self.detection.changed() if isinstance(self.detection, Detection) else {"detect": self.detection.snapshot()}
+        return detect if graph is None else {"graph": graph, **detect}
 
     def restore(self, states: Mapping[str, bytes], *, incidents: Sequence[Incident],
                 observations: Observations, changes: Sequence[Change]) -> None:

@@ -21,6 +21,8 @@ _SKEW_NS: Final = 300 * 10**9
 _ENOUGH: Final = 20
 """Rows in a row beyond the skew before time is believed to have jumped."""
 _TIDY_NS: Final = 10**9
+_STORE_NS: Final = 30 * 10**9
+"""So far behind may the stored times at which things were last seen be."""
 _KIND_ORDER: Final = ("database", "cache", "queue", "external", "address")
 """Of several things that are said of one name the first counts."""
 _SERVICE_GRAPH: Final = "traces_service_graph_request"
@@ -80,6 +82,7 @@ class GraphBuilder:
         self._join = SpanJoin(self._c.max_spans)
         self._now_ns = self._tidied_ns = self._far = 0
         self._graph: ServiceGraph | None = None
+        self._stored: tuple[ServiceGraph | None, int] = (None, 0)  # what `changed` gave last, and when
         self._alias: dict[str, str] = {}
         self._waits: tuple[CallWait, ...] = ()
 
@@ -255,6 +258,16 @@ class GraphBuilder:
             "placements": self._placements.dump(),
             **{name: [[*key, seen] for key, seen in table.at.items()] for name, table in self._pairs().items()}})
 
+    def changed(self) -> bytes | None:
+        """The snapshot, where it is to be stored: something came or went since this gave it last, or that is 30 s of event
+        time ago. Else None: a start from the stored one has the same graph, and takes things for seen up to 30 s earlier
+        than they were."""
+        graph, at_ns = self._stored
+        if graph is not None and graph is self._graph and abs(self._now_ns - at_ns) < _STORE_NS:
+            return None
+        self._stored = (self._graph, self._now_ns)
+        return self.snapshot()
+
     def restore(self, data: bytes) -> None:
         """Go on from `snapshot`, also from one that knew edges and services alone."""
         state = msgspec.msgpack.decode(data)
@@ -263,7 +276,7 @@ class GraphBuilder:
         for name, table in self._pairs().items():
             table.at = {tuple(key): seen for *key, seen in state.get(name, ())}
         self._placements.load(state.get("placements", {}))
-        self._graph = None
+        self._graph, self._stored = None, (None, 0)
 
     def _pairs(self) -> dict[str, LastSeen[Any]]:
         return {"edges": self._edges, "kinds": self._kinds, "rests_on": self._rests, "names": self._names}

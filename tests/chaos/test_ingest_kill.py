@@ -245,6 +245,7 @@ def test_a_bug_that_hits_everything_ends_the_service_with_an_error(embedded: Cha
         chaos.wait((chaos.directory / "service.json").exists)
         url = json.loads((chaos.directory / "service.json").read_text())["url"]
         chaos.wait(lambda: httpx.get(f"{url}/readyz").status_code == 200)
+        chaos.until.write_text("400")  # before it starts: on a slow machine it would be past that by the time we say it
         chaos.start_producer()
         assert chaos.service.wait(60) == 1
     told = (chaos.directory / "err").read_text()

@@ -54,3 +54,29 @@ def test_without_rows_nothing_large_is_stored_again() -> None:
     for k in range(25):
         pipeline.step(second(k))
     assert "detectors" not in pipeline.step([]).states
+
+
+def call(k: int, peer: str) -> list[Record]:
+    line = json.dumps({"type": "metric", "ts": (START + k) * 10**9, "service": "a", "name": "client.error_ratio", "value": 0.0,
+                       "peer": peer})
+    return [Record("telemetry", 0, 1000 + k, (START + k) * 1000, line.encode())]
+
+
+def test_the_graph_is_stored_when_something_came_and_now_and_then_and_a_start_goes_on_with_the_same() -> None:
+    pipeline, store, stored = Pipeline(PipelineConfig()), {}, []
+    for k in range(100):
+        records = [*second(k), *call(k, "c" if k >= 50 else "b")]
+        states = pipeline.step(records).states
+        if "graph" in states:
+            stored.append(k)
+        store.update(states)
+        other = Pipeline(PipelineConfig())
+        other.restore(dict(store), incidents=(), observations=NONE, changes=())
+        assert other.graph == pipeline.graph, "whenever it dies"
+    assert stored[0] == 0
+    assert 50 in stored, "a new call is stored at once"
+    assert len(stored) <= 2 + 100 // 30, "nothing new: twice a minute"
+    other.step(second(100) + call(100, "c"))
+    pipeline.step(second(100) + call(100, "c"))
+    assert other.graph == pipeline.graph
+    assert msgspec.msgpack.decode(other.snapshot()["graph"])["services"] == dict.fromkeys("ab", (START + 100) * 10**9)
