@@ -5,7 +5,7 @@
 
 A process that is killed at any moment leaves the old champion or the new one, never half of either. The shipped
 weights are the version that is always there: they are in use as long as no other was promoted, and where those that
-were can't be read.
+were can't be read. What was rolled back is remembered, by its name and by its numbers: only a person puts it to use again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from detect.forecaster.weights import BadWeights, Weights
 from ingest.errors import OpsmendError
 
 _KEPT_EVENTS = 100
+_KEPT_REFUSED = 100
 KEPT_VERSIONS = 8
 
 
@@ -34,6 +35,13 @@ class NoVersion(OpsmendError):
         super().__init__(message, reason="model")
 
 
+class RolledBack(OpsmendError):
+    """The version was rolled back, or has the numbers of one that was, and no person asks for it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="rolled_back")
+
+
 @dataclass
 class _Champion:
     version: str = ""
@@ -41,6 +49,8 @@ class _Champion:
     before: list[str] = field(default_factory=list)
     """What to go back to, the last one first."""
     events: list[dict[str, Any]] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    """What was rolled back, the last one last: version -> digest of its weights."""
 
 
 class ModelVersions:
@@ -74,8 +84,17 @@ class ModelVersions:
         return self._read().version
 
     def events(self) -> list[dict[str, Any]]:
-        """Promotions and roll-backs, the newest last: at_ns, what, version, before, reason."""
+        """Promotions and roll-backs, the newest last: at_ns, what, version, before, reason, by_hand."""
         return self._read().events
+
+    def rolled_back_by_hand(self) -> str:
+        """The version that a person went back from, where nothing was promoted since; else ""."""
+        for event in reversed(self._read().events):
+            if event["what"] == "promoted":
+                return ""
+            if event.get("by_hand"):
+                return str(event["before"])
+        return ""
 
     def stamp(self) -> tuple[int, int]:
         """Changes when the champion does; costs one look at a file."""
@@ -115,17 +134,21 @@ class ModelVersions:
             name = f"{version}-{k}"
         return name
 
-    def promote(self, version: str, *, reason: str, now_ns: int) -> None:
-        """Put `version` to use. Raises OSError or BadWeights if it can't be loaded: then nothing changes."""
-        self.load(version)
+    def promote(self, version: str, *, reason: str, now_ns: int, by_hand: bool = False) -> None:
+        """Put `version` to use. Raises OSError or BadWeights if it can't be loaded, RolledBack if that was rolled back and
+        no person asks for it: then nothing changes."""
+        digest = self.load(version).digest()
         with self._changing() as state:
+            if not by_hand and (version in state.refused or digest in state.refused.values()):
+                raise RolledBack(f"{version} was rolled back, or is the same as one that was")
+            state.refused = {v: d for v, d in state.refused.items() if version != v and digest != d}
             if state.version != version:
-                self._event(state, "promoted", version, reason, now_ns)
+                self._event(state, "promoted", version, reason, now_ns, by_hand)
                 state.before = [state.version, *(v for v in state.before if v not in (version, state.version))]
                 state.before, state.version = state.before[:KEPT_VERSIONS], version
         self._prune()
 
-    def rollback(self, *, reason: str, now_ns: int) -> str:
+    def rollback(self, *, reason: str, now_ns: int, by_hand: bool = False) -> str:
         """Back to the version before; returns it ("" for the shipped one). Raises NoVersion if there is none."""
         with self._changing() as state:
             while state.before:
@@ -134,15 +157,24 @@ class ModelVersions:
                     self.load(version)
                 except (OSError, BadWeights):
                     continue
-                self._event(state, "rolled_back", version, reason, now_ns)
+                self._refuse(state)
+                self._event(state, "rolled_back", version, reason, now_ns, by_hand)
                 state.version = version
                 return version
             raise NoVersion("no version to go back to: the shipped one is in use")
 
+    def _refuse(self, state: _Champion) -> None:
+        digest = ""  # of one that can't be read
+        with contextlib.suppress(OSError, BadWeights):
+            digest = self.load(state.version).digest()
+        state.refused.pop(state.version, None)
+        state.refused[state.version] = digest
+        state.refused = dict([*state.refused.items()][-_KEPT_REFUSED:])
+
     @staticmethod
-    def _event(state: _Champion, what: str, version: str, reason: str, now_ns: int) -> None:
+    def _event(state: _Champion, what: str, version: str, reason: str, now_ns: int, by_hand: bool) -> None:
         state.events = [*state.events, {"at_ns": now_ns, "what": what, "version": version, "before": state.version,
-                                        "reason": reason}][-_KEPT_EVENTS:]
+                                        "reason": reason, "by_hand": by_hand}][-_KEPT_EVENTS:]
 
     def _read(self) -> _Champion:
         try:

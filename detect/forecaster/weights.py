@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,10 @@ class Weights:
     def hidden(self) -> int:
         """Units of the LSTM."""
         return len(self.b) // 4
+
+    def digest(self) -> str:
+        """Of the numbers alone: equal weights, equal digest, whatever they are called. 24 hexadecimal digits."""
+        return hashlib.blake2b(b"".join(getattr(self, name).tobytes() for name in _NAMES), digest_size=12).hexdigest()
 
     @classmethod
     def load(cls, directory: Path = MODELS_DIR) -> Weights:

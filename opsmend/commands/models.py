@@ -49,7 +49,7 @@ def check(config: Config = None, as_json: Json = False,
 
     settings = load(config)
     report = run(Order(settings.store_url, str(models_dir(settings.data_dir)), settings.detect.bucket_seconds,
-                       settings.forecaster.cpu_seconds, always_tune=tune))
+                       settings.forecaster.cpu_seconds, always_tune=tune, by_hand=True))
     if as_json:
         output.as_json(asdict(report))
         return
@@ -60,12 +60,13 @@ def check(config: Config = None, as_json: Json = False,
 def rollback(config: Config = None,
              reason: Annotated[str, typer.Option(help="Why; it is kept with the event.")] = "by hand",
              as_json: Json = False) -> None:
-    """Go back to the version before. A running service follows within seconds. Exit 1 if there is none."""
+    """Go back to the version before. A running service follows within seconds. What was in use is not promoted again, and
+    nothing is tuned by itself, until `use` or `check` asks for it. Exit 1 if there is none."""
     from detect.forecaster.versions import ModelVersions, NoVersion
 
     versions = ModelVersions(_directory(config))
     try:
-        version = versions.rollback(reason=reason, now_ns=time.time_ns())
+        version = versions.rollback(reason=reason, now_ns=time.time_ns(), by_hand=True)
     except NoVersion as error:
         output.result(str(error))
         raise typer.Exit(1) from error
@@ -86,7 +87,7 @@ def use(directory: Annotated[Path, typer.Argument(help="Of forecaster.safetensor
         output.result(f"can't be used: {error}")
         raise typer.Exit(1) from error
     versions.add(weights)
-    versions.promote(weights.version, reason="by hand", now_ns=time.time_ns())
+    versions.promote(weights.version, reason="by hand", now_ns=time.time_ns(), by_hand=True)
     _tell(weights.version, as_json)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from detect.forecaster.contest import MIN_SERIES, contest, has_drifted, relative_loss
 from detect.forecaster.synthetic import Made
 from detect.forecaster.tune import challenge, held_back
-from detect.forecaster.versions import ModelVersions
+from detect.forecaster.versions import ModelVersions, RolledBack
 from detect.forecaster.weights import BadWeights, Weights
 
 _MEMORY_OF_DRIFT = 0.2
@@ -39,9 +39,10 @@ class Report:
 
 
 def check(versions: ModelVersions, data: list[Made], *, now_ns: int, seed: int = 0, always_tune: bool = False,
-          updates: int = 300, seconds: float = 120.0) -> Report:
+          by_hand: bool = False, updates: int = 300, seconds: float = 120.0) -> Report:
     """Roll back a champion that is worse than the one before it; else tune where it has drifted (or `always_tune`), and
-    promote the challenger only if it wins on what was held back."""
+    promote the challenger only if it wins on what was held back. `by_hand`: a person asks for it. Else nothing is tuned
+    from a champion that a person went back to: the same parent on much the same data gives much the same challenger."""
     champion, series = versions.champion(), sum(len(made.values) for made in data)
     found = Report("no_data", champion.version, f"{series} series with enough values; needs {MIN_SERIES}", series=series,
                    at_ns=now_ns)
@@ -62,6 +63,9 @@ def check(versions: ModelVersions, data: list[Made], *, now_ns: int, seed: int =
             return _told(versions, replace(found, done="rolled_back", version=before.version, reason=verdict.words()))
     if usual is not None and not drifted and not always_tune:
         return _told(versions, replace(found, done="nothing", reason="no drift"))
+    if not by_hand and (refused := versions.rolled_back_by_hand()):
+        return _told(versions, replace(found, done="nothing", reason=(
+            f"a person rolled {refused} back: nothing is tuned until one asks for it (opsmend models check)")))
     try:
         challenger, verdict = challenge(champion, data, seed=seed, now_ns=now_ns, updates=updates, seconds=seconds)
     except ValueError as error:
@@ -71,7 +75,10 @@ def check(versions: ModelVersions, data: list[Made], *, now_ns: int, seed: int =
     versions.add(challenger)
     if not verdict.wins:
         return _told(versions, replace(found, done="kept", reason=f"challenger {verdict.words()}"))
-    versions.promote(challenger.version, reason=f"challenger {verdict.words()}", now_ns=now_ns)
+    try:
+        versions.promote(challenger.version, reason=f"challenger {verdict.words()}", now_ns=now_ns, by_hand=by_hand)
+    except RolledBack as error:
+        return _told(versions, replace(found, done="kept", reason=str(error)))
     return _told(versions, replace(found, done="promoted", version=challenger.version, reason=verdict.words()))
 
 
@@ -133,6 +140,7 @@ class Order:
     bucket_seconds: float
     cpu_seconds: int = 240
     always_tune: bool = False
+    by_hand: bool = False
     seed: int = 0
 
 
@@ -151,7 +159,7 @@ def run(order: Order) -> Report:
     data = recent_series(queries.observations(0, newest, chosen.__contains__), order.bucket_seconds) if chosen else []
     engine.dispose()
     return check(ModelVersions(Path(order.models)), data, now_ns=newest, seed=order.seed,
-                 always_tune=order.always_tune, seconds=0.5 * order.cpu_seconds)
+                 always_tune=order.always_tune, by_hand=order.by_hand, seconds=0.5 * order.cpu_seconds)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import pytest
 from detect.forecaster.contest import contest, has_drifted, relative_loss
 from detect.forecaster.synthetic import Made, synthetic_batch
 from detect.forecaster.tune import challenge, fine_tune, held_back
-from detect.forecaster.versions import KEPT_VERSIONS, ModelVersions, NoVersion
+from detect.forecaster.versions import KEPT_VERSIONS, ModelVersions, NoVersion, RolledBack
 from detect.forecaster.weights import BadWeights, Weights
 
 SHIPPED = Weights.load()
@@ -51,6 +51,35 @@ def test_promote_and_roll_back(tmp_path: Path) -> None:
         versions.rollback(reason="test", now_ns=5)
     assert [e["what"] for e in versions.events()] == ["promoted", "promoted", "rolled_back", "rolled_back"]
     assert [card["version"] for card in versions.cards()] == ["a", "b"]
+
+
+def test_what_was_rolled_back_is_promoted_again_by_a_person_alone(tmp_path: Path) -> None:
+    versions = ModelVersions(tmp_path)
+    versions.add(version("a"))
+    versions.add(replace(version("a"), version="a-2", card={**version("a").card, "version": "a-2"}))
+    versions.promote("a", reason="test", now_ns=1)
+    versions.rollback(reason="test", now_ns=2)
+    for name in ("a", "a-2"):  # the second has the same numbers
+        with pytest.raises(RolledBack, match="rolled back"):
+            ModelVersions(tmp_path).promote(name, reason="test", now_ns=3)
+    assert versions.champion().version == SHIPPED.version
+    versions.promote("a-2", reason="test", now_ns=4, by_hand=True)
+    versions.promote("a", reason="test", now_ns=5)  # a person's word holds for the numbers
+    assert versions.champion().version == "a"
+
+
+def test_a_roll_back_by_hand_holds_until_something_is_promoted(tmp_path: Path) -> None:
+    versions = ModelVersions(tmp_path)
+    for number, name in enumerate(("a", "b")):
+        versions.add(version(name))
+        versions.promote(name, reason="test", now_ns=number)
+    assert versions.rolled_back_by_hand() == ""
+    versions.rollback(reason="test", now_ns=3, by_hand=True)
+    assert versions.rolled_back_by_hand() == "b"
+    versions.rollback(reason="automatic", now_ns=4)
+    assert versions.rolled_back_by_hand() == "b", "one by itself does not lift it"
+    versions.promote("b", reason="test", now_ns=5, by_hand=True)
+    assert versions.rolled_back_by_hand() == ""
 
 
 def test_a_version_that_cannot_be_read_is_not_promoted_and_passed_over(tmp_path: Path) -> None:
@@ -87,12 +116,12 @@ def test_old_versions_go_but_not_the_way_back(tmp_path: Path) -> None:
 _FLIPPER = """
 import sys
 from pathlib import Path
-from detect.forecaster.versions import ModelVersions
+from detect.forecaster.versions import KEPT_VERSIONS, ModelVersions, NoVersion, RolledBack
 versions, k = ModelVersions(Path(sys.argv[1])), 0
 print("ready", flush=True)
 while True:
     k += 1
-    versions.promote("ab"[k % 2], reason="x" * 2000, now_ns=k)
+    versions.promote("ab"[k % 2], reason="x" * 2000, now_ns=k, by_hand=True)
     if k % 3 == 0:
         versions.rollback(reason="y" * 2000, now_ns=k)
 """
@@ -113,7 +142,7 @@ def test_a_kill_in_the_middle_of_a_promotion_leaves_the_old_or_the_new(tmp_path:
         file = tmp_path / "champion.json"
         if file.exists():
             assert json.loads(file.read_text())["version"] in ("", "a", "b")
-        versions.promote("a", reason="after", now_ns=1)  # the lock of the dead one holds nobody up
+        versions.promote("a", reason="after", now_ns=1, by_hand=True)  # the lock of the dead one holds nobody up
         assert versions.champion().version == "a"
 
 

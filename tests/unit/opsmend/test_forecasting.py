@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +64,28 @@ def test_a_bad_champion_is_rolled_back_by_itself(tmp_path: Path) -> None:
     assert report.done == "rolled_back"
     assert versions.champion().version == SHIPPED.version
     assert versions.events()[-1]["reason"].startswith("automatic")
+
+
+def test_what_was_rolled_back_is_not_promoted_by_the_next_check(tmp_path: Path) -> None:
+    """The champion is spoilt, so that its tuned challenger wins; and the stream stays what it is."""
+    versions = ModelVersions(tmp_path)
+    versions.add(spoilt("bad"))
+    versions.promote("bad", reason="test", now_ns=START_NS + 10**13)
+    state = json.loads((tmp_path / "champion.json").read_text())
+    (tmp_path / "champion.json").write_text(json.dumps({**state, "before": []}))  # nothing for a check to go back to
+    data = recent_series(observations(n=60, t=1400, seed=8), BUCKET)
+    assert check(versions, data, now_ns=START_NS, updates=120).done == "promoted"
+    promoted = versions.current()
+    versions.rollback(reason="automatic", now_ns=START_NS + 1)
+    again = check(versions, data, now_ns=START_NS, updates=120)  # same data, parent and seed: another name, equal weights
+    assert (again.done, versions.current()) == ("kept", "bad")
+    assert "was rolled back" in again.reason
+    versions.promote(promoted, reason="a person", now_ns=START_NS + 2, by_hand=True)
+    versions.rollback(reason="a person", now_ns=START_NS + 3, by_hand=True)
+    report = check(versions, data, now_ns=START_NS + 4, seed=1, updates=120, always_tune=True)  # would be another one
+    assert (report.done, versions.current()) == ("nothing", "bad")
+    assert f"a person rolled {promoted} back" in report.reason
+    assert check(versions, data, now_ns=START_NS + 5, updates=120, always_tune=True, by_hand=True).done == "promoted"
 
 
 def test_a_champion_of_long_standing_that_is_good_stays(tmp_path: Path) -> None:
