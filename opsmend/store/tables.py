@@ -141,7 +141,7 @@ service_leases = sa.Table(  # one run per service
 )
 events = sa.Table(  # outbox: server-sent events, webhooks and topics read from here
     "events", metadata,
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
     sa.Column("type", sa.Text, nullable=False),
     sa.Column("subject", sa.Text, nullable=False),
     sa.Column("ts_ns", sa.BigInteger, nullable=False),
