@@ -4,6 +4,9 @@ Three candidates for every horizon: the network, EWMA (slow beyond a few steps) 
 waits per horizon until its time has come; its pinball loss then moves the candidate's record, and whether the value
 was inside moves the width of the band (an online conformal step for either side). So long horizons are judged as
 honestly as the next step, at a cost that does not depend on how long they are.
+
+As in cell.py the series are the inner dimension, in blocks that stay in the first cache. The columns of a block lie in
+one float64 and one float32 array, a constant distance apart: only then does the compiler see that they do not overlap.
 """
 
 from __future__ import annotations
@@ -22,6 +25,16 @@ PENDING = 11
 """Nine quantiles of the candidates, and the joined band."""
 LAG = 30
 """Steps for which the forecasts of that horizon are kept, until they come due."""
+
+BLOCK = 128
+_PITCH = BLOCK + 16
+_TICK, _VALUE, _SCALE, _COUNT, _LAST, _FAST, _SLOW, _SEASON_ERROR, _ORIGIN, _SINCE, _SEASON, _LOW, _MIDDLE, _HIGH, \
+    _DUE_VALUE, _DUE_SCALE = (k * _PITCH for k in range(16))
+"""Where the float64 columns of a block begin. The value is relative to the origin."""
+_WIDE = 16
+_P, _T, _RAW = 0, PENDING * _PITCH, (PENDING + TRACK) * _PITCH
+"""The same of the float32 ones: candidates, record, what the network said."""
+_NARROW = PENDING + TRACK + 3
 
 
 @compiled(error_model="numpy")
@@ -43,58 +56,106 @@ def _trust(loss: float) -> float:
 
 
 @compiled(error_model="numpy")
-def _judge(p: NDArray[np.float32], t: NDArray[np.float32], y: float, scale: float, k: int) -> None:
-    """`y` is the value, relative to the origin, that horizon `k`'s waiting forecasts were about."""
-    rate = max(0.05 if k == 0 else (0.1 if k == 1 else 0.2), 1.0 / (t[7] + 3.0))
+def _judge(w: NDArray[np.float64], q: NDArray[np.float32], lanes: int, k: int) -> None:
+    """The waiting forecasts of horizon `k` against the values that they were about."""
+    least = 0.05 if k == 0 else (0.1 if k == 1 else 0.2)
     for c in range(3):
-        middle = p[3 * c + 1]
-        if middle == middle:
-            loss = min(_pinball(p[3 * c], middle, p[3 * c + 2], y) / scale, 10.0)
-            t[c] += np.float32(rate * (loss - t[c]))
-            t[8 + c] = _trust(t[c])
-            if c > 0:
-                error, known = abs(y - middle), t[2 + c]
-                wide = min(error, 4.0 * known) if known > 0.0 and t[7] > 5.0 else error
-                t[2 + c] += np.float32(rate * (wide - known)) if known > 0.0 else np.float32(error)
+        p, t = _P + 3 * c * _PITCH, _T + c * _PITCH
+        for s in range(lanes):
+            y, middle, before = w[_DUE_VALUE + s], q[p + _PITCH + s], q[t + s]
+            rate = max(least, 1.0 / (q[_T + 7 * _PITCH + s] + 3.0))
+            loss = min(_pinball(q[p + s], middle, q[p + 2 * _PITCH + s], y) / w[_DUE_SCALE + s], 10.0)
+            after = before + np.float32(rate * (loss - before))
+            is_known = middle == middle
+            q[t + s] = after if is_known else before
+            trust = np.float32(_trust(after))
+            q[t + 8 * _PITCH + s] = trust if is_known else q[t + 8 * _PITCH + s]
+    for c in range(1, 3):
+        p, t = _P + (3 * c + 1) * _PITCH, _T + (2 + c) * _PITCH
+        for s in range(lanes):
+            middle, known, judged = q[p + s], q[t + s], q[_T + 7 * _PITCH + s]
+            rate = max(least, 1.0 / (judged + 3.0))
+            error = abs(w[_DUE_VALUE + s] - middle)
+            wide = min(error, 4.0 * known) if judged > 5.0 else error
+            after = known + (np.float32(rate * (wide - known)) if known > 0.0 else np.float32(error))
+            q[t + s] = after if middle == middle else known
     pace = 0.04 if k < 2 else 0.1
-    t[5] = min(max(t[5] * np.exp(pace * ((1.0 if y < p[9] else 0.0) - 0.05)), 0.3), 5.0)
-    t[6] = min(max(t[6] * np.exp(pace * ((1.0 if y > p[10] else 0.0) - 0.05)), 0.3), 5.0)
-    t[7] += np.float32(1.0)
+    outside, inside = np.exp(pace * (1.0 - 0.05)), np.exp(pace * (0.0 - 0.05))
+    for s in range(lanes):
+        y = w[_DUE_VALUE + s]
+        low, high = q[_T + 5 * _PITCH + s], q[_T + 6 * _PITCH + s]
+        q[_T + 5 * _PITCH + s] = min(max(low * (outside if y < q[_P + 9 * _PITCH + s] else inside), 0.3), 5.0)
+        q[_T + 6 * _PITCH + s] = min(max(high * (outside if y > q[_P + 10 * _PITCH + s] else inside), 0.3), 5.0)
+        q[_T + 7 * _PITCH + s] += np.float32(1.0)
 
 
 @compiled(error_model="numpy")
-def _candidates(p: NDArray[np.float32], t: NDArray[np.float32], raw: NDArray[np.float32], s: NDArray[np.float64],
-                y: float, k: int) -> None:
-    """Fill `p` with the quantiles of network, EWMA and season for horizon `k`, relative to the origin."""
-    scale = s[3]
-    a, b, c = raw[3 * k], raw[3 * k + 1], raw[3 * k + 2]
-    low, high = min(a, min(b, c)), max(a, max(b, c))
-    p[0], p[1], p[2] = y + scale * low, y + scale * (a + b + c - low - high), y + scale * high
-    level = (s[5] if k < 2 else s[6]) - s[17]
-    # Of one value nothing is known but its size; of a few, less than it seems.
-    young = 1.6 * (1.0 + 4.0 / s[0]) * (scale if s[0] > 1.0 else 0.1 * abs(s[4])) * (1.0 + 0.3 * k)
-    half = 2.06 * t[3] if t[7] > 20.0 or (k > 0 and t[7] > 2.0) else max(2.06 * t[3], young)
-    p[3], p[4], p[5] = level - half, level, level + half
-    half = 2.06 * (t[4] if t[4] > 0.0 else s[16] + 0.1 * scale)
-    p[6], p[7], p[8] = s[23 + k] - half, s[23 + k], s[23 + k] + half
+def _candidates(w: NDArray[np.float64], q: NDArray[np.float32], lanes: int, k: int) -> None:
+    """The quantiles of network, EWMA and season for horizon `k`, relative to the origin."""
+    for s in range(lanes):
+        y, scale = w[_VALUE + s], w[_SCALE + s]
+        a, b, c = q[_RAW + s], q[_RAW + _PITCH + s], q[_RAW + 2 * _PITCH + s]
+        low, high = min(a, min(b, c)), max(a, max(b, c))
+        q[_P + s] = y + scale * low
+        q[_P + _PITCH + s] = y + scale * (a + b + c - low - high)
+        q[_P + 2 * _PITCH + s] = y + scale * high
+    level_at = _FAST if k < 2 else _SLOW
+    for s in range(lanes):
+        scale, seen = w[_SCALE + s], w[_COUNT + s]
+        error, judged = q[_T + 3 * _PITCH + s], q[_T + 7 * _PITCH + s]
+        level = w[level_at + s] - w[_ORIGIN + s]
+        # Of one value nothing is known but its size; of a few, less than it seems.
+        young = 1.6 * (1.0 + 4.0 / seen) * (scale if seen > 1.0 else 0.1 * abs(w[_LAST + s])) * (1.0 + 0.3 * k)
+        half = 2.06 * error
+        half = half if judged > (2.0 if k > 0 else 20.0) else max(half, young)
+        q[_P + 3 * _PITCH + s], q[_P + 4 * _PITCH + s], q[_P + 5 * _PITCH + s] = level - half, level, level + half
+    for s in range(lanes):
+        error, season = q[_T + 4 * _PITCH + s], w[_SEASON + s]
+        other = w[_SEASON_ERROR + s] + 0.1 * w[_SCALE + s]
+        half = 2.06 * (error if error > 0.0 else other)
+        q[_P + 6 * _PITCH + s], q[_P + 7 * _PITCH + s], q[_P + 8 * _PITCH + s] = season - half, season, season + half
 
 
 @compiled(error_model="numpy")
-def _join(p: NDArray[np.float32], t: NDArray[np.float32], warm: bool, out: NDArray[np.float64]) -> None:
+def _join(w: NDArray[np.float64], q: NDArray[np.float32], lanes: int) -> None:
     """Quantiles averaged by trust, and the band made as wide as its record says."""
-    total = low = middle = high = 0.0
-    for c in range(3):
-        if (c == 0 and not warm) or p[3 * c + 1] != p[3 * c + 1]:
-            continue
-        share = t[8 + c]
-        total += share
-        low += share * p[3 * c]
-        middle += share * p[3 * c + 1]
-        high += share * p[3 * c + 2]
-    total = 1.0 / total
-    low, middle, high = low * total, middle * total, high * total
-    out[0], out[1], out[2] = middle - (middle - low) * t[5], middle, middle + (high - middle) * t[6]
-    p[9], p[10] = out[0], out[2]
+    for s in range(lanes):
+        total = low = middle = high = 0.0
+        for c in range(3):
+            p = _P + 3 * c * _PITCH + s
+            share = q[_T + (8 + c) * _PITCH + s]
+            is_in = q[p + _PITCH] == q[p + _PITCH] and (c > 0 or w[_SINCE + s] >= 60.0)
+            total += float(share) if is_in else 0.0
+            low += float(share * q[p]) if is_in else 0.0
+            middle += float(share * q[p + _PITCH]) if is_in else 0.0
+            high += float(share * q[p + 2 * _PITCH]) if is_in else 0.0
+        total = 1.0 / total
+        low, middle, high = low * total, middle * total, high * total
+        low = middle - (middle - low) * q[_T + 5 * _PITCH + s]
+        high = middle + (high - middle) * q[_T + 6 * _PITCH + s]
+        w[_LOW + s], w[_MIDDLE + s], w[_HIGH + s] = low, middle, high
+        q[_P + 9 * _PITCH + s], q[_P + 10 * _PITCH + s] = low, high
+
+
+@compiled(error_model="numpy")
+def _enter(at: NDArray[np.int64], start: int, lanes: int, values: NDArray[np.float64], scalars: NDArray[np.float64],
+           ring: NDArray[np.float32], lagged: NDArray[np.float64], w: NDArray[np.float64]) -> None:
+    """The columns of a block, and what was said of its values 30 steps ago."""
+    for s in range(lanes):
+        i = at[start + s]
+        tick, origin = scalars[i, 1], scalars[i, 17]
+        w[_TICK + s], w[_ORIGIN + s], w[_VALUE + s] = tick, origin, values[i] - origin
+        w[_SCALE + s], w[_COUNT + s], w[_LAST + s] = scalars[i, 3], scalars[i, 0], scalars[i, 4]
+        w[_FAST + s], w[_SLOW + s] = scalars[i, 5], scalars[i, 6]
+        w[_SEASON_ERROR + s], w[_SINCE + s] = scalars[i, 16], scalars[i, 10]
+        skipped = min(int(tick - scalars[i, 28]), 31) if scalars[i, 0] > 1.0 else 31
+        for k in range(1, skipped):
+            ring[i, int(tick - k) % 30, :] = np.float32(np.nan)
+        scalars[i, 28] = tick
+        slot = int(tick) % 30
+        fresh = skipped < 31
+        for q in range(3):
+            lagged[i, q] = ring[i, slot, q] + origin if fresh else np.nan
 
 
 @compiled("void(int64[::1],float64[::1],float32[:,::1],float64[:,::1],float64[:,::1],float32[:,:,::1],"
@@ -107,33 +168,46 @@ def settle(at: NDArray[np.int64], values: NDArray[np.float64], raw: NDArray[np.f
     Writes `out` [n, horizons, 3] and `lagged` [n, 3] (what was said of now 30 steps ago; NaN where nothing was) for
     the series in `at`. `due` [n, horizons] is the tick of the waiting forecasts, -1 where none waits.
     """
-    scratch = np.empty(PENDING, np.float32)
-    for a in range(len(at)):
-        i = at[a]
-        s, tick, scale = scalars[i], scalars[i, 1], scalars[i, 3]
-        y = values[i] - s[17]
-        skipped = min(int(tick - s[28]), 31) if s[0] > 1.0 else 31
-        for k in range(1, skipped):
-            ring[i, int(tick - k) % 30, :] = np.float32(np.nan)
-        s[28] = tick
-        slot = int(tick) % 30
-        fresh = skipped < 31
-        for q in range(3):
-            lagged[i, q] = ring[i, slot, q] + s[17] if fresh else np.nan
-        warm = s[10] >= 60.0
+    w, q = np.empty(_WIDE * _PITCH), np.empty(_NARROW * _PITCH, np.float32)
+    who = np.empty(BLOCK, np.int64)
+    for start in range(0, len(at), BLOCK):
+        lanes = min(BLOCK, len(at) - start)
+        _enter(at, start, lanes, values, scalars, ring, lagged, w)
         for k in range(5):
-            p, t = pending[i, k], track[i, k]
             steps = 1.0 if k == 0 else (6.0 if k == 1 else (30.0 if k == 2 else (180.0 if k == 3 else 1800.0)))
-            if due[i, k] == tick:
-                _judge(p, t, y, scale, k)
-            if due[i, k] <= tick:
-                _candidates(p, t, raw[a], s, y, k)
-                _join(p, t, warm, out[i, k])
-                due[i, k] = tick + steps
-            else:
-                _candidates(scratch, t, raw[a], s, y, k)
-                _join(scratch, t, warm, out[i, k])
-        for q in range(3):
-            ring[i, slot, q] = np.float32(out[i, 2, q])
-            for k in range(5):
-                out[i, k, q] += s[17]
+            waiting = 0
+            for s in range(lanes):
+                i = at[start + s]
+                if due[i, k] == w[_TICK + s]:
+                    who[waiting] = i
+                    w[_DUE_VALUE + waiting], w[_DUE_SCALE + waiting] = w[_VALUE + s], w[_SCALE + s]
+                    for j in range(11):
+                        q[_P + j * _PITCH + waiting] = pending[i, k, j]
+                        q[_T + j * _PITCH + waiting] = track[i, k, j]
+                    waiting += 1
+            if waiting:
+                _judge(w, q, waiting, k)
+                for s in range(waiting):
+                    i = who[s]
+                    for j in range(11):
+                        track[i, k, j] = q[_T + j * _PITCH + s]
+            for s in range(lanes):
+                i = at[start + s]
+                w[_SEASON + s] = scalars[i, 23 + k]
+                for j in range(3):
+                    q[_RAW + j * _PITCH + s] = raw[start + s, 3 * k + j]
+                for j in range(3, 11):
+                    q[_T + j * _PITCH + s] = track[i, k, j]
+            _candidates(w, q, lanes, k)
+            _join(w, q, lanes)
+            for s in range(lanes):
+                i, tick, origin = at[start + s], w[_TICK + s], w[_ORIGIN + s]
+                low, middle, high = w[_LOW + s], w[_MIDDLE + s], w[_HIGH + s]
+                if due[i, k] <= tick:
+                    due[i, k] = tick + steps
+                    for j in range(11):
+                        pending[i, k, j] = q[_P + j * _PITCH + s]
+                if k == 2:
+                    slot = int(tick) % 30
+                    ring[i, slot, 0], ring[i, slot, 1], ring[i, slot, 2] = low, middle, high
+                out[i, k, 0], out[i, k, 1], out[i, k, 2] = low + origin, middle + origin, high + origin
