@@ -42,6 +42,9 @@ class OnsetConfig:
     moments: these are not as many witnesses, and without a bound any bump would be an onset of its own."""
     stay: float = 4.0
     """What an onset that was found before is cheaper by, so that cuts do not come and go."""
+    least_seconds: float = 10.0
+    """Onsets nearer to each other than this are one: detectors need so long to see all of a fault, each in its own
+    time, and what they see at once is a burst."""
     doubt: float = 8.0
     """A cut, or one not made, within this much of the other answer is told as a doubt."""
     tail_seconds: float = 60.0
@@ -82,6 +85,7 @@ def find_onsets(time_s: Float64, config: OnsetConfig, known_s: Sequence[float] =
     if again:
         pairs = np.array(again, dtype=np.float64)
         score -= config.again * share * _within((pairs[:, :2] - first) / step, pairs[:, 2], moments)
+    score[_nearer(at, config.least_seconds)] = _NEVER
     cost = np.full(len(at), config.cost)
     for onset in known_s:
         cost[np.abs(at + first - onset) <= 10.0 + step] = config.cost - config.stay
@@ -109,6 +113,13 @@ def _scores(moment: NDArray[np.int64], step: float, counts: Float64, decay_s: fl
     out = n * np.log(n / mass) - n + inside
     out[np.tri(m, m + 1, 0, dtype=np.bool_)] = _NEVER
     return np.asarray(out, dtype=np.float64)
+
+
+def _nearer(at: Float64, least_seconds: float) -> NDArray[np.bool_]:
+    """[m, m + 1]: whether the next onset, j, is so near to i that i..j-1 can be no fault of its own."""
+    out = np.zeros((len(at), len(at) + 1), dtype=np.bool_)
+    out[:, :-1] = (at[None, :] - at[:, None] < least_seconds) & (at[None, :] > at[:, None])
+    return out
 
 
 def _within(pairs: Float64, weight: Float64, moments: Float64) -> Float64:

@@ -144,3 +144,10 @@ def test_the_least_there_can_be(times: list[float]) -> None:
 def test_no_time_is_refused() -> None:
     with pytest.raises(ValueError, match="no signals"):
         find_onsets(np.zeros(0), OnsetConfig())
+
+
+def test_what_detectors_see_within_seconds_is_one_fault() -> None:
+    """Each sees it in its own time: what the logs say began a second before the errors."""
+    times = np.array([*[717.0] * 14, *[718.0] * 15])
+    assert find_onsets(times, OnsetConfig(), [718.0]).start_s.tolist() == [717.0]
+    assert len(find_onsets(times, OnsetConfig(least_seconds=0.0), [718.0]).start_s) == 2, "else it would be two"
