@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, Literal
 
+import sqlalchemy as sa
 import structlog
 
 from detect.types import Incident
 from ingest.errors import OpsmendError
+from opsmend.store.engine import StoreError
 from opsmend.store.queries import Queries
 from remediate.planner.planner import Planner
 from remediate.ports import Ledger, Observer
@@ -19,13 +23,23 @@ from rootcause.types import Diagnosis
 
 log = structlog.get_logger()
 _PATIENCE_NS = 30 * 10**9
+_PAUSE_SECONDS: Final = 5.0
+"""After a turn that failed in a way nobody foresaw: it is likely to fail again, and there are several in a second."""
+Place = Literal["repairs", "incidents", "planning"]
+
+
+class HealerBug(OpsmendError):
+    """Something nobody foresaw. `reason` is where: a `Place`."""
+
+    def __init__(self, place: Place, error: Exception) -> None:
+        super().__init__(repr(error), reason=place)
 
 
 class Healer:
     """One thread. An incident is planned for when it has ripened, and again after a repair that did not help."""
 
     def __init__(self, planner: Planner, repair: Repair, ledger: Ledger, observer: Observer, queries: Queries, *,
-                 ripen_seconds: float, on_bug: Callable[[], None] = lambda: None) -> None:
+                 ripen_seconds: float, on_bug: Callable[[str], None] = lambda place: None) -> None:
         self._planner, self._repair, self._ledger = planner, repair, ledger
         self._observer, self._queries = observer, queries
         self._ripen_ns = int(ripen_seconds * 1e9)
@@ -50,15 +64,31 @@ class Healer:
         while not self._stop.is_set():
             self._wake.wait(1.0)
             self._wake.clear()
-            try:
-                self.turn()
-            except OpsmendError as error:
-                # The store may be away for a moment; nothing was started, and the next turn looks again.
-                log.warning("healer.turn_failed", reason=error.reason, error=str(error))
+            if not self.turn():
+                self._stop.wait(_PAUSE_SECONDS)
 
-    def turn(self) -> None:
-        """One look at everything that is open."""
-        self._repair.tick()
+    def turn(self) -> bool:
+        """One look at everything that is open. False where a part of it failed in a way nobody foresaw; that is counted,
+        and the other part is done all the same."""
+        return all([self._safely("repairs", self._repair.tick), self._safely("incidents", self._look)])
+
+    def _safely(self, place: Place, part: Callable[[], None]) -> bool:
+        try:
+            with _named(place):
+                part()
+        except HealerBug as error:
+            self._bug(error)
+            return False
+        except OpsmendError as error:
+            # The store may be away for a moment; nothing was started, and the next turn looks again.
+            log.warning("healer.turn_failed", place=place, reason=error.reason, error=str(error))
+        return True
+
+    def _bug(self, error: HealerBug, **about: str) -> None:
+        self._on_bug(error.reason)
+        log.error("healer.bug", place=error.reason, error=str(error), exc_info=error.__cause__, **about)
+
+    def _look(self) -> None:
         now = self._observer.now_ns()
         incidents = self._queries.incidents(state="open", limit=200)
         for incident in sorted(incidents, key=lambda i: (i.opened_ns, i.id)):
@@ -83,12 +113,10 @@ class Healer:
     def _plan_safely(self, incident: Incident, diagnosis: Diagnosis, now: int) -> None:
         """An error nobody foresaw in planning one incident must not keep all others from being mended."""
         try:
-            self._plan(incident, diagnosis, now)
-        except OpsmendError:
-            raise
-        except Exception as error:
-            self._on_bug()
-            log.error("healer.incident_failed", incident_id=incident.id, error=repr(error), exc_info=True)
+            with _named("planning"):
+                self._plan(incident, diagnosis, now)
+        except HealerBug as error:
+            self._bug(error, incident_id=incident.id)
             self._refused[incident.id] = now + _PATIENCE_NS
 
     def _plan(self, incident: Incident, diagnosis: Diagnosis, now: int) -> None:
@@ -103,4 +131,14 @@ class Healer:
             self._refused[incident.id] = now + 5 * 10**9
 
 
-OnOutcome = Callable[[Outcome], None]
+@contextmanager
+def _named(place: Place) -> Iterator[None]:
+    """Every error gets a name: what the database says is StoreError, what is none of ours is HealerBug."""
+    try:
+        yield
+    except OpsmendError:
+        raise
+    except sa.exc.DBAPIError as error:
+        raise StoreError(str(error.orig)) from error
+    except Exception as error:
+        raise HealerBug(place, error) from error

@@ -44,7 +44,7 @@ class ServiceMetrics:
         self._llm_tokens = Counter("opsmend_llm_tokens", "Tokens", ["direction"], registry=r)
         self._llm_usd = Counter("opsmend_llm_cost_usd", "Money spent on models", registry=r)
         self._deliveries = Counter("opsmend_outlet_events", "Events out", ["receiver", "outcome"], registry=r)
-        self._bugs = Counter("opsmend_remediate_bugs", "Incidents whose planning failed unforeseen", registry=r)
+        self._bugs = Counter("opsmend_remediate_bugs", "Parts of repairing that failed unforeseen", ["place"], registry=r)
         self._seen_signals: set[str] = set()
         self._seen_incidents: set[str] = set()
 
@@ -96,9 +96,9 @@ class ServiceMetrics:
             if not gate.passed:
                 self._gate_blocks.labels(gate.gate).inc()
 
-    def bug(self) -> None:
-        """Planning an incident failed in a way nobody foresaw; the incident stays and is planned for again."""
-        self._bugs.inc()
+    def bug(self, place: str) -> None:
+        """Repairing failed there in a way nobody foresaw; it goes on, and what failed is tried again."""
+        self._bugs.labels(place).inc()
 
     def outcome(self, outcome: Outcome, incident: Incident | None) -> None:
         """Count a run that ended."""
@@ -113,7 +113,8 @@ class ServiceMetrics:
         self._llm_usd.inc(usd)
 
     def delivery(self, receiver: str, outcome: str) -> None:
-        """Count an event that a webhook or the topics took, are asked again to take, or refused."""
+        """Count an event that a webhook or the topics took, are asked again to take, or refused, or that a bug of ours kept
+        from them."""
         self._deliveries.labels(receiver, outcome).inc()
 
 

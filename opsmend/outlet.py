@@ -18,7 +18,8 @@ from ingest.errors import OpsmendError
 from opsmend.store.outbox import Event, cursors, events_since, keep_cursors, set_cursor
 
 log = structlog.get_logger()
-DeliveryResult = Literal["sent", "retried", "refused"]
+DeliveryResult = Literal["sent", "retried", "refused", "bug"]
+"""`bug`: it comes again, as with `retried`, but no receiver can help it."""
 _LOOK_SECONDS: Final = 0.5
 _READ_EVENTS: Final = 200
 _CONTENT_TRIES: Final = 5
@@ -100,7 +101,7 @@ class Outlet:
                 except Exception as error:
                     # A bug that one event triggers must not silence a receiver for good without anybody noticing.
                     failures += 1
-                    self._on_result(receiver.kind, "retried")
+                    self._on_result(receiver.kind, "bug")
                     pause = self._pause(failures, 0.0)
                     log.error("outlet.bug", receiver=receiver.name, error=repr(error), exc_info=True)
                 else:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,11 +22,12 @@ from detect.types import Breach, Incident, Signal
 from opsmend.cloudevents import PUBLIC_TYPES
 from opsmend.compose import receivers
 from opsmend.config import ConfigError, Settings
+from opsmend.metrics import ServiceMetrics
 from opsmend.outlet import Outlet
 from opsmend.outlet_webhook import WebhookReceiver
 from opsmend.store import outbox
 from opsmend.store.engine import open_engine
-from opsmend.store.outbox import add_event, cursors, last_seq, trim_events
+from opsmend.store.outbox import Event, add_event, cursors, last_seq, trim_events
 from opsmend.store.records import Records
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
@@ -186,6 +187,7 @@ def test_only_the_named_types_are_sent(engine: sa.Engine, hook: Hook) -> None:
 
 CHILD = """
 import sys, time
+from opsmend.metrics import ServiceMetrics
 from opsmend.outlet import Outlet
 from opsmend.outlet_webhook import WebhookReceiver
 from opsmend.store.engine import open_engine
@@ -276,3 +278,29 @@ def test_receivers_are_those_of_the_configuration(engine: sa.Engine, monkeypatch
     assert [r.kind for r in receivers(Settings.model_validate({"ingest": kafka}), engine)] == ["topics"]
     silent = Settings.model_validate({"ingest": kafka, "outlet": {"topics": False}})
     assert receivers(silent, engine) == []
+
+
+class Stumbles(WebhookReceiver):
+    """A receiver with an error in it, which shows once."""
+
+    stumbled = 0
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        if not self.stumbled:
+            self.stumbled = 1
+            raise KeyError("no such thing")
+        super().deliver(events)
+
+
+def test_a_bug_of_ours_is_no_retry_like_any_other(engine: sa.Engine, hook: Hook) -> None:
+    hook.answers = [503]
+    metrics = ServiceMetrics()
+    running = Outlet(engine, [Stumbles(hook.url, SECRET, (), "default")], first_pause_seconds=0.02,
+                     on_result=metrics.delivery)
+    running.start()
+    tell(engine, "i1")
+    wait(lambda: hook.subjects() == ["i1"])
+    running.stop()
+    assert {outcome: metrics.registry.get_sample_value(
+        "opsmend_outlet_events_total", {"receiver": "webhook", "outcome": outcome})
+        for outcome in ("sent", "retried", "bug")} == {"sent": 1.0, "retried": 1.0, "bug": 1.0}
