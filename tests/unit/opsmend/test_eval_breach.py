@@ -82,6 +82,40 @@ def test_data_that_is_none_is_refused(tmp_path: Path) -> None:
         read_meta(tmp_path)
 
 
+def rows(folder: Path, text: str = "timestamp,value\n0,1\n60,\n120,3\n") -> None:
+    (folder / "mine.csv").write_text(text)
+
+
+def test_own_labels_need_no_more_than_an_id_and_a_limit(tmp_path: Path) -> None:
+    rows(tmp_path)
+    calm = read_series(tmp_path, {"id": "mine", "limit": 10})
+    assert (calm.truth.healthy, calm.truth.in_scope, calm.truth.start, calm.truth.end) == (True, False, 0.0, 120.0)
+    assert calm.values.tolist() == [1.0, 3.0], "an empty value is a missing one"
+    full = read_series(tmp_path, {"id": "mine", "limit": 10, "episodes": [{"onset": 0, "crossing": 1300}]})
+    assert (full.truth.healthy, full.truth.in_scope, full.truth.end) == (False, True, 1300.0)
+    short = read_series(tmp_path, {"id": "mine", "limit": 10, "episodes": [{"onset": 0, "crossing": 1100}]})
+    assert not short.truth.in_scope and not short.truth.healthy
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"limit": "much"}, r"meta\.json, entry 'mine': .*limit"), ({"direction": "sideways"}, "sideways"),
+    ({"episodes": [{"onset": 5}]}, r"crossing.*episodes"), ({"episodes": [{"onset": 5, "crossing": 4}]}, "before its onset"),
+    ({"healthy": True, "episodes": [{"onset": 5, "crossing": 9}]}, "said to be healthy")])
+def test_labels_that_make_no_sense_are_named(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    rows(tmp_path)
+    with pytest.raises(BreachDataError, match=said):
+        read_series(tmp_path, {"id": "mine", "limit": 10} | change)
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("timestamp,value\n0,1\n60,oops\n", "line 3: '60,oops' is no timestamp,value"), ("timestamp,value\n0\n", "line 2"),
+    ("timestamp,value\n", "no sample"), ("", "no sample"), ("timestamp,value\n5,\n", "no sample")])
+def test_samples_that_are_none_are_named_with_their_line(tmp_path: Path, text: str, said: str) -> None:
+    rows(tmp_path, text)
+    with pytest.raises(BreachDataError, match=rf"mine\.csv.*{said}"):
+        read_series(tmp_path, {"id": "mine", "limit": 10})
+
+
 @pytest.mark.parametrize("kind", UNSEEN)
 def test_made_series_of_unseen_kinds_are_what_their_label_says(kind: str) -> None:
     for number in range(4):
