@@ -28,10 +28,11 @@ def _progress(name: str, done: int, total: int) -> None:
 def draw_detection(report: dict[str, Any]) -> None:
     """A table for each group: a row for each way to look."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from opsmend.commands.console import table_console
+
+    console = table_console()
     for group, methods in report["groups"].items():
         names = sorted({name for method, scores in methods.items() if method != "cases" for name in scores},
                        key=lambda name: (name.partition("@")[2], [*_HEADS, *_PER_BUDGET].index(name.partition("@")[0])
@@ -47,8 +48,6 @@ def draw_detection(report: dict[str, Any]) -> None:
             if method != "cases":
                 table.add_row(method, *(_cell(name, scores.get(name, math.nan)) for name in names))
         console.print(table)
-    for note in report.get("notes", ()):
-        typer.echo(note)
     typer.echo(f"aligned within {report['align_seconds']:.0f} s")
 
 

@@ -1,13 +1,13 @@
-"""The tables of `opsmend eval series`."""
+"""The tables of `opsmend eval series`, as wide as a narrow terminal."""
 
 from __future__ import annotations
 
 from typing import Any
 
-_SCORES = {"NAB": "NAB", "NAB_low_FP": "lowFP", "NAB_low_FN": "lowFN", "NAB_best": "best", "VUS_PR": "VUS",
-           "AUC_PR": "AUC", "Fc1_operating": "Fc1", "Fc1": "best"}
+_SCORES = {"NAB": "NAB", "NAB_low_FP": "lowFP", "NAB_low_FN": "lowFN", "NAB_best": "best", "VUS-PR": "VUS",
+           "AUC-PR": "AUC", "Fc1_operating": "Fc1", "Fc1": "best"}
 """Score and its column head. best: the one to its left at its best single threshold, found with the labels."""
-_COSTS = {"detections_per_day": "/day", "points_per_detection": "points", "VUS_PR_plain": "VUS plain",
+_COSTS = {"detections_per_day": "/day", "points_per_detection": "points", "VUS-PR_plain": "VUS plain",
           "NAB_no_refractory": "NAB plain", "us_per_point": "us", "ms_per_series": "ms", "KB_per_series": "KB"}
 """points: per detection; plain: without holding, and without refractory (at its best threshold); us: per point, one
 series at a time; ms and KB: per series."""
@@ -40,6 +40,6 @@ def _table(table: Any, name: str, rows: dict[str, dict[str, float]], columns: di
 
 
 def _cells(scores: dict[str, float], columns: dict[str, str]) -> list[str]:
-    digits = {"VUS_PR": 3, "AUC_PR": 3, "Fc1_operating": 3, "Fc1": 3, "detections_per_day": 2, "VUS_PR_plain": 3,
+    digits = {"VUS-PR": 3, "AUC-PR": 3, "Fc1_operating": 3, "Fc1": 3, "detections_per_day": 2, "VUS-PR_plain": 3,
               "points_per_detection": 0}
     return [f"{scores[s]:.{digits.get(s, 1)}f}" if s in scores else "" for s in columns]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from detect.evidence.build import FLAGGED, POINTS_PER_PAGE
 from detect.evidence.calibration import TABLE, Calibration
 from detect.forecaster.lstm import Weights
-from opsmend.evaluate.series_data import read_series
+from opsmend.evaluate.series_data import Found, read_series
 from opsmend.evaluate.series_made import made_series
 from opsmend.evaluate.series_peers import PEERS
 from opsmend.evaluate.series_run import OURS, Answer, all_answers
@@ -32,9 +32,10 @@ def evaluate_series(data: Path | None, *, show_progress: bool = False) -> dict[s
     """The report; a case is a series, a group its folder. Everything is seeded. Without `data`: on made series.
 
     All scores leave out the first 15 % (at most 750 points) of each series, as NAB does. Raises CaseError where
-    there is nothing to read.
+    there is nothing to read. `notes`: what was read otherwise than it stands there, and what can't be scored.
     """
-    series, failures = (made_series(), []) if data is None else read_series(data)
+    found = Found(made_series()) if data is None else read_series(data)
+    series, failures = found.series, found.failures
     parts = _groups(series)
     methods: dict[str, dict[str, float]] = {}
     groups: dict[str, dict[str, dict[str, float]]] = {
@@ -50,11 +51,20 @@ def evaluate_series(data: Path | None, *, show_progress: bool = False) -> dict[s
             for group, part in parts.items():
                 groups[group][name] = part.scores(answer, brief=True)
     return {"what": "series", "data": "made" if data is None else str(data), "split": "all",
-            "cases": len(series) + len(failures), "failed": len(failures), "failures": failures, "seed": 0,
+            "cases": len(series) + len(failures), "failed": len(failures), "failures": failures,
+            "notes": [*found.notes, *_unscored(series)], "seed": 0,
             "config_hash": _hash(), "not_installed": missing,
             "scored_from": "after the first 15 % of each series, at most 750 points",
             "threshold": f"one page per {POINTS_PER_PAGE} points, {FLAGGED:.0%} of points flagged, on unlabelled series",
             "methods": methods, "groups": groups}
+
+
+def _unscored(series: Sequence[Labelled]) -> list[str]:
+    """Where labels leave less to score than it seems."""
+    if not any(one.windows for one in series):
+        return ["nothing is labelled: detections are counted, no score is defined"] if series else []
+    return [f"{one.name}: {len(early)} of {len(one.windows)} windows end before anything is scored: missed by everybody"
+            for one in series if (early := [last for _, last in one.windows if last < probation(len(one.values))])]
 
 
 def _groups(series: Sequence[Labelled]) -> dict[str, _Part]:
@@ -82,7 +92,7 @@ class _Part:
                for profile, suffix in zip(PROFILES, ("", "_low_FP", "_low_FN"), strict=True)}
         out["Fc1_operating"] = self._composite.score(state >= answer.flag)
         pages = float((onset >= answer.page).sum())
-        out |= {"VUS_PR": self._mean(vus_pr, answer.states), "AUC_PR": self._mean(auc_pr, answer.states),
+        out |= {"VUS-PR": self._mean(vus_pr, answer.states), "AUC-PR": self._mean(auc_pr, answer.states),
                 "detections": pages, "detections_per_day": pages / max(self._days, 1e-9),
                 "points_per_detection": self._points / max(pages, 1.0)}
         if not brief:
@@ -90,7 +100,7 @@ class _Part:
                     for profile, suffix in zip(PROFILES, ("", "_low_FP", "_low_FN"), strict=True)}
             out["NAB_no_refractory"] = self._nab.best(self._joined(answer.plain))[0]
             out["Fc1"], out["Fc1_threshold"] = self._composite.best(state)
-            out |= {"VUS_PR_plain": self._mean(vus_pr, answer.plain), "AUC_PR_plain": self._mean(auc_pr, answer.plain),
+            out |= {"VUS-PR_plain": self._mean(vus_pr, answer.plain), "AUC-PR_plain": self._mean(auc_pr, answer.plain),
                     "flagged": float((state >= answer.flag).mean()), "page_threshold": answer.page,
                     "flag_threshold": answer.flag, "ms_per_series": answer.milliseconds / len(self._series),
                     "us_per_point": 1e3 * answer.milliseconds / self._points, "KB_per_series": answer.kilobytes}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,8 +35,8 @@ class Answer:
     """The evidence of each point by itself: neither refractory nor held."""
     page: float
     flag: float
-    milliseconds: float  # over all series
-    kilobytes: float  # of state per series
+    milliseconds: float  # over all series; NaN: not measured
+    kilobytes: float  # of state per series; NaN: not measured
 
 
 def all_answers(series: list[Labelled]) -> Iterator[tuple[str, Answer | None]]:
@@ -101,7 +102,7 @@ def _ablated(seen: _Seen, calibration: Calibration, use: tuple[int, ...]) -> Ans
         some = np.zeros_like(streams)
         some[:, use] = streams[:, use]
         plain.append(calibration.joined(some, counts))
-    return _held(plain, calibration.page, calibration.flag, 0.0, 0.0)
+    return _held(plain, calibration.page, calibration.flag, math.nan, math.nan)
 
 
 def _held(plain: list[Floats], page: float, flag: float, milliseconds: float, kilobytes: float) -> Answer:

@@ -125,9 +125,12 @@ class Composite:
                         for a, b in s.windows]
 
     def score(self, flagged: Bools) -> float:
+        """0..1; NaN without windows."""
+        if not self._events:
+            return float("nan")
         flagged = flagged & self._counted
         total = int(flagged.sum())
-        if not total or not self._events:
+        if not total:
             return 0.0
         seen = np.concatenate([[0], np.cumsum(flagged)])
         recall = float(np.mean([seen[b] > seen[a] for a, b in self._events]))
