@@ -93,7 +93,7 @@ def replay(file: Path, config: Config = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def train(what: Annotated[str, typer.Argument(help="forecaster or rootcause")],
+def train(what: Annotated[str, typer.Argument(help="breach, forecaster, rootcause, rootcause-alerts or rootcause-mlp")],
           out: Annotated[Path | None, typer.Option(help="Directory of the model files.")] = None,
           distill: Annotated[int, typer.Option(
               help="forecaster: a student of so many units (a multiple of 4) of the shipped one.", min=0)] = 0,
@@ -127,7 +127,7 @@ def evaluate(what: Annotated[str, typer.Argument(
                  help="logs, series, breach, alerts, detect or rca")],
              data: Annotated[Path | None, typer.Option(help="Directory of the recorded cases.")] = None,
              json_file: Annotated[Path | None, typer.Option("--json", help="Write the report there.")] = None,
-             split: Annotated[str, typer.Option(help="dev or test; empty: all cases.")] = "",
+             split: Annotated[str, typer.Option(help="rca: dev or test; none: both. alerts: dev, test or all; none: test.")] = "",
              clock: Annotated[str, typer.Option(help="rca: known (when it began is told) or detected.")] = "known",
              ranker: Annotated[str, typer.Option(help="rca: this one beside ours; empty: all.")] = "",
              weights: Annotated[Path | None, typer.Option(help="rca: tuned weights, in place of the shipped ones.")] = None,
