@@ -127,7 +127,7 @@ def evaluate(what: Annotated[str, typer.Argument(
                  help="logs, series, breach, alerts, detect or rca")],
              data: Annotated[Path | None, typer.Option(help="Directory of the recorded cases.")] = None,
              json_file: Annotated[Path | None, typer.Option("--json", help="Write the report there.")] = None,
-             split: Annotated[str, typer.Option(help="rca: dev or test; none: both. alerts: dev, test or all; none: test.")] = "",
+             split: Annotated[str, typer.Option(help="rca: dev or test; none: both. alerts: dev, test, all; none: test.")] = "",
              clock: Annotated[str, typer.Option(help="rca: known (when it began is told) or detected.")] = "known",
              ranker: Annotated[str, typer.Option(help="rca: this one beside ours; empty: all.")] = "",
              weights: Annotated[Path | None, typer.Option(help="rca: tuned weights, in place of the shipped ones.")] = None,
