@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 _SHOWN = {"AMI": "AMI", "homogeneity": "homog.", "completeness": "compl.", "over_merge": "over", "under_merge": "under",
-          "groups_per_fault": "gr/fault", "id_switches": "id sw.", "compression": "compr."}
+          "groups_per_fault": "groups", "id_switches": "id sw.", "compression": "compr."}
 
 
 def score_alerts(data: Path, split: str, *, ablation: bool) -> dict[str, Any]:
@@ -27,10 +27,11 @@ def _progress(name: str, done: int, total: int) -> None:
 def draw_alerts(report: dict[str, Any]) -> None:
     """A table for each scenario."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from opsmend.commands.console import table_console
+
+    console = table_console()
     for scenario, methods in report["groups"].items():
         table = Table(title=f"{scenario}: {methods['cases']['n']:.0f} storms ({report['split']} faults)",
                       title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))

@@ -13,8 +13,9 @@ _SHOWN = {"precision": "precision", "recall": "recall", "lead_s": "lead min", "l
 def draw_breach(report: dict[str, Any]) -> None:
     """Scores of every method, and ours by kind."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
+
+    from opsmend.commands.console import table_console
 
     style: dict[str, Any] = {"title_justify": "left", "box": SIMPLE_HEAD, "padding": (0, 0, 0, 1)}
     methods = Table(title=f"breach: {report['cases']} series of {report['data']}, {report['failed']} failed", **style)
@@ -29,7 +30,7 @@ def draw_breach(report: dict[str, Any]) -> None:
         methods.add_row(name, *_cells(scores))
     for kind, scores in report["groups"].items():
         kinds.add_row(kind, f"{scores['cases']['n']:.0f}", *_cells(scores["opsmend"]))
-    console = Console()
+    console = table_console()
     console.print(methods)
     console.print(kinds)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -171,9 +170,10 @@ def _overview(found: dict[str, dict[str, Any]]) -> None:
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, from_column: int = 99) -> None:
     """For people; columns from `from_column` on hold numbers. What came out of telemetry is text and never markup."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from opsmend.commands.console import table_console
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for n, column in enumerate(columns):
@@ -181,5 +181,4 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, from_column
     for row in rows:
         table.add_row(*(Text.from_ansi(c) if c.startswith("\x1b") else Text(output.printable(c).replace("\n", "⏎"))
                         for c in row))
-    is_terminal = sys.stdout.isatty()
-    Console(file=sys.stdout, width=None if is_terminal else 160, highlight=False, emoji=False).print(table)
+    table_console().print(table)
