@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,9 @@ from opsmend.evaluate.rca_cases import CaseError
 
 METRIC, LOG, TRACE = "metric", "log", "trace"
 MODALITIES: Final = (METRIC, LOG, TRACE)
+_FILES: Final = {METRIC: "metric/metrics.json", LOG: "log/logs.json", TRACE: "trace/traces.json"}
+_LAYOUT: Final = {METRIC: "[ms, entity, host, metric, direction]", LOG: "[entity, template, [messages with a wall clock]]",
+                  TRACE: "[ms, caller, callee, operation, kind]"}
 _DEV_SHARE: Final = 76 / 98
 _ZONE_SECONDS: Final = 900.0
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:[.,](\d{1,6}))?")
@@ -52,23 +55,21 @@ def read_faults(data: Path) -> list[Fault]:
 
     `data` holds label.csv (fault_id, fault_entity, fault_type, fault_st_time; orig_fault_id and augmented where
     known), metric/metrics.json (rows of ms, entity, host, metric, direction), log/logs.json (entity, template,
-    messages) and trace/traces.json (ms, caller, callee, operation, kind) by fault id. Metrics and traces share an
-    epoch clock; the labels' and the log messages' wall clocks are aligned to it by whole quarters of an hour.
-    Raises CaseError where a file is missing or can't be read.
+    messages) and trace/traces.json (ms, caller, callee, operation, kind) by fault id; one or two of these may be
+    missing. Metrics and traces share an epoch clock; the labels' and the log messages' wall clocks are aligned to it by
+    whole quarters of an hour. Raises CaseError, with file, fault and what belongs there, where something can't be read.
     """
-    try:
-        with (data / "label.csv").open(newline="") as file:
-            labels = list(_originals(csv.DictReader(file)))
-        metrics, logs, traces = (json.loads((data / at).read_text())
-                                 for at in ("metric/metrics.json", "log/logs.json", "trace/traces.json"))
-        ids = [row["fault_id"] for row in labels]
-        starts = {row["fault_id"]: _seconds(row["fault_st_time"]) for row in labels}
-        timed = {i: [*_metrics(metrics.get(i, ())), *_traces(traces.get(i, ()))] for i in ids}
-        logged = {i: list(_logs(logs.get(i, ()))) for i in ids}
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise CaseError(f"{data}: {type(error).__name__}: {error}") from error
+    labels = _labels(data / "label.csv")
+    recorded = {m: _recorded(data / at) for m, at in _FILES.items()}
+    if not any(found is not None for found in recorded.values()):
+        raise CaseError(f"{data}: none of {', '.join(_FILES.values())} is in it")
+    starts = {row["fault_id"]: _start(data, row) for row in labels}
+    raw = {m: {i: _rows(data / _FILES[m], i, (found or {}).get(i, ()), m) for i in starts}
+              for m, found in recorded.items()}
+    timed = {i: [*raw[METRIC][i], *raw[TRACE][i]] for i in starts}
+    logged = raw[LOG]
     zone = _zone(starts, timed)
-    log_zone = _zone({i: starts[i] + zone for i in ids}, logged)
+    log_zone = _zone({i: at + zone for i, at in starts.items()}, logged)
     faults = []
     for row in labels:
         i = row["fault_id"]
@@ -84,6 +85,47 @@ def split_faults(faults: list[Fault], split: str) -> list[Fault]:
     """"dev": the first 76 of 98 faults in the order of the labels; "test": those after; "": all."""
     cut = round(len(faults) * _DEV_SHARE)
     return {"dev": faults[:cut], "test": faults[cut:], "": faults}[split]
+
+
+def _labels(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            if missing := {"fault_id", "fault_st_time"} - set(reader.fieldnames or ()):
+                raise CaseError(f"{path}: no column {', '.join(sorted(missing))}; it has one row a fault, with fault_id, "
+                                "fault_st_time (a wall clock), fault_entity and fault_type")
+            return list(_originals(reader))
+    except (OSError, ValueError) as error:
+        raise CaseError(f"{path}: {error}") from error
+
+
+def _recorded(path: Path) -> dict[str, Any] | None:
+    """Fault id -> rows; None where there is no such file."""
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise CaseError(f"{path}: {error}") from error
+    if not isinstance(found, dict):
+        raise CaseError(f"{path}: not an object of fault_id: rows")
+    return found
+
+
+def _start(data: Path, row: dict[str, str]) -> float:
+    try:
+        return _seconds(row["fault_st_time"] or "")
+    except ValueError as error:
+        raise CaseError(f"{data}/label.csv, fault {row['fault_id']}: fault_st_time: {error}; like 2021-07-01 14:03:59"
+                        ) from error
+
+
+def _rows(path: Path, fault: str, rows: Iterable[Any], modality: str) -> list[RawAlert]:
+    """The alerts of one fault in one file."""
+    try:
+        return list(_READERS[modality](rows))
+    except (ValueError, TypeError) as error:
+        raise CaseError(f"{path}, fault {fault}: {error}; a row is {_LAYOUT[modality]}") from error
 
 
 def _originals(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
@@ -118,6 +160,9 @@ def _logs(rows: Iterable[Any]) -> Iterator[RawAlert]:
     for entity, template, messages, *_ in rows:
         for message in messages:
             yield RawAlert(_seconds(message), LOG, f"template {template}", entity)
+
+
+_READERS: Final[dict[str, Callable[[Iterable[Any]], Iterator[RawAlert]]]] = {METRIC: _metrics, LOG: _logs, TRACE: _traces}
 
 
 def _zone(starts: Mapping[str, float], alerts: Mapping[str, list[RawAlert]]) -> float:

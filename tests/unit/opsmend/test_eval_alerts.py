@@ -114,7 +114,31 @@ def test_too_few_faults_fail_by_name_and_bad_data_is_refused(data: Path, tmp_pat
     assert [f.split(":")[0] for f in report["failures"]] == ["apart", "elsewhere", "dense"]
     assert "failed: dense" in capsys.readouterr().err
     (data / "log/logs.json").write_text("{")
-    with pytest.raises(CaseError, match="JSON"):
+    with pytest.raises(CaseError, match=r"logs\.json: Expecting"):
+        read_faults(data)
+
+
+def test_one_kind_of_telemetry_is_enough_and_none_is_not(data: Path) -> None:
+    (data / "log/logs.json").unlink()
+    (data / "trace/traces.json").unlink()
+    assert {a.modality for f in read_faults(data) for a in f.alerts} == {"metric"}
+    (data / "metric/metrics.json").unlink()
+    with pytest.raises(CaseError, match="none of metric"):
+        read_faults(data)
+
+
+@pytest.mark.parametrize(("file", "text", "said"), [
+    ("metric/metrics.json", '{"3": [[1, "web1"]]}', r"metrics\.json, fault 3: .*\[ms, entity, host"),
+    ("metric/metrics.json", "[]", "not an object"),
+    ("trace/traces.json", '{"3": [["soon", "a", "b", "c", "PD"]]}', r"traces\.json, fault 3: .*soon"),
+    ("log/logs.json", '{"3": [["web1", "7", ["yesterday"]]]}', r"logs\.json, fault 3: no time in 'yesterday'"),
+    ("log/logs.json", '{"3": 5}', r"logs\.json, fault 3"),
+    ("label.csv", "fault_id,when\n1,now\n", r"label\.csv: no column fault_st_time"),
+    ("label.csv", "fault_id,fault_st_time\n1,now\n", r"label\.csv, fault 1: .*like 2021")])
+def test_what_can_not_be_read_is_named_with_its_place_and_what_belongs_there(data: Path, file: str, text: str,
+                                                                            said: str) -> None:
+    (data / file).write_text(text)
+    with pytest.raises(CaseError, match=said):
         read_faults(data)
 
 
