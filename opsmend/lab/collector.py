@@ -20,7 +20,7 @@ from ingest.errors import TransportError
 from ingest.transport import Producer
 from ingest.transports.config import TransportConfig
 from opsmend.lab import processes
-from opsmend.lab.infra_metrics import PostgresMetrics, RedisMetrics, Sample
+from opsmend.lab.infra_metrics import NoAnswer, PostgresMetrics, RedisMetrics, Sample
 from opsmend.lab.layout import Boot, Layout, Ready
 from opsmend.lab.processes import write_atomic
 
@@ -106,13 +106,16 @@ class Collector:
         samples: list[Sample] = [("process.up", float(cpu is not None), "1"),
                                  ("process.restarts", float(row["restarts"]), "1")]
         edges: list[tuple[str, Sample]] = []
+        spans: list[dict[str, Any]] = []
         if cpu is not None:
             samples += self._process(instance, pid, cpu)
         try:
-            found, edges = await asyncio.wait_for(self._ask(row, ts_ns), _SCRAPE_TIMEOUT_SECONDS)
+            found, edges, spans = await asyncio.wait_for(self._ask(row), _SCRAPE_TIMEOUT_SECONDS)
             samples += [("process.responsive", 1.0, "1"), *found]
-        except Exception:  # noqa: BLE001  whatever keeps a service from answering, it is not responsive
+        except (TimeoutError, OSError, aiohttp.ClientError, NoAnswer):  # an error of ours is not the service's silence
             samples.append(("process.responsive", 0.0, "1"))
+        if spans:
+            self._producer.send("traces", _encode(otlp(service, instance, spans)))
         return [{"type": "metric", "ts": ts_ns, "service": service, "instance": instance, "name": name,
                  "value": value, "unit": unit} for name, value, unit in samples] + [
             {"type": "metric", "ts": ts_ns, "service": service, "instance": instance, "name": name, "value": value,
@@ -131,16 +134,16 @@ class Collector:
             samples.append(("process.memory.rss", float(rss), "By"))
         return samples
 
-    async def _ask(self, row: dict[str, Any], ts_ns: int) -> tuple[list[Sample], list[tuple[str, Sample]]]:
+    async def _ask(self, row: dict[str, Any]) -> tuple[list[Sample], list[tuple[str, Sample]], list[dict[str, Any]]]:
+        """Samples of the service, those of its calls by peer, and spans."""
         if row["service"] == "postgres" and self._postgres:
-            return await self._postgres.sample(), []
+            return await self._postgres.sample(), [], []
         if row["service"] == "redis" and self._redis:
-            return await self._redis.sample(1.0), []
+            return await self._redis.sample(1.0), [], []
         async with self._http.get(f"http://127.0.0.1:{row['port']}/-/stats") as response:
+            response.raise_for_status()
             stats = msgspec.json.decode(await response.read())
-        if stats["spans"]:
-            self._producer.send("traces", _encode(otlp(row["service"], row["id"], stats["spans"])))
-        return served(stats), made(stats)
+        return served(stats), made(stats), stats["spans"]
 
     async def run(self) -> None:
         """For ever, on whole seconds."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from opsmend.lab.backends import LabError
+
 Sample = tuple[str, float, str]
 """(metric name, value, unit)."""
 
@@ -25,6 +27,13 @@ _NAMES = (("postgresql.connections_active", "1"), ("postgresql.idle_in_transacti
           ("postgresql.blockers", "1"))
 
 
+class NoAnswer(LabError):
+    """The server does not take us, or does not answer. Its answer that our question is wrong is none of these."""
+
+    reason = "no_answer"
+    is_transient = True
+
+
 class PostgresMetrics:
     """Reads pg_stat_activity over one connection that is made again when it broke."""
 
@@ -33,13 +42,18 @@ class PostgresMetrics:
         self._connection: Any = None
 
     async def sample(self) -> list[Sample]:
-        """Raises OSError, TimeoutError or an asyncpg error when the server does not answer."""
+        """Raises NoAnswer."""
         import asyncpg
+        from asyncpg import exceptions as e
 
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(
-                self._dsn, timeout=1.0, command_timeout=1.0, server_settings={"application_name": "monitor"})
-        row = await self._connection.fetchrow(_ACTIVITY)
+        try:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await asyncpg.connect(
+                    self._dsn, timeout=1.0, command_timeout=1.0, server_settings={"application_name": "monitor"})
+            row = await self._connection.fetchrow(_ACTIVITY)
+        except (OSError, e.PostgresConnectionError, e.OperatorInterventionError, e.InsufficientResourcesError,
+                e.InterfaceError) as error:  # gone; starting or stopping; no slot free; a question of ours still open
+            raise NoAnswer(f"postgres: {error!r}") from error
         return [(name, float(value), unit) for (name, unit), value in zip(_NAMES, row, strict=True)]
 
 
@@ -53,8 +67,13 @@ class RedisMetrics:
         self._last: dict[str, float] = {}
 
     async def sample(self, seconds: float) -> list[Sample]:
-        """`seconds` since the last call. Raises OSError or a redis error when the server does not answer."""
-        info: dict[str, Any] = await self._client.info("everything")
+        """`seconds` since the last call. Raises NoAnswer."""
+        from redis import exceptions as e
+
+        try:
+            info: dict[str, Any] = await self._client.info("everything")
+        except (OSError, e.ConnectionError, e.TimeoutError) as error:
+            raise NoAnswer(f"redis: {error!r}") from error
         oom = info.get("errorstat_OOM", {})
         totals = {"evicted": float(info.get("evicted_keys", 0)), "hits": float(info.get("keyspace_hits", 0)),
                   "misses": float(info.get("keyspace_misses", 0)),
