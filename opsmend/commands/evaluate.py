@@ -28,6 +28,8 @@ def run_eval(what: str, data: Path | None, json_file: Path | None, split: str, *
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=2) + "\n")
     draw(report)
+    for note in report.get("notes", ()):
+        typer.echo(f"note: {note}", err=True)
     for failure in report["failures"]:
         typer.echo(f"failed: {failure}", err=True)
     return 1 if report["failed"] or not report["cases"] else 0

@@ -96,6 +96,8 @@ def evaluate_series_cases(data: Path, *, split: str, seed: int, clock: str, rank
         "config_hash": _hash([*rankers, split, clock, *_cards(weights)]), "methods": methods,
         "groups": {group: {"cases": {"n": float(len(at))}} | {name: summary([rows[name][i] for i in at], seed) for name in rows}
                    for group, at in groups.items()}}
+    if any(case.notes for case in cases):
+        report["notes"] = [note for case in cases for note in case.notes]
     if onsets:
         report["onsets"] = _onsets(before, onsets)
     return report

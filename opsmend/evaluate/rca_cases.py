@@ -7,19 +7,16 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.errors import OpsmendError
 from opsmend.evaluate.rca_columns import ENTRY, SERVED, Role, role_of
+from opsmend.evaluate.rca_files import CaseError, read_edges, read_label, read_table
 from opsmend.evaluate.rca_modalities import Channels, read_channels
 from rootcause.types import CaseWindow
 
@@ -28,10 +25,7 @@ _AFTER_DETECTION = 120.0
 """Seconds of a fault that are seen after somebody noticed it, where the label says when that was."""
 
 
-class CaseError(OpsmendError):
-    """A case that can't be read: what is missing or contradicts itself."""
-
-    reason = "case"
+__all__ = ["CaseError", "RecordedCase", "build_window", "case_folders", "read_case", "read_cases", "read_split"]
 
 
 @dataclass(frozen=True)
@@ -44,28 +38,33 @@ class RecordedCase:
     split: str  # "test", "train", or "" where the source makes no difference
     root: str
     window: CaseWindow
+    notes: tuple[str, ...] = ()
+    """What it lacks, and can be read without."""
 
 
 def case_folders(data: Path) -> list[Path]:
-    """Folders with a `label.json` and a `metrics.csv` under `data`: a case, a set, or a folder of sets.
+    """Folders with a `label.json` under `data`, but for those of alert-level sets: a case, a set, or a folder of sets. One
+    without its `metrics.csv` is a case that can't be read.
 
     Raises CaseError where there is none.
     """
     if not data.is_dir():
         raise CaseError(f"{data}: no such folder")
-    found = sorted(label.parent for label in data.rglob("label.json") if (label.parent / "metrics.csv").is_file())
+    found = sorted(label.parent for label in data.rglob("label.json") if (label.parent / "metrics.csv").is_file()
+                   or not (label.parent / "events.csv").is_file())
     if not found:
-        raise CaseError(f"{data}: no case with label.json and metrics.csv (alert-level sets are not read)")
+        raise CaseError(f"{data}: no case. A case is a folder with label.json and metrics.csv (or events.csv)")
     return found
 
 
 def read_case(folder: Path, clock: str = "known") -> RecordedCase:
     """`clock` "known": usual rows from both sides of the fault; "detected": those before it alone. Raises CaseError."""
-    label: dict[str, Any] = json.loads((folder / "label.json").read_text())
+    label = read_label(folder)
     root = str(label.get("root_cause_service") or "")
+    if not root:
+        raise CaseError(f"{folder.name}/label.json: names no root_cause_service")
     normal, abnormal, columns = _rows(folder, label, clock)
-    edges_file = folder / "graph.csv"
-    edges = _edges(edges_file) if edges_file.is_file() else []
+    edges = read_edges(folder / "graph.csv")
     begin = label.get("inject_time")
     channels = None
     if begin is not None and not label.get("all_rows_abnormal"):
@@ -77,9 +76,15 @@ def read_case(folder: Path, clock: str = "known") -> RecordedCase:
     if channels is not None:
         window = _add_channels(window, channels, np.concatenate([normal[:, 0], abnormal[:, 0]]))
     if root not in window.services:
-        raise CaseError(f"{folder.name}: the root '{root}' is not among its services")
+        raise CaseError(f"{folder.name}: the root '{root}' is not among its services: "
+                        f"{', '.join(window.services[:20]) or 'no column is `<service>|<metric>` with a metric that is known'}")
+    if not any(np.isfinite(table[window.baseline_rows:]).any()
+               for table in (*window.node_metrics.values(), *window.edge_metrics.values())):
+        raise CaseError(f"{folder.name}: not one value in the {len(abnormal)} rows of the fault")
+    missing = "names no call" if (folder / "graph.csv").is_file() else "is missing"
+    notes = () if edges else (f"{folder.name}: graph.csv {missing}: rankers that need to know who calls whom are at a loss",)
     return RecordedCase(folder.name, str(label.get("dataset") or folder.parent.name), str(label.get("fault_type") or ""),
-                        str(label.get("split") or ""), root, window)
+                        str(label.get("split") or ""), root, window, notes)
 
 
 def read_cases(folders: list[Path], clock: str = "known") -> Iterator[RecordedCase | CaseError]:
@@ -238,7 +243,7 @@ def _joined(parts: list[Floats], indicator: str, base: int) -> Floats:
 
 def _rows(folder: Path, label: dict[str, Any], clock: str) -> tuple[Floats, Floats, tuple[str, ...]]:
     """(fault-free rows, rows of the fault, columns). The rows just before the fault come last among the former."""
-    columns, table = _table(folder / "metrics.csv")
+    columns, table = read_table(folder / "metrics.csv")
     begin = label.get("inject_time")
     before = table[:0]
     if label.get("n_normal"):
@@ -246,7 +251,7 @@ def _rows(folder: Path, label: dict[str, Any], clock: str) -> tuple[Floats, Floa
     elif label.get("all_rows_abnormal"):
         abnormal = table
     elif begin is None:
-        raise CaseError(f"{folder.name}: neither inject_time nor all_rows_abnormal")
+        raise CaseError(f"{folder.name}/label.json: needs inject_time (unix seconds), or all_rows_abnormal")
     else:
         end = begin + float(label.get("abnormal_seconds") or np.inf)
         if label.get("detect_time"):
@@ -254,7 +259,7 @@ def _rows(folder: Path, label: dict[str, Any], clock: str) -> tuple[Floats, Floa
         abnormal = table[(table[:, 0] >= begin) & (table[:, 0] <= end)]
         before = table[table[:, 0] < begin]
     if label.get("normal"):
-        usual_columns, normal = _table((folder / str(label["normal"])).resolve())
+        usual_columns, normal = read_table((folder / str(label["normal"])).resolve())
         both = [c for c in columns if c in set(usual_columns)]
         pick = [0, *(columns.index(c) + 1 for c in both)]
         normal = normal[:, [0, *(usual_columns.index(c) + 1 for c in both)]]
@@ -268,24 +273,11 @@ def _rows(folder: Path, label: dict[str, Any], clock: str) -> tuple[Floats, Floa
     elif len(before):
         normal = before
     else:
-        raise CaseError(f"{folder.name}: no fault-free rows")
+        raise CaseError(f"{folder.name}: no fault-free rows: none before inject_time in metrics.csv, and label.json names no "
+                        "file of them as `normal`")
     if not len(normal) or not len(abnormal):
-        raise CaseError(f"{folder.name}: {len(normal)} fault-free rows, {len(abnormal)} in the fault")
+        span = f"{table[0, 0]:.0f} to {table[-1, 0]:.0f}" if len(table) else "no row"
+        raise CaseError(f"{folder.name}: {len(normal)} fault-free rows, {len(abnormal)} in the fault; metrics.csv has {span}, "
+                        f"inject_time is {begin}")
     return normal, abnormal, columns
 
-
-@lru_cache(maxsize=8)
-def _table(path: Path) -> tuple[tuple[str, ...], Floats]:
-    """(columns without the time, rows with the time in column 0); NaN where a cell is empty or no number."""
-    with path.open(newline="") as file:
-        reader = csv.reader(file)
-        header = next(reader)
-        if not header or header[0] != "time":
-            raise CaseError(f"{path}: the first column must be `time`")
-        rows = [[float(cell) if cell else np.nan for cell in row] for row in reader if row]
-    return tuple(header[1:]), np.array(rows, dtype=np.float64).reshape(len(rows), len(header))
-
-
-def _edges(path: Path) -> list[tuple[str, str]]:
-    with path.open(newline="") as file:
-        return [(row["source"], row["target"]) for row in csv.DictReader(file)]

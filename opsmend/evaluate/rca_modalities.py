@@ -8,8 +8,6 @@ day, and `normal_traces*`, `normal_logs*`, `normal_log_templates*` beside the ca
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -18,6 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+
+from opsmend.evaluate.rca_files import CaseError, read_label, rows_of
 
 _MINUTE = 60
 _LATE_SHARE = 0.5
@@ -124,7 +124,10 @@ def _apart(found: Counter[Kind], usual: Counter[Kind], size: float, of: float) -
 def _siblings(folder: Path) -> tuple[tuple[Path, float, float, str], ...]:
     out = []
     for label_file in sorted(folder.glob("*/label.json")):
-        label = json.loads(label_file.read_text())
+        try:
+            label = read_label(label_file.parent)
+        except CaseError:
+            continue  # named where it is read as a case
         start = label.get("inject_time")
         if start is not None:
             out.append((label_file.parent, float(start), float(start) + float(label.get("abnormal_seconds") or 300),
@@ -149,15 +152,10 @@ def _minutes(folder: Path) -> dict[int, Minute]:
     return out
 
 
-def _rows(file: Path) -> Iterable[dict[str, str]]:
-    with file.open(newline="") as lines:
-        yield from csv.DictReader(lines)
-
-
 def _take_traces(file: Path, into: dict[int, Minute]) -> None:
     inner: dict[tuple[int, str, str], float] = {}
     outer: dict[tuple[int, str, str], list[tuple[str, float, float]]] = defaultdict(list)
-    for row in _rows(file):
+    for row in rows_of(file, ("time", "caller", "callee", "operation", "n", "mean_us")):
         t = int(float(row["time"]))
         minute, a, b, operation = into.setdefault(t, Minute()), row["caller"], row["callee"], _PREFIX.sub("", row["operation"])
         count, mean = int(float(row["n"] or 0)), float(row["mean_us"] or 0)
@@ -176,13 +174,13 @@ def _take_traces(file: Path, into: dict[int, Minute]) -> None:
 
 
 def _take_logs(file: Path, into: dict[int, Minute]) -> None:
-    for row in _rows(file):
+    for row in rows_of(file, ("time", "service", "n_lines")):
         minute = into.setdefault(int(float(row["time"])), Minute())
         minute.lines[row["service"]] = int(float(row["n_lines"] or 0))
         minute.error_lines[row["service"]] = max(int(float(row.get(name) or 0)) for name in ("n_level_warn_err", "n_err_words"))
 
 
 def _take_templates(file: Path, into: dict[int, Minute]) -> None:
-    for row in _rows(file):
+    for row in rows_of(file, ("time", "service", "template", "n")):
         minute = into.setdefault(int(float(row["time"])), Minute())
         minute.templates[row["service"]][_VARIABLE.sub("*", row["template"]).strip(), ""] += int(float(row["n"] or 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from opsmend.config import ConfigError
 from opsmend.evaluate.rca import evaluate_rca
 from opsmend.evaluate.rca_cases import CaseError, build_window, read_case
 from opsmend.evaluate.rca_columns import role_of
+from opsmend.evaluate.rca_files import read_table
 from rootcause.rankers.registry import RANKERS
 from rootcause.stage import RootCauseConfig
 
@@ -83,6 +85,63 @@ def test_unreadable_cases_are_counted_named_and_fail_the_command(tmp_path: Path,
     assert "'nobody' is not among its services" in told.err
     assert "torn" in told.err
     assert "max_robust_z" in told.out
+
+
+METRICS, LABEL, GRAPH = "metrics.csv", "label.json", "graph.csv"
+
+
+@pytest.mark.parametrize(("file", "text", "place"), [
+    (METRICS, "", "bad/metrics.csv: the first column must be `time` .unix seconds., and is missing"),
+    (METRICS, "when,web|latency\n1,2\n", "bad/metrics.csv: the first column must be `time` .* is 'when'"),
+    (METRICS, "time,web|latency\n1,2\n2\n", "bad/metrics.csv: row 2 has 1 cells, the header 2"),
+    (METRICS, "time,web|latency\n1,2\n2,slow\n", "row 2, column `web|latency`: 'slow' is no number"),
+    (METRICS, "time,web|latency\n,2\n", "bad/metrics.csv: row 1 has no time"),
+    (METRICS, "time,web|latency\n9000,1\n", "no fault-free rows: .* label.json names no file"),
+    (METRICS, "time,web|latency\n10,1\n", "1 fault-free rows, 0 in the fault; metrics.csv has 10 to 10, inject_time is 4600"),
+    (METRICS, "time,cart|latency\n10,1\n4600,NaN\n4700,inf\n", "not one value in the 2 rows of the fault"),
+    (METRICS, None, "bad/metrics.csv: no such file"),
+    (LABEL, "[]", "bad/label.json: must be an object"),
+    (LABEL, "{", "bad/label.json: no JSON"),
+    (LABEL, "{}", "bad/label.json: names no root_cause_service"),
+    (LABEL, '{"root_cause_service": "cart"}', "bad/label.json: needs inject_time"),
+    (LABEL, '{"root_cause_service": "cart", "inject_time": "2022-08-22T03:51:00"}', "inject_time '2022.* unix seconds"),
+    (LABEL, '{"root_cause_service": "cart", "inject_time": 4600, "normal": "../usual.csv"}', "usual.csv: no such file"),
+    (GRAPH, "from,to\nweb,cart\n", "bad/graph.csv: its first line must be `source,target`"),
+    ("logs.csv", "time,lines\n1,2\n", "bad/logs.csv: no column `service`, `n_lines`; it has time, lines"),
+])
+def test_what_cant_be_read_is_named_by_place_and_remedy(tmp_path: Path, file: str, text: str | None, place: str,
+                                                        capsys: pytest.CaptureFixture[str]) -> None:
+    write_case(tmp_path / "good")
+    bad = write_case(tmp_path / "bad") / file
+    if text is None:
+        bad.unlink()
+    else:
+        bad.write_text(text)
+    out = tmp_path / "report.json"
+    assert run_eval("rca", tmp_path, out, "", ranker="n_sigma") == 1
+    report = json.loads(out.read_text())
+    assert (report["cases"], report["failed"]) == (2, 1), "a miss, and no reason to lose the other"
+    assert report["methods"]["opsmend"]["AC@1"] == 0.5
+    found = capsys.readouterr().err
+    assert re.search("failed: .*" + place, found), found
+
+
+def test_a_file_of_a_spreadsheet_and_one_of_another_alphabet(tmp_path: Path) -> None:
+    metrics = write_case(tmp_path / "c") / "metrics.csv"
+    before = read_case(tmp_path / "c").window.node_metrics["latency"]
+    metrics.write_bytes(b"\xef\xbb\xbf" + metrics.read_bytes().replace(b"\n", b"\r\n"))
+    read_table.cache_clear()
+    assert np.array_equal(read_case(tmp_path / "c").window.node_metrics["latency"], before, equal_nan=True)
+    metrics.write_bytes(metrics.read_bytes().replace(b"store", b"st\xf6re"))
+    read_table.cache_clear()
+    with pytest.raises(CaseError, match=r"c/metrics.csv: byte \d+ is no UTF-8"):
+        read_case(tmp_path / "c")
+
+
+def test_without_a_graph_there_are_scores_and_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (write_case(tmp_path / "c") / "graph.csv").unlink()
+    assert run_eval("rca", tmp_path, None, "", ranker="n_sigma") == 0
+    assert "note: c: graph.csv is missing: rankers that need to know who calls whom" in capsys.readouterr().err
 
 
 def test_all_good_ends_well(tmp_path: Path) -> None:

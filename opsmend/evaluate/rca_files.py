@@ -1,0 +1,115 @@
+"""The files of recorded root-cause cases, as people make them: what can't be read is refused by place and remedy."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.errors import OpsmendError
+
+Floats = NDArray[np.float64]
+_NUMBERS = ("inject_time", "detect_time", "abnormal_seconds", "n_normal")
+
+
+class CaseError(OpsmendError):
+    """A case that can't be read: what is missing or contradicts itself."""
+
+    reason = "case"
+
+
+def read_label(folder: Path) -> dict[str, Any]:
+    """`label.json`, its numbers as such. Raises CaseError."""
+    path = folder / "label.json"
+    where = f"{folder.name}/label.json"
+    try:
+        label = json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise CaseError(f"{where}: no JSON: {error}") from error
+    if not isinstance(label, dict):
+        raise CaseError(f"{where}: must be an object with root_cause_service and inject_time")
+    for name in _NUMBERS:
+        if label.get(name) is not None:
+            try:
+                label[name] = float(label[name])
+            except (TypeError, ValueError) as error:
+                raise CaseError(f"{where}: {name} {label[name]!r:.60} is no number; times are unix seconds") from error
+    return label
+
+
+@lru_cache(maxsize=8)
+def read_table(path: Path) -> tuple[tuple[str, ...], Floats]:
+    """(columns without the time, rows with the time in column 0); NaN where a cell is empty, nan or infinite. Raises
+    CaseError."""
+    where = f"{path.parent.name}/{path.name}"
+    lines = [row for row in csv.reader(_text(path).splitlines()) if row]
+    if not lines or lines[0][0] != "time":
+        found = f"is '{lines[0][0][:40]}'" if lines else "is missing: the file is empty"
+        raise CaseError(f"{where}: the first column must be `time` (unix seconds), and {found}")
+    header, rows = lines[0], lines[1:]
+    try:
+        table = np.array([[float(cell) if cell else np.nan for cell in row] for row in rows],
+                         dtype=np.float64).reshape(len(rows), len(header))
+    except ValueError as error:
+        raise CaseError(f"{where}: {_wrong(header, rows) or error}") from error
+    if np.isnan(table[:, 0]).any():
+        raise CaseError(f"{where}: row {int(np.argmax(np.isnan(table[:, 0]))) + 1} has no time")
+    table[~np.isfinite(table)] = np.nan
+    return tuple(header[1:]), table
+
+
+def read_edges(path: Path) -> list[tuple[str, str]]:
+    """(caller, callee) pairs; none where there is no such file. Raises CaseError."""
+    if not path.is_file():
+        return []
+    reader = csv.DictReader(_text(path).splitlines())
+    if not {"source", "target"} <= set(reader.fieldnames or ()):
+        raise CaseError(f"{path.parent.name}/{path.name}: its first line must be `source,target` (caller, callee)")
+    return [(row["source"], row["target"]) for row in reader if row["source"] and row["target"]]
+
+
+def rows_of(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    """Of a file with a header. Raises CaseError where a column that is needed is missing."""
+    reader = csv.DictReader(_text(path).splitlines())
+    lacking = [name for name in needed if name not in (reader.fieldnames or ())]
+    if lacking:
+        raise CaseError(f"{path.parent.name}/{path.name}: no column `{'`, `'.join(lacking)}`; it has "
+                        f"{', '.join(reader.fieldnames or ()) or 'none'}")
+    return list(reader)
+
+
+def _wrong(header: list[str], rows: list[list[str]]) -> str:
+    """The first row of another width, or cell that is no number."""
+    for n, row in enumerate(rows, 1):
+        if len(row) != len(header):
+            return f"row {n} has {len(row)} cells, the header {len(header)}"
+        for name, cell in zip(header, row, strict=True):
+            if cell and not _is_number(cell):
+                return f"row {n}, column `{name}`: {cell!r:.40} is no number; leave empty what is missing"
+    return ""
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _text(path: Path) -> str:
+    """UTF-8, with or without a mark in front, as spreadsheets write it."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CaseError(f"{path.parent.name}/{path.name}: byte {error.start} is no UTF-8; save the file as UTF-8") from error
+    except FileNotFoundError as error:
+        raise CaseError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise CaseError(f"{path}: is a folder, not a file") from error
