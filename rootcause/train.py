@@ -39,10 +39,8 @@ class TrainConfig:
     """Simulated cases that the temperature is fitted on."""
     workers: int = 2
     """Processes that simulate; 0: this one."""
-    none_bias: float = 0.4
-    """How far log p of "none of these" must be ahead of the first suspect's to be the answer. A decision of its own:
-    the loss weighs all mistakes alike, an engineer who is told "nothing" does not. Made-up faults are fainter than those
-    that somebody is called for, so it is not fitted on them but set on the recorded cases that choices are made on."""
+    none_bias: float = 0.0
+    """How far the log odds of "none of these" against all suspects together must be above 0 for it to be the answer."""
     held_out: int = 700
     """Simulated cases for the card; neither trained nor calibrated on."""
 
@@ -164,8 +162,10 @@ def _temperature(ranker: GnnRanker, cases: list[Simulated]) -> float:
     grid = np.exp(np.linspace(np.log(0.4), np.log(4.0), 60))
 
     def loss(temperature: float) -> float:
-        return float(np.mean([-np.log(max(by_service(sharpen(p, temperature), s.case)[0][s.root], 1e-12))
-                              for p, s in zip(log_p, cases, strict=True)]))  # root -1 is the last: none
+        """That the first suspect is one of the culprits is what is promised, whichever of them."""
+        p = [by_service(sharpen(q, temperature), s.case)[0] for q, s in zip(log_p, cases, strict=True)]
+        return float(np.mean([-np.log(max(float(q[sorted(set(services_of(s))) or [-1]].sum()), 1e-12))
+                              for q, s in zip(p, cases, strict=True)]))
 
     return round(float(min(grid, key=loss)), 3)
 

@@ -169,7 +169,7 @@ def case_scores(cases: Sequence[Confirmed], log_p: Sequence[Floats], weights: We
     places, none, calm = [], [], []
     gains = np.zeros(len(cases))
     for n, (one, raw) in enumerate(zip(cases, log_p, strict=True)):
-        p = by_service(decide(sharpen(raw, weights.temperature), weights.none_bias), one.case)[0]
+        p = decide(by_service(sharpen(raw, weights.temperature), one.case)[0], weights.none_bias)
         says_none = float(p[-1] > p[:-1].max())
         if not one.targets:
             calm.append(says_none)

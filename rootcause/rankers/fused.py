@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rootcause.contrast import steady_residuals
-from rootcause.rankers.gnn import MODELS_DIR, GnnRanker, by_service, load_weights, sharpen
+from rootcause.rankers.gnn import MODELS_DIR, GnnRanker, by_service, decide, load_weights, sharpen
 from rootcause.types import CaseWindow, Ranking
 
 Floats = NDArray[np.float64]
@@ -55,7 +55,6 @@ class FusedRanker:
         p, calls = by_service(sharpen(self._gnn.log_probabilities(case), weights.temperature), case)
         if len(p) == 1:
             return Ranking(p[:-1], float(p[-1]), weights.version)
-        ahead = float(np.log(max(p[-1], 1e-12)) - np.log(max(float(p[:-1].max()), 1e-12))) - weights.none_bias
         rest = RESIDUAL_WEIGHT * log_softmax(np.log1p(with_the_silent(case, steady_residuals(case))))
         callers, of = case.edges[:, 0], case.edges[:, 1]
         # What is wrong on the way to a service shows in whoever calls it.
@@ -64,6 +63,5 @@ class FusedRanker:
         own = np.maximum(p[:-1] - np.bincount(of, weights=calls, minlength=len(p) - 1), 1e-12)
         joined = own * np.exp(rest) + onto
         q, on_calls = joined / joined.sum(), on_calls / joined.sum()
-        # "None" keeps its odds against the first suspect.
-        none = float(q.max()) * np.exp(min(ahead, 30.0))
-        return Ranking(q / (1 + none), none / (1 + none), weights.version, on_calls / (1 + none))
+        said = decide(np.append(q * (1 - p[-1]), p[-1]), weights.none_bias)
+        return Ranking(said[:-1], float(said[-1]), weights.version, on_calls * float(said[:-1].sum()))

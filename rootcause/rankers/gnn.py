@@ -27,7 +27,7 @@ class Weights:
     nets: StackedNets
     temperature: float
     none_bias: float
-    """"None of these" is the answer where its log probability is this much above that of the first suspect."""
+    """"None of these" is the answer where its log odds against all suspects together are above this."""
     version: str
 
 
@@ -87,7 +87,8 @@ class GnnRanker:
 
     def rank(self, case: CaseWindow) -> Ranking:
         weights = load_weights(self._directory)
-        p, calls = by_service(decide(sharpen(self.log_probabilities(case), weights.temperature), weights.none_bias), case)
+        p, calls = by_service(sharpen(self.log_probabilities(case), weights.temperature), case)
+        p = decide(p, weights.none_bias)
         return Ranking(p[:-1], float(p[-1]), weights.version, calls)
 
 
@@ -100,8 +101,11 @@ def by_service(p: NDArray[np.float64], case: CaseWindow) -> tuple[NDArray[np.flo
 
 
 def decide(p: NDArray[np.float64], none_bias: float) -> NDArray[np.float64]:
-    """The odds of "none of these" lowered by a factor of e^`none_bias`, so that it is the largest exactly where it is
-    the answer. [n + 1], sums to 1."""
-    out = p.copy()
-    out[-1] *= np.exp(-none_bias)
+    """The same where "none of these" is likelier than all suspects together, by the factor e^`none_bias` (0 or above);
+    else with it below the first suspect, so that it is the largest exactly where it is the answer. [n + 1], sums to 1.
+    Many suspects that share a certainty are no reason to say that there is none."""
+    top = float(p[:-1].max(initial=0.0))
+    if p[-1] > 1 / (1 + np.exp(-none_bias)) or p[-1] < top:
+        return p
+    out = np.append(p[:-1], 0.999 * top)
     return np.asarray(out / out.sum())

@@ -148,11 +148,17 @@ def test_calls_that_are_hit_alone_are_often_the_first_suspect_among_calls() -> N
     assert np.mean(found) > 0.6
 
 
-def test_none_is_the_answer_only_where_it_is_far_enough_ahead() -> None:
-    p = np.array([0.2, 0.3, 0.5])
-    assert int(np.argmax(decide(p, 0.0))) == 2
-    assert int(np.argmax(decide(p, 1.0))) == 1
-    assert decide(p, 1.0).sum() == pytest.approx(1.0)
+def test_none_is_the_answer_only_where_it_is_likelier_than_all_suspects_together() -> None:
+    shared = np.array([0.2, 0.2, 0.15, 0.45])  # none is ahead of each of the three, and not of all of them
+    said = decide(shared, 0.0)
+    assert int(np.argmax(said)) == 0
+    assert said.sum() == pytest.approx(1.0)
+    np.testing.assert_allclose(said[1:3] / said[0], shared[1:3] / shared[0])
+    sure = np.array([0.2, 0.2, 0.6])
+    np.testing.assert_array_equal(decide(sure, 0.0), sure)
+    assert int(np.argmax(decide(sure, 1.0))) == 0
+    far = np.array([0.7, 0.1, 0.2])
+    np.testing.assert_array_equal(decide(far, 0.0), far)
 
 
 @pytest.mark.parametrize("bias", [0.0, 1.5])
