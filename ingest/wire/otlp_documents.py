@@ -159,7 +159,12 @@ class Metric(Message):
     oneof: ClassVar = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 
 
+class Scope(Message):
+    name: _Text = ""
+
+
 class ScopeMetrics(Message):
+    scope: Scope | None = None
     metrics: list[Metric] | None = None
 
 

@@ -14,6 +14,11 @@ a decoder has none of, or a replay after a restart would give other rows. The bu
 Prometheus does it, and `detect.histograms` makes quantiles of them. An exponential histogram changes its buckets as it
 grows; a cumulative one gives count and sum.
 
+Whose a point is, its resource says, or an attribute of its own where the resource has none of that name. What the
+Collector's Prometheus receiver has scraped is another matter: there `service.name` is the name of the scrape job, behind
+which many services may be. Such a series is of the service that it would be of if Prometheus had sent it
+(`prometheus_labels.service_of`): its own labels first, then the job.
+
 A point flagged "no recorded value" is NaN: the series ended. Exemplars are ignored.
 """
 
@@ -23,6 +28,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ingest.types import SeriesKey
+from ingest.wire import prometheus_labels
 from ingest.wire.otlp import NAN, attributes, attributes_of, finite, number, time_of
 from ingest.wire.otlp_resource import PEERS, as_text, instance_of, placement_of
 from ingest.wire.quantiles import cumulated, explicit_quantile, exponential_quantile, within
@@ -34,6 +40,8 @@ _NO_RECORDED_VALUE: Final = 1  # flag of a data point (Prometheus' staleness mar
 _QUANTILES: Final = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 _MAX_BUCKETS: Final = 200
 _PEERS: Final = ("peer", *PEERS)
+_SCRAPER: Final = "/prometheusreceiver"
+"""How the name of the scope ends that the receiver gives to what it scrapes."""
 
 
 def put_metrics(groups: Iterable[Any] | None, context: DecodeContext, rows: Rows) -> None:
@@ -41,16 +49,18 @@ def put_metrics(groups: Iterable[Any] | None, context: DecodeContext, rows: Rows
         resource = attributes_of(group.resource)
         rows.placement(placement_of(resource, context.service_of(resource), instance_of(resource)))
         for scope in group.scope_metrics or ():
+            is_scraped = scope.scope is not None and (scope.scope.name or "").endswith(_SCRAPER)
             for metric in scope.metrics or ():
                 which = metric.WhichOneof("data")
                 if which is not None:
-                    _Metric(metric, which, resource, context, rows).put()
+                    _Metric(metric, which, resource, context, rows, is_scraped=is_scraped).put()
 
 
 class _Metric:
     """One metric on its way into the rows."""
 
-    def __init__(self, metric: Any, which: str, resource: Mapping[str, object], context: DecodeContext, rows: Rows) -> None:
+    def __init__(self, metric: Any, which: str, resource: Mapping[str, object], context: DecodeContext, rows: Rows, *,
+                 is_scraped: bool) -> None:
         self.name: str = metric.name or ""
         self.unit: str = metric.unit or ""
         self.data = getattr(metric, which)
@@ -60,6 +70,7 @@ class _Metric:
         self.resource = resource
         self.instance = instance_of(resource)
         self.service = context.service_of(resource)
+        self.is_scraped = is_scraped
         self.context = context
         self.rows = rows
 
@@ -77,11 +88,17 @@ class _Metric:
         if call is not None:
             rest = without_ends({k: as_text(v) for k, v in own.items()})
             return call[0], "", call[1], tuple(sorted(rest.items()))
-        service = self.context.service_of({**self.resource, **own})
+        service = self._service_of(own)
         instance = as_text(self.resource.get("service.instance.id") or own.get("instance")) or self.instance
         peer = next((as_text(own[p]) for p in _PEERS if own.get(p)), "")
         labels = tuple(sorted((k, as_text(v)) for k, v in own.items() if k not in ("peer", "instance")))
         return service, instance, peer if peer != service else "", labels
+
+    def _service_of(self, own: Mapping[str, object]) -> str:
+        if not self.is_scraped:
+            return self.context.service_of({**self.resource, **own})
+        said = {name: as_text(value) for name, value in own.items()}
+        return prometheus_labels.service_of({"job": self.service, **said}, self.context)
 
     def _put_number(self, point: Any, ts_ns: int, is_gap: bool) -> None:
         kind = "gauge" if self.which == "gauge" or not self.data.is_monotonic else self.grows

@@ -51,10 +51,25 @@ traces_service_graph_request_server_seconds_count{{{CALL}}} %(count)d
 """
 
 
+SHOPS = """
+# TYPE shop_requests_total counter
+shop_requests_total{service="cart",code="200"} 5
+shop_requests_total{app="web",code="200"} 6
+shop_requests_total{service_name="mail",code="200"} 7
+shop_requests_total{code="200"} 8
+# TYPE shop_seconds histogram
+shop_seconds_bucket{service="cart",le="0.1"} 4
+shop_seconds_bucket{service="cart",le="+Inf"} 5
+shop_seconds_sum{service="cart"} 0.5
+shop_seconds_count{service="cart"} 5
+"""
+"""What one job scrapes of several services: a gateway, an exporter, a federation."""
+
+
 class Sink:
     """Takes what is sent, and is scraped."""
 
-    def __init__(self) -> None:
+    def __init__(self, scraped: str = "") -> None:
         self.taken: list[tuple[str, bytes]] = []
         self.scrapes = 0
         sink = self
@@ -63,7 +78,8 @@ class Sink:
             def do_GET(self) -> None:
                 sink.scrapes += 1
                 n = 100 * sink.scrapes
-                body = (SCRAPED % {"count": n, "failed": n // 10, "client": n * 0.02, "server": n * 0.012}).encode()
+                values = {"count": n, "failed": n // 10, "client": n * 0.02, "server": n * 0.012}
+                body = (scraped or SCRAPED % values).encode()
                 self.send_response(200)
                 self.send_header("content-type", "text/plain; version=0.0.4")
                 self.end_headers()
@@ -118,6 +134,35 @@ def send_spans(url: str) -> None:
                 pass
     for provider in providers:
         provider.shutdown()
+
+
+@pytest.mark.timeout(120)
+def test_what_one_job_scrapes_is_of_the_services_that_its_labels_name(tmp_path: Path, otelcol: Path) -> None:
+    """And of the same ones by either way out of the collector."""
+    sink = Sink(SHOPS)
+    scrape = {"job_name": "gateway", "scrape_interval": "1s", "static_configs": [{"targets": [sink.address]}]}
+    (tmp_path / "collector.yaml").write_text(json.dumps({
+        "receivers": {"prometheus": {"config": {"scrape_configs": [scrape]}}},
+        "exporters": {"otlp_http/proto": {"endpoint": f"http://{sink.address}"},
+                      "otlp_http/json": {"metrics_endpoint": f"http://{sink.address}/json", "encoding": "json"},
+                      "prometheus_remote_write": {"endpoint": f"http://{sink.address}/api/v1/write"}},
+        "service": {"telemetry": {"metrics": {"level": "none"}}, "pipelines": {"metrics": {
+            "receivers": ["prometheus"], "exporters": ["prometheus_remote_write", "otlp_http/proto", "otlp_http/json"]}}}}))
+    ways = ("/api/v1/write", "/v1/metrics", "/json")
+    try:
+        with running([str(otelcol), "--config", str(tmp_path / "collector.yaml")], tmp_path / "collector.log") as collector:
+            wait(lambda: all(len(sink.records(way)) >= 2 for way in ways), 60, collector.said)
+    finally:
+        sink.server.shutdown()
+    for way in ways:
+        batch = Decoder().decode(sink.records(way))
+        assert not batch.dead_letters
+        newest = {(key.service, key.name): value for key, value in zip(
+            (batch.metrics.series_table[n] for n in batch.metrics.series), batch.metrics.value.tolist(), strict=True)}
+        found = {service: value for (service, name), value in newest.items() if name == "shop_requests_total"}
+        assert found == {"cart": 5.0, "web": 6.0, "mail": 7.0, "gateway": 8.0}, way
+        assert {service for service, name in newest if name.startswith("shop_seconds")} == {"cart"}, way
+        assert ("gateway", "up") in newest, "what is said of the scrape itself is the job's"
 
 
 @pytest.mark.timeout(120)
