@@ -13,7 +13,7 @@ from detect.types import Incident, Observations
 from opsmend.causes import AFTER_SECONDS, BEFORE_SECONDS
 from opsmend.compose import pipeline_config
 from opsmend.config import Settings
-from opsmend.evaluate.rca_cases import CaseError, RecordedCase, case_folders, read_cases
+from opsmend.evaluate.rca_cases import CaseError, cases_to_learn_from
 from opsmend.store import tables as t
 from opsmend.store.engine import open_engine, reading
 from opsmend.store.queries import Queries
@@ -30,14 +30,10 @@ _SETTLED_SECONDS = 300.0
 def recorded_calm(data: Path) -> list[CaseWindow]:
     """Of the case with the most fault-free rows among those not marked `test`, windows as long as its fault. Raises
     CaseError where there is none, where one can't be read, and for several systems: one adapts to one."""
-    cases: list[RecordedCase] = []
-    for found in read_cases(case_folders(data), "known"):
-        if isinstance(found, CaseError):
-            raise found
-        cases += [found] if found.split != "test" else []
+    cases = cases_to_learn_from(data)
     systems = sorted({case.system for case in cases})
     if len(systems) != 1:
-        raise CaseError(f"{data}: one system is needed, not {', '.join(systems) or 'none'}")
+        raise CaseError(f"{data}: one system is needed, not {', '.join(systems)}")
     most = max((case.window for case in cases), key=lambda window: window.baseline_rows)
     base = most.baseline_rows
     usual = _rows(most, np.arange(len(most.ts_ns)) < base)
@@ -74,9 +70,7 @@ def windows_of(seen: Observations, graph: ServiceGraph, incidents: Sequence[Inci
 
 
 def _rows(window: CaseWindow, keep: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> CaseWindow:
-    return replace(window, ts_ns=window.ts_ns[keep], baseline_rows=int(keep.sum()), changes=(), signals=(),
-                   node_metrics={name: table[keep] for name, table in window.node_metrics.items()},
-                   edge_metrics={name: table[keep] for name, table in window.edge_metrics.items()})
+    return replace(window.of_rows(keep, int(keep.sum())), changes=(), signals=())
 
 
 def _graph(engine: sa.Engine, settings: Settings) -> ServiceGraph:

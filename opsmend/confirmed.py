@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from opsmend.causes import targets_of
-from opsmend.evaluate.rca_cases import CaseError, RecordedCase, case_folders, read_cases
+from opsmend.evaluate.rca_cases import RecordedCase, cases_to_learn_from
 from opsmend.evaluate.rca_made import calm_windows
 from opsmend.store.causes import CauseLog
 from opsmend.store.engine import open_engine
@@ -17,15 +17,7 @@ from rootcause.types import CaseWindow
 def recorded(data: Path) -> list[Confirmed]:
     """The cases under `data` but those marked `test`, and of each a stretch in which nothing was wrong. The layout is that
     of `opsmend eval rca`. Cases of one root are one group. Raises CaseError where there are none, or one can't be read."""
-    out: list[Confirmed] = []
-    for found in read_cases(case_folders(data), "known"):
-        if isinstance(found, CaseError):
-            raise found
-        if found.split != "test":
-            out += of_case(found)
-    if not out:
-        raise CaseError(f"{data}: all cases are marked test")
-    return out
+    return [one for case in cases_to_learn_from(data) for one in of_case(case)]
 
 
 def of_case(case: RecordedCase) -> list[Confirmed]:

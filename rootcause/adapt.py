@@ -103,7 +103,4 @@ def stretches(usual: CaseWindow, size: int, number: int, *, before: int | None =
 
 
 def _part(usual: CaseWindow, begin: int, end: int, size: int) -> CaseWindow:
-    rows = slice(begin, end)
-    return replace(usual, ts_ns=usual.ts_ns[rows], baseline_rows=end - begin - size, changes=(), signals=(),
-                   node_metrics={name: table[rows] for name, table in usual.node_metrics.items()},
-                   edge_metrics={name: table[rows] for name, table in usual.edge_metrics.items()})
+    return replace(usual.of_rows(slice(begin, end), end - begin - size), changes=(), signals=())

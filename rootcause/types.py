@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import msgspec
@@ -35,6 +35,12 @@ class CaseWindow:
     def step_seconds(self) -> float:
         """The usual distance of rows; a second where there is one row."""
         return float(np.median(np.diff(self.ts_ns))) / 1e9 if len(self.ts_ns) > 1 else 1.0
+
+    def of_rows(self, rows: slice | NDArray[np.bool_], baseline_rows: int) -> CaseWindow:
+        """The same of some of its rows, of which the first `baseline_rows` are the usual state."""
+        return replace(self, ts_ns=self.ts_ns[rows], baseline_rows=baseline_rows,
+                       node_metrics={name: table[rows] for name, table in self.node_metrics.items()},
+                       edge_metrics={name: table[rows] for name, table in self.edge_metrics.items()})
 
 
 @dataclass(frozen=True)

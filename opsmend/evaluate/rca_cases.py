@@ -112,6 +112,20 @@ def read_split(data: Path, split: str, clock: str) -> tuple[list[RecordedCase], 
     return cases, failures, lost
 
 
+def cases_to_learn_from(data: Path) -> list[RecordedCase]:
+    """All but those marked `test`. Raises CaseError where one can't be read, or none is left: who learns from half of
+    what was meant would not notice."""
+    cases = []
+    for found in read_cases(case_folders(data)):
+        if isinstance(found, CaseError):
+            raise found
+        if found.split != "test":
+            cases.append(found)
+    if not cases:
+        raise CaseError(f"{data}: all cases are marked test")
+    return cases
+
+
 def build_window(normal: Floats, abnormal: Floats, columns: tuple[str, ...],
                  named_edges: list[tuple[str, str]]) -> CaseWindow:
     """Rows with the time in column 0. Of several columns of one indicator the best statistic counts; several of

@@ -31,7 +31,8 @@ def calm_windows(case: RecordedCase) -> Iterator[CaseWindow]:
         if last - first < CALM_PER_CASE:
             return
         slot = (last - first) // CALM_PER_CASE
-        yield _cut(window, first + k * slot + zlib.crc32(f"{case.name} {k}".encode()) % slot, size)
+        end = first + k * slot + zlib.crc32(f"{case.name} {k}".encode()) % slot
+        yield window.of_rows(slice(end), end - size)
 
 
 def with_deploy(calm: CaseWindow, key: str) -> CaseWindow:
@@ -84,8 +85,3 @@ def _median(rows: Floats) -> Floats:
     ordered = np.sort(rows, axis=0)
     count = np.isfinite(rows).sum(axis=0)
     return np.asarray(ordered[np.maximum(count - 1, 0) // 2, np.arange(rows.shape[1])])
-
-
-def _cut(window: CaseWindow, end: int, size: int) -> CaseWindow:
-    return replace(window, ts_ns=window.ts_ns[:end], node_metrics={k: v[:end] for k, v in window.node_metrics.items()},
-                   edge_metrics={k: v[:end] for k, v in window.edge_metrics.items()}, baseline_rows=end - size)
