@@ -23,8 +23,10 @@ import torch
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # or this file would be taken for the package of its name
 
+from detect.forecaster.cell import advance
 from detect.forecaster.lstm import FEATURES, HORIZONS, QUANTILES, Forecaster, Weights
 from detect.forecaster.network import Network
+from detect.forecaster.shape import OUTPUTS
 from detect.forecaster.synthetic import synthetic_series
 
 WINDOW = 60
@@ -57,6 +59,14 @@ def our_step(n: int, weights: Weights | None = None) -> tuple[Callable[[], objec
     for _ in range(200 if n <= 20_000 else 70):
         step()
     return step, forecaster
+
+
+def network_alone(n: int, repeats: int) -> float:
+    """Series-steps per second of our cell on features that are ready-made, as torch's below."""
+    weights, rng = Weights.load(), np.random.default_rng(0)
+    feats, hidden = rng.normal(size=(n, FEATURES)).astype(np.float32), np.zeros((n, 2 * weights.hidden), np.float32)
+    raw, at = np.empty((n, OUTPUTS), np.float32), np.arange(n)
+    return n / per_step(lambda: advance(at, feats, hidden, weights.w, weights.b, weights.v, weights.d, raw), repeats)[0]
 
 
 def peers(n: int, repeats: int) -> dict[str, float]:
@@ -93,6 +103,8 @@ def main() -> None:
                      "series_steps_per_s": round(size / middle), "best": round(size / least)})
         print(f"{size:7} series  {1e3 * middle:8.3f} ms a tick  {size / middle / 1e6:6.3f} M series-steps/s "
               f"(best {size / least / 1e6:.3f})")
+    alone = network_alone(n, arguments.repeats)
+    print(f"{'our network alone':24} {alone / 1e6:6.3f} M series-steps/s")
     others = peers(n, arguments.repeats)
     for name, rate in others.items():
         print(f"{name:24} {rate / 1e6:6.3f} M series-steps/s")
@@ -103,7 +115,8 @@ def main() -> None:
     report = {"name": f"forecast, {n} series, {len(HORIZONS)} horizons x {len(QUANTILES)} quantiles",
               "unit": "series-steps/s per core", "ours": ours["series_steps_per_s"],
               "peers": {name: round(rate) for name, rate in others.items()},
-              "ratio": round(ours["series_steps_per_s"] / max(others.values()), 2), "sizes": rows,
+              "ratio": round(ours["series_steps_per_s"] / max(others.values()), 2), "network_alone": round(alone),
+              "sizes": rows,
               "bytes_per_series": state, "share_of_core_at_10s": round(share, 5), "model": forecaster.version}
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
