@@ -24,6 +24,8 @@ from opsmend.api.port import (
     NotFound,
     ServiceStatus,
     TrustStats,
+    not_merged,
+    still_open,
 )
 from opsmend.causes import ConfirmedCause, span_ns, window_of
 from opsmend.corrections import Correction
@@ -80,12 +82,7 @@ class StorePort:
         return self._q.incident(incident_id)
 
     def _open(self, incident_id: str) -> Incident:
-        incident = self._q.incident(incident_id)
-        if incident is None:
-            raise NotFound(f"no incident {incident_id}")
-        if incident.state != "open":
-            raise Conflict(f"the incident is {incident.state}")
-        return incident
+        return still_open(self._q.incident(incident_id), incident_id)
 
     def close_incident(self, incident_id: str, *, by: str, reason: str = "") -> Incident:
         self._open(incident_id)
@@ -131,11 +128,7 @@ class StorePort:
                            is_transient=True)
 
     def confirm_cause(self, incident_id: str, service: str, peer: str = "", *, by: str) -> ConfirmedCause:
-        incident = self._q.incident(incident_id)
-        if incident is None:
-            raise NotFound(f"no incident {incident_id}")
-        if incident.state == "merged":
-            raise Conflict(f"it was merged into {incident.merged_into}: say it there")
+        incident = not_merged(self._q.incident(incident_id), incident_id)
         cause = ConfirmedCause(incident_id, service, peer, by, self.now_ns())
         start_ns, end_ns = span_ns(incident, cause.at_ns)
         try:

@@ -37,6 +37,24 @@ class Conflict(OpsmendError):
     reason = "conflict"
 
 
+def still_open(incident: Incident | None, incident_id: str) -> Incident:
+    """The one that was found, where it may still be changed. Raises NotFound, Conflict."""
+    if incident is None:
+        raise NotFound(f"no incident {incident_id}")
+    if incident.state != "open":
+        raise Conflict(f"the incident is {incident.state}")
+    return incident
+
+
+def not_merged(incident: Incident | None, incident_id: str) -> Incident:
+    """The one that was found, where what is said of it counts. Raises NotFound, Conflict."""
+    if incident is None:
+        raise NotFound(f"no incident {incident_id}")
+    if incident.state == "merged":
+        raise Conflict(f"it was merged into {incident.merged_into}: say it there")
+    return incident
+
+
 @dataclass(frozen=True)
 class IncidentPage:
     """Incidents, newest first, and where the next page starts ("" on the last)."""

@@ -23,6 +23,8 @@ from opsmend.api.port import (
     NotFound,
     ServiceStatus,
     TrustStats,
+    not_merged,
+    still_open,
 )
 from opsmend.causes import ConfirmedCause
 from opsmend.store.outbox import Event
@@ -118,12 +120,7 @@ class MemoryPort:
         return self._incidents.get(incident_id)
 
     def _open(self, incident_id: str) -> Incident:
-        incident = self._incidents.get(incident_id)
-        if incident is None:
-            raise NotFound(f"no incident {incident_id}")
-        if incident.state != "open":
-            raise Conflict(f"the incident is {incident.state}")
-        return incident
+        return still_open(self._incidents.get(incident_id), incident_id)
 
     def close_incident(self, incident_id: str, *, by: str, reason: str = "") -> Incident:
         with self._lock:
@@ -158,11 +155,7 @@ class MemoryPort:
 
     def confirm_cause(self, incident_id: str, service: str, peer: str = "", *, by: str) -> ConfirmedCause:
         with self._lock:
-            incident = self._incidents.get(incident_id)
-            if incident is None:
-                raise NotFound(f"no incident {incident_id}")
-            if incident.state == "merged":
-                raise Conflict(f"it was merged into {incident.merged_into}: say it there")
+            not_merged(self._incidents.get(incident_id), incident_id)
             self._causes[incident_id] = ConfirmedCause(incident_id, service, peer, by, self._now_ns)
             return self._causes[incident_id]
 

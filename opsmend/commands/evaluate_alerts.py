@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,13 @@ _SHOWN = {"AMI": "AMI", "homogeneity": "homog.", "completeness": "compl.", "over
 
 def score_alerts(data: Path, split: str, *, ablation: bool) -> dict[str, Any]:
     """The report; `split` is "", which is test, dev, test or all."""
+    from opsmend.commands.console import progress
     from opsmend.evaluate.alerts import evaluate_alerts
     from opsmend.evaluate.alerts_ablation import evaluate_ablation
 
     split = {"": "test", "all": ""}.get(split, split)
     return evaluate_ablation(data, split=split) if ablation else evaluate_alerts(
-        data, split=split, progress=_progress if sys.stderr.isatty() else None)
-
-
-def _progress(name: str, done: int, total: int) -> None:
-    sys.stderr.write(f"\r\x1b[K{name}: {done} of {total}" if done < total else "\r\x1b[K")
+        data, split=split, progress=progress())
 
 
 def draw_alerts(report: dict[str, Any]) -> None:

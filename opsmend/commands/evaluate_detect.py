@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,10 @@ _PER_BUDGET = {"recall": "recall", "delay_s": "delay s", "false_per_day": "false
 
 def score_detection(data: Path | None) -> dict[str, Any]:
     """The report."""
+    from opsmend.commands.console import progress
     from opsmend.evaluate.detection_ablation import evaluate_detection
 
-    return evaluate_detection(data, progress=_progress if sys.stderr.isatty() else None)
-
-
-def _progress(name: str, done: int, total: int) -> None:
-    sys.stderr.write(f"\r\x1b[K{name}: {done} of {total}" if done < total else "\r\x1b[K")
+    return evaluate_detection(data, progress=progress())
 
 
 def draw_detection(report: dict[str, Any]) -> None:
