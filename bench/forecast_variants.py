@@ -1,9 +1,11 @@
-"""Smaller and coarser forecasters beside the shipped one: `python bench/forecast_variants.py [--student DIR]... [--json F]`.
+"""Smaller and coarser forecasters beside the shipped one:
+`python bench/forecast_variants.py [--distill UNITS]... [--students DIR] [--json F]`.
 
 Speed is that of `Forecaster.step` with 10,000 series, or, for what our cell can't compute, of the network alone in the
 library that can, beside the same network in FP32 there. Quality is the pinball loss against the shipped weights on
 series held back (made up, four clocks, and recorded): a negative gain is lost quality. `equal` means at most 1 % lost.
-Students are made by `opsmend train forecaster --distill UNITS`.
+Students are trained as `opsmend train forecaster --distill UNITS` does it (ten minutes each), but kept whatever they are
+worth: under --students, where they are found again, or nowhere.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +30,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)  # or this file would 
 from bench.forecast import our_step, per_step
 from detect.forecaster.lstm import FEATURES, Weights
 from detect.forecaster.network import Network
-from detect.train import EQUAL, against_shipped
+from detect.train import EQUAL, against_shipped, train_forecaster
 
 SERIES, REPEATS = 10_000, 40
 
@@ -75,17 +78,35 @@ def sparse_rates(weights: Weights) -> dict[str, float]:
     return made
 
 
+def untrained_rates(sizes: tuple[int, ...]) -> dict[str, float]:
+    """Series-steps per second with networks of so many units, which do not have to know anything for that."""
+    made = {}
+    for units in sizes:
+        weights = Weights.of(Network(units).tensors(), {**Weights.load().card, "version": f"{units}", "hidden": units})
+        made[f"{units} units"] = SERIES / per_step(our_step(SERIES, weights)[0], REPEATS)[0]
+    return made
+
+
+def student(units: int, kept: Path) -> Weights:
+    """A network of `units` units that learned from the shipped one."""
+    directory = kept / f"h{units}"
+    if not (directory / "forecaster.safetensors").is_file():
+        train_forecaster(directory, progress=sys.stderr.isatty(), hidden=units, teacher=Weights.load())
+    return Weights.load(directory)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--student", type=Path, action="append", default=[])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--distill", type=int, action="append", default=[], metavar="UNITS")
+    parser.add_argument("--students", type=Path)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     shipped = Weights.load()
     variants = {"shipped, FP32": shipped, "INT8 weights": rounded(shipped, 8), "INT4 weights": rounded(shipped, 4),
                 "half pruned": pruned(shipped, 0.5), "nine tenths pruned": pruned(shipped, 0.9)}
-    for directory in arguments.student:
-        student = Weights.load(directory)
-        variants[f"distilled to {student.hidden} units"] = student
+    with tempfile.TemporaryDirectory() as scratch:
+        for units in arguments.distill:
+            variants[f"distilled to {units} units"] = student(units, arguments.students or Path(scratch))
     rows = []
     for name, weights in variants.items():
         verdict = against_shipped(weights)
@@ -95,7 +116,7 @@ def main() -> None:
         rows.append(row)
         print(f"{name:26} {row['series_steps_per_s'] / 1e6:6.3f} M/s  quality {verdict.gain:+7.2%}  "
               f"{[f'{g:+.1%}' for g in verdict.by_horizon]}", flush=True)
-    libraries = {"torch": torch_rates(shipped), "gates' matrix": sparse_rates(shipped)}
+    libraries = {"torch": torch_rates(shipped), "gates' matrix": sparse_rates(shipped), "smaller": untrained_rates((24, 16))}
     for library, rates in libraries.items():
         print(f"{library:26} " + "  ".join(f"{name} {rate / 1e6:.3f} M/s" for name, rate in rates.items()))
     if arguments.json:

@@ -11,7 +11,7 @@ import typer
 
 from opsmend.config import ConfigError
 
-_QUANTIZE = ("train: --quantize is not offered: at this size INT8 is slower than FP32 (1.35 against 1.91 million series-steps "
+_QUANTIZE = ("train: --quantize is not offered: at this size INT8 is slower than FP32 (2.18 against 3.73 million series-steps "
              "a second; docs/forecaster.md, measured by bench/forecast_variants.py)")
 
 
