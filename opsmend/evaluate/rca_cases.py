@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opsmend.evaluate.rca_columns import ENTRY, SERVED, Role, role_of
+from opsmend.evaluate.rca_columns import ENTRY, SERVED, Role, one_name, role_of, services_of
 from opsmend.evaluate.rca_files import CaseError, read_edges, read_label, read_table
-from opsmend.evaluate.rca_modalities import Channels, read_channels
+from opsmend.evaluate.rca_modalities import read_channels
+from opsmend.evaluate.rca_names import known_as
+from opsmend.evaluate.rca_rows import add_channels, with_rows
 from rootcause.types import CaseWindow
+
+__all__ = ["CaseError", "RecordedCase", "build_window", "case_folders", "read_case", "read_cases", "read_split"]
 
 Floats = NDArray[np.float64]
 _AFTER_DETECTION = 120.0
 """Seconds of a fault that are seen after somebody noticed it, where the label says when that was."""
-
-
-__all__ = ["CaseError", "RecordedCase", "build_window", "case_folders", "read_case", "read_cases", "read_split"]
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,20 @@ def read_case(folder: Path, clock: str = "known") -> RecordedCase:
         raise CaseError(f"{folder.name}/label.json: names no root_cause_service")
     normal, abnormal, columns = _rows(folder, label, clock)
     edges = read_edges(folder / "graph.csv")
+    columns, edges = one_name(columns, edges, root)
+    known = frozenset(services_of(columns)) | {s for edge in edges for s in edge}
     begin = label.get("inject_time")
     channels = None
     if begin is not None and not label.get("all_rows_abnormal"):
         end = float(begin) + float(label.get("abnormal_seconds") or 600)
-        channels = read_channels(folder, float(begin), end, str(label.get("day") or ""), clock)
-    if channels is not None:
-        normal = _with_rows(channels.usual, normal)
-    window = build_window(normal, abnormal, columns, edges)
-    if channels is not None:
-        window = _add_channels(window, channels, np.concatenate([normal[:, 0], abnormal[:, 0]]))
+        channels = read_channels(folder, float(begin), end, str(label.get("day") or ""), clock, known)
+    if channels is None:
+        window = build_window(normal, abnormal, columns, edges)
+    else:
+        normal = with_rows(channels.usual, normal)
+        window = build_window(normal, abnormal, columns, sorted({*edges, *channels.calls}), channels.services)
+        window = add_channels(window, channels, np.concatenate([normal[:, 0], abnormal[:, 0]]))
+    root = known_as(root, window.services)
     if root not in window.services:
         raise CaseError(f"{folder.name}: the root '{root}' is not among its services: "
                         f"{', '.join(window.services[:20]) or 'no column is `<service>|<metric>` with a metric that is known'}")
@@ -82,7 +87,8 @@ def read_case(folder: Path, clock: str = "known") -> RecordedCase:
                for table in (*window.node_metrics.values(), *window.edge_metrics.values())):
         raise CaseError(f"{folder.name}: not one value in the {len(abnormal)} rows of the fault")
     missing = "names no call" if (folder / "graph.csv").is_file() else "is missing"
-    notes = () if edges else (f"{folder.name}: graph.csv {missing}: rankers that need to know who calls whom are at a loss",)
+    notes = () if len(window.edges) else (
+        f"{folder.name}: graph.csv {missing}: rankers that need to know who calls whom are at a loss",)
     return RecordedCase(folder.name, str(label.get("dataset") or folder.parent.name), str(label.get("fault_type") or ""),
                         str(label.get("split") or ""), root, window, notes)
 
@@ -127,9 +133,9 @@ def cases_to_learn_from(data: Path) -> list[RecordedCase]:
 
 
 def build_window(normal: Floats, abnormal: Floats, columns: tuple[str, ...],
-                 named_edges: list[tuple[str, str]]) -> CaseWindow:
-    """Rows with the time in column 0. Of several columns of one indicator the best statistic counts; several of
-    these are joined by their geometric mean, each over its own usual level."""
+                 named_edges: list[tuple[str, str]], others: Iterable[str] = ()) -> CaseWindow:
+    """Rows with the time in column 0; `others` are services that no column and no call names. Of several columns of one
+    indicator the best statistic counts; several of these are joined by their geometric mean, each over its own usual level."""
     rows = np.concatenate([normal, abnormal])
     base = len(normal)
     roles = [role_of(column) for column in columns]
@@ -138,7 +144,7 @@ def build_window(normal: Floats, abnormal: Floats, columns: tuple[str, ...],
         roles = [role if role is None or role.service != ENTRY else replace(role, service=entry) if entry else None
                  for role in roles]
     services = sorted({s for role in roles if role for s in (role.service, role.caller) if s}
-                      | {s for edge in named_edges for s in edge})
+                      | {s for edge in named_edges for s in edge} | set(others))
     at = {service: i for i, service in enumerate(services)}
     pairs = sorted({(at[a], at[b]) for a, b in named_edges if a != b})
     edge_at = {pair: k for k, pair in enumerate(pairs)}
@@ -204,37 +210,6 @@ def _per_second(traffic: Floats, step_seconds: float) -> Floats:
     return traffic / step_seconds if len(known) and bool((known == np.round(known)).all()) else traffic
 
 
-def _with_rows(minutes: tuple[int, ...], normal: Floats) -> Floats:
-    """The rows, and empty ones before them for usual minutes that have lines or spans and no metrics."""
-    known = set((normal[:, 0] // 60).astype(int).tolist())
-    extra = [t for t in minutes if t // 60 not in known]
-    rows = np.full((len(extra), normal.shape[1]), np.nan)
-    rows[:, 0] = extra
-    return np.concatenate([rows, normal])
-
-
-def _add_channels(window: CaseWindow, channels: Channels, seconds: Floats) -> CaseWindow:
-    """Minutes of logs and spans into the rows of the same time, those of the fault into the nearest of its rows."""
-    base, n = window.baseline_rows, len(window.services)
-    at = {service: i for i, service in enumerate(window.services)}
-    edge_at = {(window.services[a], window.services[b]): k for k, (a, b) in enumerate(window.edges.tolist())}
-    row_of = {int(t // 60) * 60: row for row, t in enumerate(seconds[:base].tolist())}
-    rows = {t: row_of[t // 60 * 60] for t in channels.usual if t // 60 * 60 in row_of}
-    for t in channels.fault:
-        rows[t] = base + int(np.argmin(np.abs(seconds[base:] - t)))
-    node, edge = dict(window.node_metrics), dict(window.edge_metrics)
-    for (name, t, service), value in channels.node.items():
-        if service in at and t in rows:
-            node.setdefault(name, np.full((len(seconds), n), np.nan))[rows[t], at[service]] = value
-    network = edge.get("network", np.full((len(seconds), len(edge_at)), np.nan)).copy()
-    from_spans = np.isfinite(network).sum(axis=0) == 0  # where nobody measures it in every row
-    for (t, a, b), value in channels.call.items():
-        if (a, b) in edge_at and t in rows and from_spans[edge_at[a, b]]:
-            edge["network"] = network
-            network[rows[t], edge_at[a, b]] = value
-    return replace(window, node_metrics=node, edge_metrics=edge)
-
-
 def _joined(parts: list[Floats], indicator: str, base: int) -> Floats:
     if len(parts) == 1:
         return parts[0]
@@ -260,18 +235,19 @@ def _rows(folder: Path, label: dict[str, Any], clock: str) -> tuple[Floats, Floa
     columns, table = read_table(folder / "metrics.csv")
     begin = label.get("inject_time")
     before = table[:0]
-    if label.get("n_normal"):
+    in_order = table[np.argsort(table[:, 0], kind="stable")]
+    if label.get("n_normal"):  # told by their place: usual rows may be of a later day than those of the fault
         before, abnormal = table[:int(label["n_normal"])], table[int(label["n_normal"]):]
     elif label.get("all_rows_abnormal"):
-        abnormal = table
+        abnormal = in_order
     elif begin is None:
         raise CaseError(f"{folder.name}/label.json: needs inject_time (unix seconds), or all_rows_abnormal")
     else:
         end = begin + float(label.get("abnormal_seconds") or np.inf)
         if label.get("detect_time"):
             end = min(end, float(label["detect_time"]) + _AFTER_DETECTION)
-        abnormal = table[(table[:, 0] >= begin) & (table[:, 0] <= end)]
-        before = table[table[:, 0] < begin]
+        abnormal = in_order[(in_order[:, 0] >= begin) & (in_order[:, 0] <= end)]
+        before = in_order[in_order[:, 0] < begin]
     if label.get("normal"):
         usual_columns, normal = read_table((folder / str(label["normal"])).resolve())
         both = [c for c in columns if c in set(usual_columns)]
@@ -290,8 +266,7 @@ def _rows(folder: Path, label: dict[str, Any], clock: str) -> tuple[Floats, Floa
         raise CaseError(f"{folder.name}: no fault-free rows: none before inject_time in metrics.csv, and label.json names no "
                         "file of them as `normal`")
     if not len(normal) or not len(abnormal):
-        span = f"{table[0, 0]:.0f} to {table[-1, 0]:.0f}" if len(table) else "no row"
+        span = f"{in_order[0, 0]:.0f} to {in_order[-1, 0]:.0f}" if len(table) else "no row"
         raise CaseError(f"{folder.name}: {len(normal)} fault-free rows, {len(abnormal)} in the fault; metrics.csv has {span}, "
                         f"inject_time is {begin}")
     return normal, abnormal, columns
-

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from detect.indicators import indicator_of
 from ingest.types import SeriesKey
+from opsmend.evaluate.rca_names import known_as
 from rootcause.window import NODE_INDICATORS
 
 Floats = NDArray[np.float64]
@@ -97,3 +98,28 @@ def role_of(column: str) -> Role | None:
             return Role(service, indicator, value=value, rank=_rank(metric))
     indicator = indicator_of(SeriesKey(service, metric))
     return Role(service, indicator) if indicator in NODE_INDICATORS else None
+
+
+def services_of(columns: tuple[str, ...]) -> set[str]:
+    """All that columns name."""
+    return {s for role in map(role_of, columns) if role for s in (role.service, role.caller) if s and s != ENTRY}
+
+
+def one_name(columns: tuple[str, ...], edges: list[tuple[str, str]],
+              root: str) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
+    """The same with pods under the name of their service, where the calls or the label speak of services: labels tell at
+    which level culprits are named."""
+    named, ends = services_of(columns), {s for edge in edges for s in edge}
+    speaks = {known_as(name, (ends - named) | ({root} - named - ends)) for name in named - ends} - named
+    if not speaks:
+        return columns, edges
+
+    def short(name: str) -> str:
+        return name if name in ends else known_as(name, speaks | ends)
+
+    def renamed(column: str) -> str:
+        service, _, metric = column.rpartition("|")
+        head, mark, caller = metric.partition("__from_")
+        return f"{short(service)}|{head}{mark}{short(caller) if caller else ''}"
+
+    return tuple(map(renamed, columns)), edges

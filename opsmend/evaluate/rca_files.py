@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from functools import lru_cache
@@ -13,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.errors import OpsmendError
+from opsmend.evaluate.rca_names import seconds_of
 
 Floats = NDArray[np.float64]
+csv.field_size_limit(1 << 24)  # a stack trace in one cell is longer than what Python allows by itself
 _NUMBERS = ("inject_time", "detect_time", "abnormal_seconds", "n_normal")
 
 
@@ -40,15 +43,17 @@ def read_label(folder: Path) -> dict[str, Any]:
                 label[name] = float(label[name])
             except (TypeError, ValueError) as error:
                 raise CaseError(f"{where}: {name} {label[name]!r:.60} is no number; times are unix seconds") from error
+            if name.endswith("_time"):
+                label[name] = seconds_of(label[name])
     return label
 
 
 @lru_cache(maxsize=8)
 def read_table(path: Path) -> tuple[tuple[str, ...], Floats]:
-    """(columns without the time, rows with the time in column 0); NaN where a cell is empty, nan or infinite. Raises
-    CaseError."""
+    """(columns without the time, rows as they stand in the file with unix seconds in column 0); NaN where a cell is empty, nan
+    or infinite. Raises CaseError."""
     where = f"{path.parent.name}/{path.name}"
-    lines = [row for row in csv.reader(_text(path).splitlines()) if row]
+    lines = [row for row in csv.reader(_lines(path)) if row]
     if not lines or lines[0][0] != "time":
         found = f"is '{lines[0][0][:40]}'" if lines else "is missing: the file is empty"
         raise CaseError(f"{where}: the first column must be `time` (unix seconds), and {found}")
@@ -61,14 +66,15 @@ def read_table(path: Path) -> tuple[tuple[str, ...], Floats]:
     if np.isnan(table[:, 0]).any():
         raise CaseError(f"{where}: row {int(np.argmax(np.isnan(table[:, 0]))) + 1} has no time")
     table[~np.isfinite(table)] = np.nan
+    table[:, 0] = [seconds_of(t) for t in table[:, 0].tolist()]
     return tuple(header[1:]), table
 
 
 def read_edges(path: Path) -> list[tuple[str, str]]:
-    """(caller, callee) pairs; none where there is no such file. Raises CaseError."""
-    if not path.is_file():
+    """(caller, callee) pairs; none where there is no such file, or nothing in it. Raises CaseError."""
+    if not path.is_file() or not path.stat().st_size:
         return []
-    reader = csv.DictReader(_text(path).splitlines())
+    reader = csv.DictReader(_lines(path))
     if not {"source", "target"} <= set(reader.fieldnames or ()):
         raise CaseError(f"{path.parent.name}/{path.name}: its first line must be `source,target` (caller, callee)")
     return [(row["source"], row["target"]) for row in reader if row["source"] and row["target"]]
@@ -76,12 +82,15 @@ def read_edges(path: Path) -> list[tuple[str, str]]:
 
 def rows_of(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     """Of a file with a header. Raises CaseError where a column that is needed is missing."""
-    reader = csv.DictReader(_text(path).splitlines())
+    reader = csv.DictReader(_lines(path, errors="replace"))  # what programs log is not always text
     lacking = [name for name in needed if name not in (reader.fieldnames or ())]
     if lacking:
         raise CaseError(f"{path.parent.name}/{path.name}: no column `{'`, `'.join(lacking)}`; it has "
                         f"{', '.join(reader.fieldnames or ()) or 'none'}")
-    return list(reader)
+    try:
+        return list(reader)
+    except csv.Error as error:
+        raise CaseError(f"{path.parent.name}/{path.name}: line {reader.line_num}: {error}") from error
 
 
 def _wrong(header: list[str], rows: list[list[str]]) -> str:
@@ -103,10 +112,16 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _text(path: Path) -> str:
+def _lines(path: Path, errors: str = "strict") -> io.StringIO:
+    """What a csv reader takes: a line ends where the file says so, not at every character that may end one, and a cell in
+    quotes may have several."""
+    return io.StringIO(_text(path, errors), newline="")
+
+
+def _text(path: Path, errors: str = "strict") -> str:
     """UTF-8, with or without a mark in front, as spreadsheets write it."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
         raise CaseError(f"{path.parent.name}/{path.name}: byte {error.start} is no UTF-8; save the file as UTF-8") from error
     except FileNotFoundError as error:
