@@ -23,7 +23,8 @@ BEFORE_SECONDS, AFTER_SECONDS = 300.0, 300.0
 
 
 class ConfirmedCause(msgspec.Struct, frozen=True):
-    """The service that was at fault; with `peer` the calls from it to `peer`, and neither end. The newest word counts."""
+    """The service that was at fault; with `peer` the calls from it to `peer`, and neither end; with neither, nothing was
+    wrong. The newest word counts."""
 
     incident_id: str
     service: str
@@ -59,8 +60,10 @@ def edges_of(window: CaseWindow) -> list[tuple[str, str]]:
 
 
 def targets_of(cause: ConfirmedCause, window: CaseWindow) -> tuple[int, ...]:
-    """The candidate that it names: a service by its index, a call by n + its row. Raises ValueError where it is not in
-    the window."""
+    """The candidate that it names: a service by its index, a call by n + its row; none where nothing was wrong. Raises
+    ValueError where it is not in the window."""
+    if not cause.service:
+        return ()
     if cause.peer:
         return (len(window.services) + edges_of(window).index((cause.service, cause.peer)),)
     return (window.services.index(cause.service),)

@@ -13,6 +13,9 @@ from opsmend.store.engine import open_engine
 from rootcause.tune import Confirmed
 from rootcause.types import CaseWindow
 
+NOTHING = "nothing was wrong"
+"""The name of their group."""
+
 
 def recorded(data: Path) -> list[Confirmed]:
     """The cases under `data` but those marked `test`, and of each a stretch in which nothing was wrong. The layout is that
@@ -29,13 +32,13 @@ def of_case(case: RecordedCase) -> list[Confirmed]:
 
 def stored(store_url: str) -> list[Confirmed]:
     """What people confirmed, of one service or several that share a store. Incidents of the same cause are one group, and
-    so are those that overlap in time. Raises StoreError."""
+    so are those in which nothing was wrong, and those that overlap in time. Raises StoreError."""
     engine = open_engine(store_url)
     try:
         kept = CauseLog(engine).all()
     finally:
         engine.dispose()
-    groups = grouped([(cause.service, window) for cause, window in kept])
+    groups = grouped([(cause.service or NOTHING, window) for cause, window in kept])
     return [Confirmed(window, targets_of(cause, window), group) for (cause, window), group in zip(kept, groups, strict=True)]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Body(BaseModel):
@@ -46,10 +46,17 @@ class MergeBody(_Body):
 
 
 class CauseBody(_Body):
-    """The service that was at fault; with `peer` the calls from it to that one."""
+    """The service that was at fault; with `peer` the calls from it to that one. Or `nothing`: there was no fault."""
 
-    service: str = Field(min_length=1, max_length=500)
+    service: str = Field("", max_length=500)
     peer: str = Field("", max_length=500)
+    nothing: bool = False
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.nothing == bool(self.service) or (self.peer and not self.service):
+            raise ValueError("say which service was at fault, or that nothing was")
+        return self
 
 
 class CancelBody(_Body):

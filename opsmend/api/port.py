@@ -140,7 +140,8 @@ class ServicePort(Protocol):
         """Merge into another open incident, which is returned. Raises NotFound, Conflict."""
 
     def confirm_cause(self, incident_id: str, service: str, peer: str = "", *, by: str) -> ConfirmedCause:
-        """What a person found out, of an incident that is open or closed; with `peer` the calls from `service` to it.
+        """What a person found out, of an incident that is open or closed; with `peer` the calls from `service` to it, with
+        "" for both that nothing was wrong.
         Raises NotFound; Conflict where it was merged, or nothing can be learned from it."""
 
     def cause(self, incident_id: str) -> ConfirmedCause | None:

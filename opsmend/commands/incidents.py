@@ -47,7 +47,8 @@ def show(incident_id: str, url: Url = DEFAULT_URL, as_json: Json = False) -> Non
                       f"{where}: {said}")
     _diagnosis(found.get("diagnosis"))
     if cause := found.get("cause"):
-        output.result(f"confirmed cause: {_where(cause)} (by {cause['by'] or 'nobody named'})")
+        said = _where(cause) if cause["service"] else "nothing was wrong"
+        output.result(f"confirmed cause: {said} (by {cause['by'] or 'nobody named'})")
     for plan in found["plans"]:
         _plan(plan)
     for run in found["runs"]:
@@ -140,13 +141,17 @@ def _leaving(held: Sequence[dict[str, Any]], services: Sequence[str], signals: S
 
 
 @app.command()
-def cause(incident_id: str, service: Annotated[str, typer.Argument(help="What was at fault.")],
+def cause(incident_id: str, service: Annotated[str, typer.Argument(help="What was at fault.")] = "",
           peer: Annotated[str, typer.Option(help="The calls from it to this one, and neither end.")] = "",
+          nothing: Annotated[bool, typer.Option("--nothing", help="Nothing was at fault: a false alarm.")] = False,
           url: Url = DEFAULT_URL, token: Token = "", as_json: Json = False) -> None:
-    """Say what the cause was, whatever the diagnosis says; `opsmend train rootcause --fine-tune` learns from it."""
+    """Say what the cause was, or that there was none, whatever the diagnosis says; `opsmend train rootcause --fine-tune`
+    learns from it."""
     found = call("PUT", url, f"/api/v1/incidents/{part(incident_id)}/cause", token,
-                 {"service": service, "peer": peer, "by": me()})
+                 {"service": service, "peer": peer, "nothing": nothing, "by": me()})
     if as_json:
         output.as_json(found)
-    else:
+    elif found["service"]:
         output.result(f"incident {found['incident_id']} was caused by {_where(found)}")
+    else:
+        output.result(f"incident {found['incident_id']}: nothing was wrong")

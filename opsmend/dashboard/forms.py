@@ -21,7 +21,7 @@ from opsmend.api.port import Conflict, Decision, NotFound, ServicePort
 from opsmend.api.security import NAME_COOKIE, TOKEN_COOKIE, operator_of
 from opsmend.api.uploads import Uploads
 from opsmend.dashboard.folds import expand
-from opsmend.dashboard.incident import CALLS
+from opsmend.dashboard.incident import CALLS, NOTHING
 from remediate.types import Mode
 
 THEME_COOKIE = "opsmend_theme"
@@ -95,8 +95,9 @@ def install(app: FastAPI, refuse: Refuse) -> None:
         return f"/incidents/{port.merge_incident(request.path_params['id'], into, by=operator_of(request)).id}"
 
     def cause(request: Request, given: dict[str, str], _: Pairs) -> str:
-        service, _sign, peer = given.get("cause", "").partition(CALLS)
-        if not 0 < len(service) <= 500 or len(peer) > 500:
+        chosen = given.get("cause", "")
+        service, _sign, peer = chosen.partition(CALLS)
+        if chosen != NOTHING and (not 0 < len(service) <= 500 or len(peer) > 500):
             raise Conflict("choose what was at fault")
         port.confirm_cause(request.path_params["id"], service, peer, by=operator_of(request))
         return f"/incidents/{request.path_params['id']}"

@@ -20,6 +20,8 @@ from rootcause.types import Diagnosis, ServiceGraph
 
 CALLS = "\t"
 """Between the two ends of an edge, in the form that says what the cause was."""
+NOTHING = CALLS
+"""Between no ends: nothing was wrong."""
 _CAUSES = 60
 
 
@@ -49,11 +51,11 @@ def incident_view(reading: Reading, incident: Incident, *, window: charts.Window
 
 
 def causes(incident: Incident, diagnosis: Diagnosis | None, graph: ServiceGraph) -> list[tuple[str, str]]:
-    """(value, words) of what a person may call the cause: the suspects, the incident's services, what these call."""
+    """(value, words) of what a person may call the cause: the suspects, the incident's services, what these call, nothing."""
     found = [(s.service + CALLS + s.peer, f"calls {s.service} → {s.peer}") if s.peer else (s.service, s.service)
              for s in (diagnosis.suspects if diagnosis else ())]
     near = sorted(incident.services) + sorted({c for s in incident.services for c in graph.callees(s)})
-    return list(dict.fromkeys(found + [(s, s) for s in near]))[:_CAUSES]
+    return [*list(dict.fromkeys(found + [(s, s) for s in near]))[:_CAUSES], (NOTHING, "nothing: a false alarm")]
 
 
 # the story ----------------------------------------------------------------------------------------

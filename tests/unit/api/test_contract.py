@@ -136,6 +136,11 @@ def test_split_merge_and_close(shop: Any) -> None:
     assert said.status_code == 200
     check(said.json(), {"$ref": "#/components/schemas/ConfirmedCause"}, shop.get("/api/openapi.json"))
     assert shop.get(base)["cause"] == said.json()
+    for wrong in ({}, {"nothing": True, "service": "checkout"}, {"peer": "front"}, {"nothing": True, "peer": "front"}):
+        assert shop.client.put(f"{base}/cause", json=wrong).status_code == 422, wrong
+    nothing = shop.client.put(f"{base}/cause", json={"nothing": True, "by": "ana"})
+    assert (nothing.status_code, nothing.json()["service"], nothing.json()["peer"]) == (200, "", "")
+    assert shop.get(base)["cause"] == nothing.json()
     shop.is_up = True
     shop.feed(8)
     check_gets(shop)

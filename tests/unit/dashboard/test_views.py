@@ -148,6 +148,13 @@ async def test_a_person_says_what_the_cause_was(client: httpx.AsyncClient, port:
     assert said is not None and (said.service, said.peer) == ("front", "<script>alert(1)</script>")
     page = (await client.get(path)).text
     assert "Caused by" in page and "&lt;script&gt;alert(1)" in page and "<script>alert(1)" not in page
+    assert '<option value="\t">nothing: a false alarm' in page
+    assert (await client.post(f"{path}/cause", data={"cause": "\t"})).status_code == 303
+    said = port.cause(ident("checkout"))
+    assert said is not None and (said.service, said.peer) == ("", "")
+    page = (await client.get(path)).text
+    assert "Nothing was wrong" in page and "Caused by" not in page
+    assert (await client.post(f"{path}/cause", data={"cause": "\tpay"})).status_code == 409
 
 
 async def test_silence_is_said(client: httpx.AsyncClient, port: MemoryPort) -> None:

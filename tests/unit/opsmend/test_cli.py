@@ -208,6 +208,9 @@ def test_the_kill_switch_and_runs(url: str, port: MemoryPort) -> None:
     assert "i1 was caused by cart -> db" in inside("incidents", "cause", "i1", "cart", "--peer", "db", env=env).stdout
     assert "confirmed cause: cart -> db (by " in inside("incidents", "show", "i1", env=env).stdout
     assert "404" in inside("incidents", "cause", "nobody", "cart", env=env).stderr
+    assert "nothing was wrong" in inside("incidents", "cause", "i1", "--nothing", env=env).stdout
+    assert "confirmed cause: nothing was wrong (by " in inside("incidents", "show", "i1", env=env).stdout
+    assert inside("incidents", "cause", "i1", env=env).returncode == 1
 
 
 def test_incidents_are_split_and_merged(url: str, port: MemoryPort) -> None:

@@ -53,6 +53,16 @@ def test_confirmed_incidents_come_from_the_store(tmp_path: Path) -> None:
     assert len({c.group for c in found}) == 2
 
 
+def test_a_false_alarm_is_a_window_without_a_culprit(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'opsmend.db'}"
+    engine = open_engine(url)
+    for n, service in enumerate(("", window(0).services[0], "")):
+        CauseLog(engine).put(ConfirmedCause(f"i{n}", service, "", "ana", n), window(n * 10**6))
+    engine.dispose()
+    assert [(c.targets, c.services) for c in stored(url)] == [((), ()), ((0,), (0,)), ((), ())]
+    assert [c.group for c in stored(url)] == ["nothing was wrong", window(0).services[0], "nothing was wrong"]
+
+
 def test_recorded_cases_marked_test_are_left_out(tmp_path: Path) -> None:
     for n, split in enumerate(("train", "test", "")):
         folder = tmp_path / "set" / f"case{n}"
