@@ -60,7 +60,7 @@ def merge(request: Request, incident_id: str, body: MergeBody) -> dict[str, Any]
     return found
 
 
-@router.put("/incidents/{incident_id}/cause", summary="Say what the cause was; the newest word counts",
+@router.put("/incidents/{incident_id}/cause", summary="Say what the cause was, or that there was none; the newest word counts",
             responses=answers(ref("ConfirmedCause"), 404, 409))
 def confirm_cause(request: Request, incident_id: str, body: CauseBody) -> dict[str, Any]:
     found: dict[str, Any] = present(_port(request).confirm_cause(
