@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -14,7 +14,8 @@ from ingest.types import Change
 from rootcause.calls import with_broken_call
 from rootcause.features import CAUSES
 from rootcause.graph import graph_hash
-from rootcause.instances import instance_evidence, unusual_instances
+from rootcause.instances import UnusualInstance, instance_evidence, unusual_instances
+from rootcause.machines import PROBABILITY, Machine, shaken_machine
 from rootcause.prior import physical_prior
 from rootcause.rankers.registry import RANKERS, ranker_of
 from rootcause.reasons import Reasons
@@ -58,30 +59,38 @@ class RootCause:
         p_none = ranking.p_none if ranking.p_none is not None else 0.1
         p = scores / max(scores.sum(), 1e-12) * (1 - p_none)
         p, p_none = physical_prior(case, incident, p, p_none)
+        reasons = Reasons(case, incident.first_signal_ns)
         order = np.argsort(-p, kind="stable")
+        seen = _of_instances(seen, {*incident.services, *(case.services[i] for i in order[: self._c.max_suspects])})
+        unusual = {s: unusual_instances(s, seen, incident.first_signal_ns) for s in sorted({k.service for k in seen.series})}
+        machine = shaken_machine(case, graph, reasons, unusual)
+        if machine is not None:
+            p, p_none = p * (1 - PROBABILITY), p_none * (1 - PROBABILITY)
         second = float(p[order[1]]) if len(order) > 1 else 0.0
         cannot = bool(p[order[0]] - max(second, p_none) < self._c.margin) or not _is_pointed_at(
             case.services[order[0]], incident)
-        reasons = Reasons(case, incident.first_signal_ns)
-        suspects = tuple(self._suspect(int(i), float(p[i]), case, incident, graph, reasons, seen)
+        suspects = tuple(self._suspect(int(i), float(p[i]), case, incident, graph, reasons, unusual)
                          for i in order[: self._c.max_suspects] if p[i] >= 0.01)
         suspects = tuple(msgspec.structs.replace(s, instances=()) if s.peer else s
                          for s in with_broken_call(suspects, case, ranking))
+        if machine is not None:
+            suspects = (_machine(machine, case, graph, reasons), *suspects)[: self._c.max_suspects]
+            cannot = not any(_is_pointed_at(service, incident) for service in machine.services)
         return Diagnosis(incident.id, now_ns, suspects, float(p_none), cannot, ranking.model_version, graph_hash(graph))
 
     def _suspect(self, i: int, probability: float, case: CaseWindow, incident: Incident, graph: ServiceGraph,
-                 reasons: Reasons, seen: Observations) -> Suspect:
+                 reasons: Reasons, unusual: Mapping[str, tuple[UnusualInstance, ...]]) -> Suspect:
         service = case.services[i]
         own = [s for s in incident.signals if s.service == service and not s.peer]
         change = self._change(service, case, incident)
         path = _path(service, incident, graph, reasons, case)
-        unusual = unusual_instances(service, seen, incident.first_signal_ns)
+        odd = unusual.get(service, ())
         evidence = (*_evidence(service, own, change, incident, graph),
-                    *instance_evidence(service, unusual, graph.instances.get(service, {})),
+                    *instance_evidence(service, odd, graph.instances.get(service, {})),
                     *shared_evidence(service, incident, graph), *reasons.evidence(i))
         return Suspect(
             service, probability, path=path, deciding=reasons.deciding(i, path), evidence=evidence, change=change,
-            instances=tuple(u.instance for u in unusual),
+            instances=tuple(u.instance for u in odd),
             signal_kinds=tuple(sorted({s.kind for s in own if s.is_open})))
 
     def _change(self, service: str, case: CaseWindow, incident: Incident) -> Change | None:
@@ -94,6 +103,22 @@ class RootCause:
         undone = any(c.service == service and c.actor == "opsmend" and c.kind == "rollout" and newest is not None
                      and c.ts_ns > newest.ts_ns for c in case.changes)
         return None if undone else newest
+
+
+def _of_instances(seen: Observations, services: set[str]) -> Observations:
+    """The series of single instances of these services alone."""
+    at = [n for n, key in enumerate(seen.series) if key.instance and not key.peer and key.service in services]
+    return Observations(seen.ts_ns, tuple(seen.series[n] for n in at), seen.values[:, at])
+
+
+def _machine(machine: Machine, case: CaseWindow, graph: ServiceGraph, reasons: Reasons) -> Suspect:
+    """A host or volume as a suspect: nobody calls it, and nothing repairs it."""
+    services = list(case.services)
+    deciding = [one for s in machine.services[:4] for one in reasons.deciding(services.index(s), (s,))[:1]]
+    return Suspect(machine.name, PROBABILITY, path=(machine.name,), deciding=tuple(deciding),
+                   evidence=(machine.evidence(graph.kind_of(machine.name)),
+                             Evidence(f"these are {', '.join(s[:60] for s in machine.services[:6])}"
+                                      + (f" and {len(machine.services) - 6} more" if len(machine.services) > 6 else ""))))
 
 
 def _is_pointed_at(service: str, incident: Incident) -> bool:

@@ -76,7 +76,8 @@ class Deciding(msgspec.Struct, frozen=True):
 
 
 class Suspect(msgspec.Struct, frozen=True):
-    """A candidate cause: a service (`peer` empty) or an edge (calls from `service` to `peer`)."""
+    """A candidate cause: a service (`peer` empty) or an edge (calls from `service` to `peer`); as `service` also a host or
+    volume that services rest on, which `ServiceGraph.kind_of` tells."""
 
     service: str
     probability: float  # 0..1

@@ -27,8 +27,9 @@ def kinds_on(signals: Iterable[Signal], service: str) -> frozenset[str]:
 
 
 def entity_kind(service: str, kinds: frozenset[str], graph: ServiceGraph) -> EntityKind:
-    """What sort of thing it is, from its signals and, failing these, its name."""
-    if service in graph.external:
+    """What sort of thing it is, from its signals and, failing these, its name. A machine or volume is nothing that an action
+    is for."""
+    if service in graph.external or graph.kind_of(service) in ("host", "volume"):
         return "external"
     if "lock_wait" in kinds or _DATABASE.search(service):
         return "database"
