@@ -20,7 +20,7 @@ from opsmend.evaluate.detection_ablation_made import (
     Watched,
     watch_made,
 )
-from opsmend.evaluate.detection_ablation_recorded import watch_recorded
+from opsmend.evaluate.detection_ablation_recorded import Recorded, watch_recorded
 from opsmend.evaluate.rca_cases import CaseError
 
 Floats = NDArray[np.float64]
@@ -46,13 +46,14 @@ def evaluate_detection(data: Path | None = None, *, systems: int = SYSTEMS, minu
     there is neither.
     """
     report: dict[str, Any] = {"what": "detect", "data": "made" if data is None else str(data), "failed": 0,
-                              "failures": [], "align_seconds": ALIGN_ROWS * STEP_SECONDS}
+                              "failures": [], "notes": [], "align_seconds": ALIGN_ROWS * STEP_SECONDS}
     if data is not None and (data / "label.csv").is_file():
         groups = {"first alerts": first_alerts(data)}
         return report | {"cases": int(groups["first alerts"]["cases"]["n"]), "groups": groups, "align_seconds": VOTE_SECONDS}
-    days, notes = watch_recorded(data) if data is not None else ({}, [])
-    if data is not None and not days:
-        raise CaseError(f"{data}: no recorded day with faults and spans")
+    found = watch_recorded(data) if data is not None else Recorded()
+    days, failures = found.days, found.failures
+    if data is not None and not days and not failures:
+        raise CaseError(f"{data}: no recorded day with a fault that can be scored; {'; '.join(found.notes)}")
     train = _made(range(systems if data is None else min(systems, _TEACHERS)), minutes, progress)
     if data is None:
         ways = _ways(train, Ranks.learn(train))
@@ -60,8 +61,8 @@ def evaluate_detection(data: Path | None = None, *, systems: int = SYSTEMS, minu
         groups = {"made": _counted(test, systems) | {name: _scored(score, train, test) for name, score in ways.items()}}
         return report | {"cases": len(test), "groups": groups, "budgets_per_day": list(BUDGETS)}
     groups = {name: _counted(day[:1], len(day)) | _recorded(day, _ways(train, Ranks.learn(day))) for name, day in days.items()}
-    return report | {"cases": sum(int(g["cases"]["n"]) for g in groups.values()), "groups": groups, "notes": notes,
-                     "budget_share": RECORDED_BUDGET}
+    return report | {"cases": sum(int(g["cases"]["n"]) for g in groups.values()) + len(failures), "failed": len(failures),
+                     "failures": failures, "groups": groups, "notes": found.notes, "budget_share": RECORDED_BUDGET}
 
 
 def _made(seeds: Sequence[int], minutes: int, progress: Progress | None) -> list[Watched]:
@@ -107,7 +108,12 @@ def _scored(score: Score, train: Sequence[Watched], test: Sequence[Watched]) -> 
         late = [delay for delay in found if delay is not None]
         out[f"delay_s@{name}"] = float(np.median(late)) if late else float("nan")
         out[f"false_per_day@{name}"] = float((quiet >= limit).mean()) * windows_per_day
-    return {name: round(value, 4) for name, value in out.items()}
+    return _known({name: round(value, 4) for name, value in out.items()})
+
+
+def _known(scores: dict[str, float]) -> dict[str, float]:
+    """Without what is not defined (the delay where nothing was found): the report is JSON, which has no NaN."""
+    return {name: value for name, value in scores.items() if np.isfinite(value)}
 
 
 def _recorded(day: Sequence[Watched], ways: Mapping[str, Score]) -> dict[str, dict[str, float]]:
@@ -130,10 +136,10 @@ def _recorded(day: Sequence[Watched], ways: Mapping[str, Score]) -> dict[str, di
         found = _found(rows, day, limit)
         late = [d for d in found if d is not None]
         during = np.concatenate([r[w.begin:w.end] for r, w in zip(rows, day, strict=True)])
-        out[name] = {"AUC-PR": round(_auc_pr(during[np.isfinite(during)], usual), 4),
+        out[name] = _known({"AUC-PR": round(_auc_pr(during[np.isfinite(during)], usual), 4),
                      "recall": round(float(np.mean([d is not None for d in found])), 4),
                      "delay_s": round(float(np.median(late)), 1) if late else float("nan"),
-                     "false_share": round(float((usual >= limit).mean()), 4), "quiet_rows": float(len(usual))}
+                     "false_share": round(float((usual >= limit).mean()), 4), "quiet_rows": float(len(usual))})
     return out
 
 

@@ -53,6 +53,6 @@ def _second(fault: Fault) -> float:
 def _summary(found: list[float]) -> dict[str, float]:
     seconds = np.array(found)
     seen = seconds[np.isfinite(seconds)]
+    delay = {"delay_s": round(float(np.median(seen)), 1)} if len(seen) else {}
     return {"recall": round(float(np.isfinite(seconds).mean()), 4),
-            **{f"within_{within:.0f}_s": round(float((seconds <= within).mean()), 4) for within in WITHIN_SECONDS},
-            "delay_s": round(float(np.median(seen)), 1) if len(seen) else float("nan")}
+            **{f"within_{within:.0f}_s": round(float((seconds <= within).mean()), 4) for within in WITHIN_SECONDS}, **delay}

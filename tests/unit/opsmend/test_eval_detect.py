@@ -12,7 +12,7 @@ import pytest
 
 from opsmend.evaluate.alerts_data import Fault, RawAlert
 from opsmend.evaluate.detection_ablation import evaluate_detection, quiet_windows, threshold_for
-from opsmend.evaluate.detection_ablation_alerts import seconds_to_alarm
+from opsmend.evaluate.detection_ablation_alerts import _summary, seconds_to_alarm
 from opsmend.evaluate.detection_ablation_fusion import Attention, Ranks, votes
 from opsmend.evaluate.detection_ablation_made import MODALITIES, Watched, several, watch_made, z_scores
 from opsmend.evaluate.detection_ablation_recorded import watch_recorded
@@ -149,17 +149,46 @@ def recorded(directory: Path, begin: int = 1_700_000_400 // 60 * 60 + 12_000) ->
 
 
 def test_a_recorded_day_is_one_stretch_of_time(tmp_path: Path) -> None:
-    days, notes = watch_recorded(recorded(tmp_path))
-    (spans,), (every,) = days["set 1, minutes with spans"], days["set 1, all minutes"]
+    found = watch_recorded(recorded(tmp_path))
+    (spans,), (every,) = found.days["set 1, minutes with spans"], found.days["set 1, all minutes"]
     assert (spans.begin, spans.end) == (16, 20)
     assert every.end - every.begin == 4 and every.begin > 60
-    assert notes == ["set 1: 1 faults, 1 of them with spans, 0 with log lines; 0 began in the first 130 minutes, "
-                     "which nobody judges"]
+    assert not found.failures
+    assert found.notes == ["set 1: 1 faults, 1 of them with spans, 0 with log lines; 0 began in the first 130 minutes, "
+                           "which nobody judges"]
     for w in (spans, every):
         assert np.nanmin(w.early["several"][w.begin + 2:]) > np.nanmax(w.early["several"][: w.begin])
     assert np.isnan(spans.alone["logs"]).all()
 
 
+@pytest.mark.parametrize(("file", "text", "why"), [
+    ("label.json", "{", "case/label.json: no JSON"),
+    ("label.json", '{"inject_time": "noon", "normal": "../normal.csv"}', "inject_time 'noon' is no number"),
+    ("metrics.csv", "time,a|latency\n1,oops\n", "case/metrics.csv: row 1, column `a|latency`: 'oops'"),
+    ("../normal.csv", "when,a|latency\n1,2\n", "set/normal.csv: the first column must be `time`"),
+    ("traces.csv", "time,caller\n", "case/traces.csv: no column `callee`"),
+    ("traces.csv", "time,caller,callee,operation,n,p95_us\n1,a,b,get,many,3\n", "case/traces.csv: row 1, column `n`: 'many'"),
+    ("logs.csv", "time,service,n_lines,n_level_warn_err,n_err_words\n,a,1,0,0\n", "case/logs.csv: row 1, column `time`: ''")])
+def test_a_case_that_can_not_be_read_is_named_and_the_others_are_scored(tmp_path: Path, file: str, text: str,
+                                                                       why: str) -> None:
+    recorded(tmp_path / "whole")
+    (recorded(tmp_path / "broken") / "set" / "case" / file).resolve().write_text(text)
+    found = watch_recorded(tmp_path)
+    assert len(found.failures) == 1 and why in found.failures[0]
+    assert len(found.days["set 1, minutes with spans"]) == 1
+
+
 def test_data_without_days_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CaseError):
+    with pytest.raises(CaseError, match="no case"):
         evaluate_detection(tmp_path)
+    label = recorded(tmp_path) / "set" / "case" / "label.json"
+    label.write_text(json.dumps({"inject_time": 1_700_000_400}))
+    with pytest.raises(CaseError, match=r"left out: 1 without inject_time in label.json"):
+        evaluate_detection(tmp_path)
+
+
+def test_what_is_not_defined_is_left_out_of_the_report() -> None:
+    """JSON has no NaN."""
+    never = Fault("1", "a", "cpu", 0.0, (RawAlert(5.0, "metric", "cpu up", "a"),))
+    rows = {name: _summary(seconds) for name, seconds in seconds_to_alarm([never]).items()}
+    assert rows["logs"]["recall"] == 0.0 and "delay_s" not in rows["logs"] and rows["metrics"]["delay_s"] == 5.0
