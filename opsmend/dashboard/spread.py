@@ -67,6 +67,7 @@ class _Seen:
         ends = [n for (a, b), p in self.call.items() if p >= _HEAT[2] for n in (a, b)]
         core = list(dict.fromkeys([*(s for s, p in self.cause.items() if p >= _HEAT[2]), *ends, *self.path, *self.onset]))
         near = sorted({n for s in core for n in (*graph.callers(s), *graph.callees(s))} - set(core))
+        near = list(dict.fromkeys([*sorted({s for s, thing in graph.rests_on if thing in core} - set(core)), *near]))
         return [*core, *near][:_SHOWN]
 
 
@@ -124,7 +125,8 @@ def _measured(reading: Reading, incident: Incident, pairs: set[Call]) -> dict[Ca
 def spread(reading: Reading, incident: Incident, diagnosis: Diagnosis | None) -> dict[str, Any]:
     """The same placed for drawing: nodes and lines with what is written beside them, and the path in words."""
     told, seen = cause_graph(reading, incident, diagnosis), _Seen.of(incident, diagnosis)
-    graph = ServiceGraph(tuple(n.name for n in told.nodes), frozenset((e.caller, e.callee) for e in told.edges),
+    rests = {pair for pair in reading.graph.rests_on if {*pair} <= {n.name for n in told.nodes}}
+    graph = ServiceGraph(tuple(n.name for n in told.nodes), frozenset((e.caller, e.callee) for e in told.edges) | rests,
                          reading.graph.external)
     placed = place(graph, {n.name: n.state for n in told.nodes}, step_x=112, step_y=68)
     node_of, edge_of = {n.name: n for n in told.nodes}, {(e.caller, e.callee): e for e in told.edges}
@@ -134,6 +136,10 @@ def spread(reading: Reading, incident: Incident, diagnosis: Diagnosis | None) ->
                  "said": _said(n, seen), "first": seen.onset.get(n.name, 0), "p": n.probability, "instances": n.instances}
     for line in placed["lines"]:
         caller, callee = line["a"], line["b"]
+        line["rests"] = (caller, callee) in rests
+        if line["rests"]:
+            line |= {"on_path": False, "spread": False, "heat": 0, "after": "", "p": None, "words": ""}
+            continue
         edge = edge_of[caller, callee]
         onset = seen.onset
         goes_up = caller in onset and callee in onset and onset[callee] <= onset[caller]

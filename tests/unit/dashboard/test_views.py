@@ -1,5 +1,7 @@
 """What the pages show of the sample scene, and what the forms answer."""
 
+import dataclasses
+
 import httpx
 import msgspec
 import pytest
@@ -12,7 +14,7 @@ from opsmend.dashboard.charts import charts
 from opsmend.dashboard.incident import incident_view
 from opsmend.dashboard.now import now_view
 from opsmend.dashboard.reading import Memory, Reading
-from opsmend.dashboard.spread import cause_graph
+from opsmend.dashboard.spread import cause_graph, spread
 
 HOST = "http://localhost:8420"
 
@@ -176,6 +178,26 @@ def test_the_graph_is_told_by_probability_with_the_path(port: MemoryPort, readin
     assert call.requests_per_second == pytest.approx(22, rel=0.1) and call.latency_seconds == pytest.approx(0.11, rel=0.1)
     assert call.error_ratio is None, "nobody measures it"
     assert (graph.p_none, graph.cannot_tell, nodes["bank"].kind) == (0.06, False, "external")
+
+
+async def test_a_machine_as_the_cause_is_drawn_beneath_its_services(port: MemoryPort, reading: Reading,
+                                                                     client: httpx.AsyncClient) -> None:
+    found = port.incident(ident("checkout"))
+    assert found is not None
+    said = port.diagnosis(found.id)
+    assert said is not None
+    known = port.graph()
+    port.service_graph = dataclasses.replace(known, kinds={**known.kinds, "node-7": "host"}, rests_on=frozenset({
+        ("payments", "node-7"), ("stock", "node-7"), ("front", "node-8")}))
+    machine = msgspec.structs.replace(said.suspects[0], service="node-7", probability=0.8, path=("node-7",), instances=())
+    drawn = spread(reading, found, msgspec.structs.replace(said, suspects=(machine, *said.suspects)))
+    node = {n["name"]: n for n in drawn["nodes"]}
+    assert node["node-7"]["kind"] == "host" and node["node-7"]["is_suspect"] and node["node-7"]["heat"] == 4
+    assert {(n["a"], n["b"]) for n in drawn["lines"] if n["rests"]} == {("payments", "node-7"), ("stock", "node-7")}
+    assert node["node-7"]["x"] > node["payments"]["x"] and "node-8" not in node
+    port.put_diagnosis(msgspec.structs.replace(said, suspects=(machine, *said.suspects)))
+    page = (await client.get(f"/incidents/{found.id}")).text
+    assert "node-7: unknown, cause" in page and page.count('class="rests"') == 3 and "runs on" in page
 
 
 def test_who_can_not_tell_marks_no_suspect_and_a_broken_call_is_an_edge(port: MemoryPort, reading: Reading) -> None:
