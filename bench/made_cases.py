@@ -4,8 +4,8 @@
 One folder per system, in the layout that `opsmend eval rca` reads: metrics, and per minute logs, templates and spans
 around the fault. `large`: 30 to 60 services, faults as named in `made_system.Fault`, seldom-called services, latency
 that half of the systems do not measure, few usual minutes of logs and spans. `canary`: every case has a new version of
-one service beside the old one, which gets a part of the calls; the fault is the new one's in three of four. `small`: seven to
-twelve services.
+one service beside the old one, which gets a part of the calls, in half of the cases since just now; the fault is the new
+one's in three of four. `small`: seven to twelve services.
 """
 
 from __future__ import annotations
@@ -77,6 +77,11 @@ def write_set(folder: Path, kind: str, cases: int, rng: np.random.Generator) -> 
             part = float(np.clip(min(at + _MINUTE, begin + _FAULT) - max(at, begin), 0, _MINUTE) / _MINUTE)
             rows.append(gauges.row(at, play(now, rng, float(loads[_USUAL + 20 * c + m]), fault if part else None, part or 1.0),
                                    fault if part else None))
+        if kind == "canary" and rng.random() < 0.5:  # it begins with the roll-out, and so does what is known of it
+            of_new = [k for k, column in enumerate(gauges.columns, 1) if column.partition("|")[0] == now.names[-1]]
+            for row in rows:
+                for k in of_new if float(row[0]) < begin else ():
+                    row[k] = ""
         if kind == "large":
             for m in range(-before, int(rng.integers(2, 4))):
                 at = begin // _MINUTE * _MINUTE + _MINUTE * m

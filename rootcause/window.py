@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from detect.indicators import indicator_of
 from detect.types import Incident, Observations
 from ingest.types import Change, SeriesKey
+from rootcause.newcomers import with_stand_ins
 from rootcause.types import CaseWindow, ServiceGraph
 
 NODE_INDICATORS = ("errors", "latency", "traffic", "saturation", "cpu", "memory", "lock_wait", "cache_full", "up",
@@ -26,7 +27,7 @@ def case_window(incident: Incident, graph: ServiceGraph, seen: Observations, cha
     """The rows from `baseline_seconds` before the first sign up to now.
 
     Instances of a service are put together: the worst of `up` and `responsive`, the sum of traffic, CPU and
-    memory, the largest of the rest.
+    memory, the largest of the rest. A new version of a service has the usual rows of the old one (`newcomers.py`).
     """
     start = incident.first_signal_ns - int(baseline_seconds * 1e9)
     rows = seen.ts_ns >= start
@@ -47,8 +48,8 @@ def case_window(incident: Incident, graph: ServiceGraph, seen: Observations, cha
             _put(node[name], at[key.service], values[:, column], name)
     baseline = int(np.searchsorted(ts_ns, incident.first_signal_ns - int(margin_seconds * 1e9)))
     recent = tuple(c for c in changes if c.ts_ns >= incident.first_signal_ns - int(900e9))
-    return CaseWindow(ts_ns, services, node, np.array(edges, dtype=np.int32).reshape(-1, 2), edge, baseline, recent,
-                      incident.signals)
+    return with_stand_ins(CaseWindow(ts_ns, services, node, np.array(edges, dtype=np.int32).reshape(-1, 2), edge, baseline,
+                                     recent, incident.signals))
 
 
 def channel_of(key: SeriesKey) -> str:

@@ -20,6 +20,7 @@ from opsmend.evaluate.rca_files import CaseError, read_edges, read_label, read_t
 from opsmend.evaluate.rca_modalities import read_channels
 from opsmend.evaluate.rca_names import known_as
 from opsmend.evaluate.rca_rows import add_channels, with_rows
+from rootcause.newcomers import with_stand_ins
 from rootcause.types import CaseWindow
 
 __all__ = ["CaseError", "RecordedCase", "build_window", "case_folders", "read_case", "read_cases", "read_split"]
@@ -79,6 +80,7 @@ def read_case(folder: Path, clock: str = "known") -> RecordedCase:
         normal = with_rows(channels.usual, normal)
         window = build_window(normal, abnormal, columns, sorted({*edges, *channels.calls}), channels.services)
         window = add_channels(window, channels, np.concatenate([normal[:, 0], abnormal[:, 0]]))
+    window = with_stand_ins(window)
     root = known_as(root, window.services)
     if root not in window.services:
         raise CaseError(f"{folder.name}: the root '{root}' is not among its services: "
