@@ -72,6 +72,7 @@ def test_the_plain_name_goes_before_other_versions() -> None:
 
 
 @pytest.mark.parametrize(("name", "stem"), [("cart-canary", "cart"), ("cart_v2.1", "cart"), ("cart-7", "cart"),
-                                            ("cart", "cart"), ("cart-service", "cart-service"), ("v2", "v2"), ("Cart-Stable", "Cart")])
+                                            ("cart", "cart"), ("cart-service", "cart-service"), ("v2", "v2"),
+                                            ("Cart-Stable", "Cart")])
 def test_names_of_versions(name: str, stem: str) -> None:
     assert without_version(name) == stem
