@@ -3,15 +3,13 @@ written by whoever may write telemetry."""
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 import pytest
+from small_http import Answer, Asked
 
 from detect.types import SIGNAL_KINDS
 from ingest.types import Change
@@ -24,60 +22,39 @@ HOSTILE = ["cart", "../../admin", "..", ".", "cart/../bank", "cart?key=1#x", "ca
 KEY = "run-1/back"
 
 
-class Actuator(ThreadingHTTPServer):
+class Actuator:
     """Does what it is told, once a key, and writes down every request as it came over the wire."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = ""
         self.seen: list[tuple[str, str, dict[str, Any]]] = []
-        self.headers_seen: list[dict[str, str]] = []
+        self.headers_seen: list[Mapping[str, str]] = []
         self.version, self.desired, self.effects = "v2", 2, list[str]()
 
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Actuator
-
-    def _answer(self) -> None:
-        size = int(self.headers.get("content-length", 0))
-        body = json.loads(self.rfile.read(size)) if size else {}
-        self.server.seen.append((self.command, self.path, body))
-        self.server.headers_seen.append({k.lower(): v for k, v in self.headers.items()})
-        verb = self.path.rsplit("/", 1)[-1]
-        if self.command == "GET":
-            answer: dict[str, Any] = {"version": self.server.version, "desired": self.server.desired,
-                                      "effects": self.server.effects, "instances": []}
-        else:
-            if verb == "scale":
-                self.server.desired = body["instances"]
-            elif verb in ("rollback", "rollforward"):
-                self.server.version = body.get("to", "v1")
-            self.server.effects.append(body.get("key", ""))
-            answer = {"effect": f"{verb} done", "changed": True}
-        raw = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-    do_GET = do_POST = _answer  # noqa: N815
-
-    def log_message(self, *_: object) -> None:
-        return
+    def answer(self, asked: Asked) -> Answer:
+        body = asked.json()
+        self.seen.append((asked.method, asked.path, body))
+        self.headers_seen.append(asked.headers)
+        verb = asked.path.rsplit("/", 1)[-1]
+        if asked.method == "GET":
+            return Answer({"version": self.version, "desired": self.desired, "effects": self.effects, "instances": []})
+        if verb == "scale":
+            self.desired = body["instances"]
+        elif verb in ("rollback", "rollforward"):
+            self.version = body.get("to", "v1")
+        self.effects.append(body.get("key", ""))
+        return Answer({"effect": f"{verb} done", "changed": True})
 
 
 @pytest.fixture
-def actuator() -> Iterator[Actuator]:
-    server = Actuator()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def actuator(serve_http: Callable[..., str]) -> Actuator:
+    found = Actuator()
+    found.url = serve_http(found.answer)
+    return found
 
 
 def context(actuator: Actuator | None = None, **changes: Any) -> ActionContext:
-    url = f"http://127.0.0.1:{actuator.server_address[1]}" if actuator else ""
+    url = actuator.url if actuator else ""
     return ActionContext(KEY, Endpoints(url, "a-token", notify_url=f"{url}/notify" if url else ""), 5.0, **changes)
 
 

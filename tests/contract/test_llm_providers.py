@@ -2,15 +2,14 @@
 
 import asyncio
 import json
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jsonschema
 import pytest
+from small_http import Answer, Asked
 
 from llm.budget import Budget, BudgetConfig, MemoryBudgetStore
 from llm.client import ChoosingClient, ClientConfig
@@ -37,41 +36,23 @@ class Endpoint:
 
 
 @pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
+def endpoint(serve_http: Callable[..., str]) -> Endpoint:
     state = Endpoint()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            state.seen.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            state.paths.append(self.path)
-            time.sleep(state.delay_seconds)
-            message = {"role": "assistant", "content": state.content}
-            answer: dict[str, Any] = {
-                "id": "c1", "object": "chat.completion", "created": 1, "model": "m",
-                "choices": [{"index": 0, "finish_reason": state.finish, "message": message}]}
-            if state.usage is not None:
-                answer["usage"] = state.usage
-            body = state.raw if state.raw is not None else json.dumps(answer).encode()
-            try:
-                self.send_response(state.status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # the client gave up, as it should
+    def answer(asked: Asked) -> Answer:
+        state.seen.append(asked.json())
+        state.paths.append(asked.path)
+        time.sleep(state.delay_seconds)
+        message = {"role": "assistant", "content": state.content}
+        said: dict[str, Any] = {
+            "id": "c1", "object": "chat.completion", "created": 1, "model": "m",
+            "choices": [{"index": 0, "finish_reason": state.finish, "message": message}]}
+        if state.usage is not None:
+            said["usage"] = state.usage
+        return Answer(said if state.raw is None else state.raw, state.status, {"content-type": "application/json"})
 
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    state.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    yield state
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    state.url = f"{serve_http(answer)}/v1"
+    return state
 
 
 REQUEST = ChoiceRequest(

@@ -9,11 +9,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
+from small_http import Answer, Asked, small_http
 
 
 class Shop:
@@ -23,25 +23,14 @@ class Shop:
         self.is_up = True
         self.calls: list[tuple[str, str]] = []  # (path, webhook-id)
         self._stop = threading.Event()
-        shop = self
+        self._servers = contextlib.ExitStack()
+        self.actuator_url = self._servers.enter_context(small_http(self._restart))
+        self._threads: list[threading.Thread] = []
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                shop.calls.append((self.path, self.headers.get("webhook-id", "")))
-                shop.is_up = True
-                answer = json.dumps({"effect": "restarted 1 instance"}).encode()
-                self.send_response(200)
-                self.send_header("content-length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.actuator_url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._threads = [threading.Thread(target=self._server.serve_forever)]
-        self._threads[0].start()
+    def _restart(self, asked: Asked) -> Answer:
+        self.calls.append((asked.path, asked.headers.get("webhook-id", "")))
+        self.is_up = True
+        return Answer({"effect": "restarted 1 instance"})
 
     def break_checkout(self) -> None:
         self.is_up = False
@@ -69,10 +58,9 @@ class Shop:
 
     def close(self) -> None:
         self._stop.set()
-        self._server.shutdown()
         for thread in self._threads:
             thread.join(5)
-        self._server.server_close()
+        self._servers.close()
 
 
 def _resource(service: str, at: float, values: dict[str, float]) -> dict[str, Any]:

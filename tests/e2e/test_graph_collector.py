@@ -4,10 +4,8 @@ service-graph metrics scraped by its Prometheus receiver and sent on by remote-w
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from processes_under_test import otelcol, running, wait
+from small_http import Answer, Asked
 
 from detect.stage import Detection, DetectionConfig
 from ingest.decode import Decoder
@@ -70,32 +69,19 @@ class Sink:
     """Takes what is sent, and is scraped."""
 
     def __init__(self, scraped: str = "") -> None:
+        self._scraped = scraped
         self.taken: list[tuple[str, bytes]] = []
         self.scrapes = 0
-        sink = self
+        self.address = ""
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                sink.scrapes += 1
-                n = 100 * sink.scrapes
-                values = {"count": n, "failed": n // 10, "client": n * 0.02, "server": n * 0.012}
-                body = (scraped or SCRAPED % values).encode()
-                self.send_response(200)
-                self.send_header("content-type", "text/plain; version=0.0.4")
-                self.end_headers()
-                self.wfile.write(body)
-
-            def do_POST(self) -> None:
-                sink.taken.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.address = f"127.0.0.1:{self.server.server_port}"
+    def answer(self, asked: Asked) -> Answer:
+        if asked.method == "POST":
+            self.taken.append((asked.path, asked.body))
+            return Answer()
+        self.scrapes += 1
+        n = 100 * self.scrapes
+        values = {"count": n, "failed": n // 10, "client": n * 0.02, "server": n * 0.012}
+        return Answer((self._scraped or SCRAPED % values).encode(), headers={"content-type": "text/plain; version=0.0.4"})
 
     def records(self, path: str) -> list[Record]:
         now = int(time.time() * 1000)
@@ -103,10 +89,12 @@ class Sink:
 
 
 @pytest.fixture
-def sink() -> Iterator[Sink]:
-    found = Sink()
-    yield found
-    found.server.shutdown()
+def listening(serve_http: Callable[..., str]) -> Callable[[Sink], Sink]:
+    def listen(sink: Sink) -> Sink:
+        sink.address = serve_http(sink.answer).removeprefix("http://")
+        return sink
+
+    return listen
 
 
 def send_spans(url: str) -> None:
@@ -137,9 +125,10 @@ def send_spans(url: str) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_what_one_job_scrapes_is_of_the_services_that_its_labels_name(tmp_path: Path, otelcol: Path) -> None:
+def test_what_one_job_scrapes_is_of_the_services_that_its_labels_name(
+        tmp_path: Path, otelcol: Path, listening: Callable[[Sink], Sink]) -> None:
     """And of the same ones by either way out of the collector."""
-    sink = Sink(SHOPS)
+    sink = listening(Sink(SHOPS))
     scrape = {"job_name": "gateway", "scrape_interval": "1s", "static_configs": [{"targets": [sink.address]}]}
     (tmp_path / "collector.yaml").write_text(json.dumps({
         "receivers": {"prometheus": {"config": {"scrape_configs": [scrape]}}},
@@ -149,11 +138,8 @@ def test_what_one_job_scrapes_is_of_the_services_that_its_labels_name(tmp_path: 
         "service": {"telemetry": {"metrics": {"level": "none"}}, "pipelines": {"metrics": {
             "receivers": ["prometheus"], "exporters": ["prometheus_remote_write", "otlp_http/proto", "otlp_http/json"]}}}}))
     ways = ("/api/v1/write", "/v1/metrics", "/json")
-    try:
-        with running([str(otelcol), "--config", str(tmp_path / "collector.yaml")], tmp_path / "collector.log") as collector:
-            wait(lambda: all(len(sink.records(way)) >= 2 for way in ways), 60, collector.said)
-    finally:
-        sink.server.shutdown()
+    with running([str(otelcol), "--config", str(tmp_path / "collector.yaml")], tmp_path / "collector.log") as collector:
+        wait(lambda: all(len(sink.records(way)) >= 2 for way in ways), 60, collector.said)
     for way in ways:
         batch = Decoder().decode(sink.records(way))
         assert not batch.dead_letters
@@ -166,7 +152,9 @@ def test_what_one_job_scrapes_is_of_the_services_that_its_labels_name(tmp_path: 
 
 
 @pytest.mark.timeout(120)
-def test_what_the_sdk_and_the_collector_send_becomes_the_graph(tmp_path: Path, otelcol: Path, sink: Sink) -> None:
+def test_what_the_sdk_and_the_collector_send_becomes_the_graph(
+        tmp_path: Path, otelcol: Path, listening: Callable[[Sink], Sink]) -> None:
+    sink = listening(Sink())
     receives = f"127.0.0.1:{free_port()}"
     scrape = {"job_name": "kube-state-metrics", "scrape_interval": "1s", "static_configs": [{"targets": [sink.address]}]}
     (tmp_path / "collector.yaml").write_text(json.dumps({

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
+from small_http import Answer, Asked, small_http
 
 from opsmend.api.app import create_app
 from opsmend.config import Settings
@@ -84,29 +83,13 @@ def _gauge(service: str, name: str, seconds: range, value: float, **attributes: 
     return {"resource": resource, "scopeMetrics": [{"metrics": [{"name": name, "gauge": {"dataPoints": points}}]}]}
 
 
-@contextlib.contextmanager
-def actuator(calls: list[str], shops: list[Shop]) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
-            calls.append(self.path)
-            shops[0].is_up = True
-            body = json.dumps({"effect": "restarted"}).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+def actuator(calls: list[str], shops: list[Shop]) -> contextlib.AbstractContextManager[str]:
+    def answer(asked: Asked) -> Answer:
+        calls.append(asked.path)
+        shops[0].is_up = True
+        return Answer({"effect": "restarted"})
 
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    return small_http(answer)
 
 
 @contextlib.contextmanager

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
 
 import fastavro
@@ -16,6 +14,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, ti
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
+from small_http import Answer, Asked
 
 from ingest.decode import Decoder, DecoderConfig
 from ingest.errors import DecodeError
@@ -67,40 +66,30 @@ SCHEMAS: dict[int, dict[str, Any]] = {
 }
 
 
-class Registry(BaseHTTPRequestHandler):
-    asked: list[str]
-    is_ill = False
+class Registry:
+    """What it was asked; `is_ill`: it answers 503."""
 
-    def do_GET(self) -> None:
-        type(self).asked.append(self.path)
-        path = self.path.partition("?")[0].strip("/").split("/")
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.is_ill = False
+
+    def answer(self, asked: Asked) -> Answer:
+        self.asked.append(asked.path)
+        path = asked.path.partition("?")[0].strip("/").split("/")
         found: dict[str, Any] | None = None
         if path[:2] == ["schemas", "ids"]:
             found = SCHEMAS.get(int(path[2]))
         elif path == ["subjects", "level", "versions", "3"]:
             found = {"subject": "level", "version": 3, "id": 90, "schema": json.dumps(LEVEL)}
         status = 503 if self.is_ill else 200 if found else 404
-        body = json.dumps(found if status == 200 else {"error_code": status * 100 + 3, "message": "no"}).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/vnd.schemaregistry.v1+json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        return Answer(found if status == 200 else {"error_code": status * 100 + 3, "message": "no"}, status,
+                      {"content-type": "application/vnd.schemaregistry.v1+json"})
 
 
 @pytest.fixture
-def registry() -> Iterator[tuple[str, type[Registry]]]:
-    handler = type("Handler", (Registry,), {"asked": [], "is_ill": False})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", handler
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def registry(serve_http: Callable[..., str]) -> tuple[str, Registry]:
+    found = Registry()
+    return serve_http(found.answer), found
 
 
 def framed(schema_id: int, payload: bytes) -> bytes:
@@ -130,7 +119,7 @@ def test_without_a_registry_the_dead_letter_says_what_is_missing() -> None:
     assert letter.value == framed(1, avro(METRIC, SAMPLE))
 
 
-def test_avro_is_routed_like_the_json_it_stands_for(registry: tuple[str, type[Registry]]) -> None:
+def test_avro_is_routed_like_the_json_it_stands_for(registry: tuple[str, Registry]) -> None:
     url, handler = registry
     batch = decoded(url, *[framed(1, avro(METRIC, SAMPLE))] * 5)
     assert dict(batch.formats) == {"prometheus-kafka-adapter": 5}
@@ -139,7 +128,7 @@ def test_avro_is_routed_like_the_json_it_stands_for(registry: tuple[str, type[Re
     assert len(handler.asked) == 1, "the schema is kept"
 
 
-def test_avro_with_a_reference_and_logical_types(registry: tuple[str, type[Registry]]) -> None:
+def test_avro_with_a_reference_and_logical_types(registry: tuple[str, Registry]) -> None:
     whole = {**LINE, "fields": [{**f, "type": LEVEL} if f["name"] == "level" else f for f in LINE["fields"]]}
     entry = {"service": "cart", "level": "ERROR", "message": "no stock", "time": 1_790_000_001_000, "raw": b"\xff"}
     batch = decoded(registry[0], framed(2, avro(whole, entry)))
@@ -149,12 +138,12 @@ def test_avro_with_a_reference_and_logical_types(registry: tuple[str, type[Regis
     assert batch.logs.level.tolist() == [17]
 
 
-def test_json_schema_is_the_json_behind_the_frame(registry: tuple[str, type[Registry]]) -> None:
+def test_json_schema_is_the_json_behind_the_frame(registry: tuple[str, Registry]) -> None:
     batch = decoded(registry[0], framed(3, b'{"service": "cart", "message": "hello"}'))
     assert batch.logs.text == ["hello"]
 
 
-def test_protobuf_nested_with_an_import(registry: tuple[str, type[Registry]]) -> None:
+def test_protobuf_nested_with_an_import(registry: tuple[str, Registry]) -> None:
     pool = descriptor_pool.DescriptorPool()
     pool.Add(descriptor_pb2.FileDescriptorProto.FromString(
         timestamp_pb2.DESCRIPTOR.serialized_pb))
@@ -167,7 +156,7 @@ def test_protobuf_nested_with_an_import(registry: tuple[str, type[Registry]]) ->
     assert (batch.logs.text, batch.logs.ts_ns.tolist()) == (["slow"], [1_790_000_002 * 10**9])
 
 
-def test_framed_otlp_is_otlp(registry: tuple[str, type[Registry]]) -> None:
+def test_framed_otlp_is_otlp(registry: tuple[str, Registry]) -> None:
     request = logs_service_pb2.ExportLogsServiceRequest()
     record = request.resource_logs.add().scope_logs.add().log_records.add(time_unix_nano=1_790_000_000 * 10**9)
     record.body.string_value = "from a frame"
@@ -178,7 +167,7 @@ def test_framed_otlp_is_otlp(registry: tuple[str, type[Registry]]) -> None:
 
 @pytest.mark.parametrize(("schema_id", "says"), [(5, "format=serialized"), (6, "not to be read"), (8, "THRIFT"),
                                                  (99, "no")])
-def test_a_schema_that_is_not_there_or_no_use(registry: tuple[str, type[Registry]], schema_id: int, says: str) -> None:
+def test_a_schema_that_is_not_there_or_no_use(registry: tuple[str, Registry], schema_id: int, says: str) -> None:
     url, handler = registry
     batch = decoded(url, *[framed(schema_id, b"payload")] * 3)
     assert [x.reason for x in batch.dead_letters] == ["schema_registry"] * 3
@@ -186,7 +175,7 @@ def test_a_schema_that_is_not_there_or_no_use(registry: tuple[str, type[Registry
     assert len(handler.asked) <= 2, "it is not asked for again and again"
 
 
-def test_a_registry_that_is_ill_is_left_alone_and_comes_back(registry: tuple[str, type[Registry]]) -> None:
+def test_a_registry_that_is_ill_is_left_alone_and_comes_back(registry: tuple[str, Registry]) -> None:
     url, handler = registry
     now = 100.0
     schemas = SchemaRegistry(SchemaRegistryConfig(url=url), clock=lambda: now)
@@ -215,7 +204,7 @@ def test_a_registry_that_hangs_costs_its_time_out_once() -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(schema_id=st.sampled_from([1, 2, 3, 4, 7]), payload=st.binary(max_size=80))
-def test_bytes_that_are_not_of_the_schema(registry: tuple[str, type[Registry]], schema_id: int, payload: bytes) -> None:
+def test_bytes_that_are_not_of_the_schema(registry: tuple[str, Registry], schema_id: int, payload: bytes) -> None:
     batch = decoded(registry[0], framed(schema_id, payload), b"fine")
     assert batch.records_in == 2 == sum(batch.formats.values()) + len(batch.dead_letters)
 

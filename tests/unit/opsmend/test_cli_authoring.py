@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from small_http import Answer
 from typer.testing import CliRunner
 
 from ingest.errors import OpsmendError
@@ -46,24 +44,9 @@ CASES = """\
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[Path]:
+def world(tmp_path: Path, serve_http: Callable[..., str]) -> Path:
     """A directory with a configuration, an own action, and its actuator."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = json.dumps({"started_at": "2020-01-01T00:00:00Z"}).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    url = f"http://127.0.0.1:{server.server_address[1]}"
+    url = serve_http(lambda asked: Answer({"started_at": "2020-01-01T00:00:00Z"}))
     (tmp_path / "actions").mkdir()
     (tmp_path / "actions" / "restart.yaml").write_text(
         f"name: shop.restart\ntitle: Restart {{service}}\nkind: http.webhook\napplies_when: [process.down]\n"
@@ -75,10 +58,7 @@ def world(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "roll.yaml").write_text(ROLLBACK)
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "roll.yaml").write_text(CASES)
-    yield tmp_path
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    return tmp_path
 
 
 def config(world: Path) -> list[str]:

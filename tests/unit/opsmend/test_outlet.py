@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import base64
-import json
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from small_http import Answer, Asked
 from standardwebhooks import Webhook
 
 from detect.types import Breach, Incident, Signal
@@ -52,40 +50,24 @@ class Hook:
 
 
 @pytest.fixture
-def hook() -> Iterator[Hook]:
+def hook(serve_http: Callable[..., str]) -> Hook:
     state = Hook()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            headers = {k.lower(): v for k, v in self.headers.items()}
-            event = Webhook(SECRET).verify(body.decode(), headers) if "webhook-signature" in headers else json.loads(body)
-            status = state.answers.pop(0) if state.answers else 200
-            if state.refuse_subject and event["subject"] == state.refuse_subject:
-                status = 422
-            if status == 200:
-                state.taken.append(event)
-                state.headers.append(headers)
-            else:
-                state.refused += 1
-            self.send_response(status)
-            if state.retry_after:
-                self.send_header("retry-after", state.retry_after)
-            self.send_header("content-length", "0")
-            self.end_headers()
+    def answer(asked: Asked) -> Answer:
+        headers = dict(asked.headers)
+        event = Webhook(SECRET).verify(asked.body.decode(), headers) if "webhook-signature" in headers else asked.json()
+        status = state.answers.pop(0) if state.answers else 200
+        if state.refuse_subject and event["subject"] == state.refuse_subject:
+            status = 422
+        if status == 200:
+            state.taken.append(event)
+            state.headers.append(headers)
+        else:
+            state.refused += 1
+        return Answer(status=status, headers={"retry-after": state.retry_after} if state.retry_after else {})
 
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    state.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
-    yield state
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    state.url = f"{serve_http(answer)}/hook"
+    return state
 
 
 @pytest.fixture

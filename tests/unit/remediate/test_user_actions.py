@@ -3,17 +3,16 @@
 import base64
 import json
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_http import Answer, Asked
 from standardwebhooks import Webhook
 
 from remediate.actions.base import ActionContext, ActionError, Endpoints, Target
@@ -35,35 +34,17 @@ class Actuator:
 
 
 @pytest.fixture
-def actuator() -> Iterator[Actuator]:
+def actuator(serve_http: Callable[..., str]) -> Actuator:
     state = Actuator()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            state.seen.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body))
-            time.sleep(state.delay_seconds)
-            status, answer = state.answers.pop(0) if state.answers else (200, b'{"effect": "restarted 2 instances"}')
-            self.send_response(status)
-            if status == 302:
-                self.send_header("location", "/elsewhere")
-            self.send_header("content-length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+    def answer(asked: Asked) -> Answer:
+        state.seen.append((asked.method, asked.path, dict(asked.headers), asked.body))
+        time.sleep(state.delay_seconds)
+        status, said = state.answers.pop(0) if state.answers else (200, b'{"effect": "restarted 2 instances"}')
+        return Answer(said, status, {"location": "/elsewhere"} if status == 302 else {})
 
-        do_GET = do_POST  # noqa: N815
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    state.url = f"http://127.0.0.1:{server.server_address[1]}"
-    yield state
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    state.url = serve_http(answer)
+    return state
 
 
 def webhook(directory: Path, url: str, **changes: str) -> Any:
