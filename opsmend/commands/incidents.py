@@ -63,7 +63,13 @@ def _diagnosis(diagnosis: dict[str, Any] | None) -> None:
     if diagnosis["cannot_tell"]:
         output.result("diagnosis: cannot tell")
     for suspect in diagnosis["suspects"][:3]:
-        output.result(f"suspect {suspect['probability']:.0%}  {_where(suspect)}")
+        which = f" ({', '.join(suspect['instances'])})" if suspect.get("instances") else ""
+        output.result(f"suspect {suspect['probability']:.0%}  {_where(suspect)}{which}")
+        if len(suspect["path"]) > 1:
+            output.result(f"    path: {' -> '.join(suspect['path'])}")
+        for evidence in suspect["evidence"]:
+            output.result(f"    {'for' if evidence['is_for'] else 'against'}: {evidence['text']}")
+    output.result(f"none of these {diagnosis['p_none']:.0%}")
 
 
 def _where(found: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ from opsmend.api.port_memory import MemoryPort
 from opsmend.commands.output import printable
 from opsmend.lab.processes import listening_socket
 from remediate.types import GateResult, Plan, Run
+from rootcause.types import Diagnosis, Suspect
 
 T = 1_780_000_000 * 10**9
 MAIN = "from opsmend.cli import main; main()"
@@ -102,7 +103,7 @@ def test_every_command_that_gives_a_result_has_json() -> None:
     walk(group, "")
     ours = {path for path in without if not path.startswith("lab ")}
     # These run until they are stopped, print JSON or a chart anyway, or write files.
-    assert ours == {"run", "demo", "train", "config schema", "runbook diagram"}
+    assert ours == {"run", "demo", "kubernetes", "train", "config schema", "runbook diagram"}
 
 
 def test_completion_is_shipped() -> None:
@@ -172,6 +173,21 @@ def test_telemetry_can_not_write_to_the_terminal(url: str) -> None:
 def test_an_incident_is_shown_with_its_evidence_and_gates(url: str) -> None:
     shown = inside("incidents", "show", "i1", env={"OPSMEND_URL": url}).stdout
     assert "its process is gone" in shown and "✕ mode: a person must approve" in shown and HASH in shown
+
+
+def test_a_suspect_is_shown_with_what_speaks_for_and_against_it(url: str, port: MemoryPort) -> None:
+    cart = Suspect("cart", 0.7, path=("cart", "web"), instances=("cart-2",), evidence=(
+        Evidence("latency moved first, with the first sign: 900 ms, usually 50 ms"),
+        Evidence("its callee db failed or slowed 3 s earlier", is_for=False)))
+    port.put_diagnosis(Diagnosis("i1", T, (cart, Suspect("web", 0.2, peer="cart")), 0.1, False, "m", "g"))
+    shown = inside("incidents", "show", "i1", env={"OPSMEND_URL": url}).stdout
+    assert """suspect 70%  cart (cart-2)
+    path: cart -> web
+    for: latency moved first, with the first sign: 900 ms, usually 50 ms
+    against: its callee db failed or slowed 3 s earlier
+suspect 20%  web -> cart
+none of these 10%
+""" in shown
 
 
 def test_an_approval_names_what_was_seen(url: str, port: MemoryPort) -> None:

@@ -144,6 +144,20 @@ def test_without_a_graph_there_are_scores_and_a_word(tmp_path: Path, capsys: pyt
     assert "note: c: graph.csv is missing: rankers that need to know who calls whom" in capsys.readouterr().err
 
 
+def test_every_score_is_drawn_with_its_interval_and_every_ranker_by_group(tmp_path: Path,
+                                                                          capsys: pytest.CaptureFixture[str]) -> None:
+    for n in range(3):
+        write_case(tmp_path / f"c{n}", seed=n, fault_type="slow" if n else "error")
+    assert run_eval("rca", tmp_path, None, "", ranker="n_sigma") == 0
+    lines = capsys.readouterr().out.splitlines()
+    (ours,) = [line for line in lines if line.split()[:2] == ["opsmend", "1.000"]]
+    assert len(re.findall(r"1\.000 1\.00-1\.00", ours)) == 4, "AC@1, AC@3, Avg@5 and MRR"
+    (group,) = [line for line in lines if line.split()[:3] == ["shop:", "slow", "2"]]
+    assert len(re.findall(r"1\.000 1\.00-1\.00", group)) == 4
+    every = r"  shop: slow \(2\): opsmend 1\.00, n_sigma \d\.\d\d, random 0\.33"
+    assert any(re.fullmatch(every, line) for line in lines), lines
+
+
 def test_all_good_ends_well(tmp_path: Path) -> None:
     write_case(tmp_path / "good")
     assert run_eval("rca", tmp_path, None, "") == 0
