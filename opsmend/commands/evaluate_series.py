@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import typer
+
 _SCORES = {"NAB": "NAB", "NAB_low_FP": "lowFP", "NAB_low_FN": "lowFN", "NAB_best": "best", "VUS-PR": "VUS",
            "AUC-PR": "AUC", "Fc1_operating": "Fc1", "Fc1": "best"}
 """Score and its column head. best: the one to its left at its best single threshold, found with the labels."""
@@ -16,18 +18,20 @@ series at a time; ms and KB: per series."""
 def draw_series(report: dict[str, Any]) -> None:
     """Scores, costs, and ours by group."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
+
+    from opsmend.commands.console import table_console
 
     style: dict[str, Any] = {"title_justify": "left", "box": SIMPLE_HEAD, "padding": (0, 0, 0, 1)}
     title = f"series: {report['cases']}, {report['failed']} failed; {report['threshold']}"
-    _table(Table(title=title, **style), "method", report["methods"], _SCORES, Console())
-    _table(Table(title="what it takes", **style), "method", report["methods"], _COSTS, Console())
+    console = table_console()
+    _table(Table(title=title, **style), "method", report["methods"], _SCORES, console)
+    _table(Table(title="what it takes", **style), "method", report["methods"], _COSTS, console)
     groups = {group: methods["opsmend"] for group, methods in report["groups"].items() if "opsmend" in methods}
     if groups:
-        _table(Table(title="opsmend by group", **style), "group", groups, _SCORES, Console())
+        _table(Table(title="opsmend by group", **style), "group", groups, _SCORES, console)
     for name in report["not_installed"]:
-        Console(stderr=True).print(f"not installed, no row: {name}", highlight=False)
+        typer.echo(f"not installed, no row: {name}", err=True)
 
 
 def _table(table: Any, name: str, rows: dict[str, dict[str, float]], columns: dict[str, str], console: Any) -> None:
