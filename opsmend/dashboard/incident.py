@@ -51,9 +51,10 @@ def incident_view(reading: Reading, incident: Incident, *, window: charts.Window
 
 
 def causes(incident: Incident, diagnosis: Diagnosis | None, graph: ServiceGraph) -> list[tuple[str, str]]:
-    """(value, words) of what a person may call the cause: the suspects, the incident's services, what these call, nothing."""
+    """(value, words) of what a person may call the cause: the suspects, the incident's services, what these call, nothing. No
+    machine: the ranker scores none, so nothing could be learned from that."""
     found = [(s.service + CALLS + s.peer, f"calls {s.service} → {s.peer}") if s.peer else (s.service, s.service)
-             for s in (diagnosis.suspects if diagnosis else ())]
+             for s in (diagnosis.suspects if diagnosis else ()) if graph.kind_of(s.service) not in ("host", "volume")]
     near = sorted(incident.services) + sorted({c for s in incident.services for c in graph.callees(s)})
     return [*list(dict.fromkeys(found + [(s, s) for s in near]))[:_CAUSES], (NOTHING, "nothing: a false alarm")]
 

@@ -198,6 +198,7 @@ async def test_a_machine_as_the_cause_is_drawn_beneath_its_services(port: Memory
     port.put_diagnosis(msgspec.structs.replace(said, suspects=(machine, *said.suspects)))
     page = (await client.get(f"/incidents/{found.id}")).text
     assert "node-7: unknown, cause" in page and page.count('class="rests"') == 3 and "runs on" in page
+    assert 'value="node-7"' not in page and 'value="payments"' in page, "only what can be learned from is asked for"
 
 
 def test_who_can_not_tell_marks_no_suspect_and_a_broken_call_is_an_edge(port: MemoryPort, reading: Reading) -> None:
