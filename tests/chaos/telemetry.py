@@ -66,6 +66,7 @@ def expect(count: int) -> dict[str, Any]:
 def produce(path: Path, *, tear: bool) -> None:
     from ingest.transports.config import TransportConfig
     from ingest.transports.registry import open_producer
+    from opsmend.lab.processes import write_atomic
 
     config = json.loads(path.read_text())
     producer = open_producer(TransportConfig(**config["transport"]))
@@ -80,7 +81,7 @@ def produce(path: Path, *, tear: bool) -> None:
             producer.send("logs", value(n)[0], key=b"one partition", headers=[("n", b"%d" % n)])
             n += 1
         producer.flush()
-        acknowledged.write_text(str(n))
+        write_atomic(acknowledged, str(n).encode())  # it is read at any moment
         batches += 1
         time.sleep(max(0.0, 20 / config["records_per_second"] - (time.monotonic() - begun)))
     producer.close()

@@ -30,6 +30,7 @@ from opsmend.compose import pipeline_config
 from opsmend.config import load
 from opsmend.journal import read_polls
 from opsmend.lab.kafka import KafkaBroker, why_not
+from opsmend.lab.processes import write_atomic
 from opsmend.pipeline import Pipeline
 from opsmend.store.engine import open_engine
 from opsmend.store.queries import Queries
@@ -118,7 +119,7 @@ class Chaos:
         """Let the producer end at `total` and the service catch up; then stop it cleanly."""
         assert self.producer is not None
         assert self.service is not None
-        self.until.write_text(str(total))
+        write_atomic(self.until, str(total).encode())  # the producer reads it at any moment
         assert self.producer.wait(60) == 0
         self.wait(lambda: self.counted() >= total, 90)
         self.service.send_signal(signal.SIGTERM)
