@@ -85,13 +85,24 @@ class RootCause:
         change = self._change(service, case, incident)
         path = _path(service, incident, graph, reasons, case)
         odd = unusual.get(service, ())
-        evidence = (*_evidence(service, own, change, incident, graph),
+        evidence = (*_evidence(service, own, change, incident, graph), *self._scaled(service, case, incident),
                     *instance_evidence(service, odd, graph.instances.get(service, {})),
                     *shared_evidence(service, incident, graph), *reasons.evidence(i))
         return Suspect(
             service, probability, path=path, deciding=reasons.deciding(i, path), evidence=evidence, change=change,
             instances=tuple(u.instance for u in odd),
             signal_kinds=tuple(sorted({s.kind for s in own if s.is_open})))
+
+    def _scaled(self, service: str, case: CaseWindow, incident: Incident) -> tuple[Evidence, ...]:
+        """The newest change of size shortly before the first sign: a fact, and nothing that could be rolled back."""
+        found = [c for c in case.changes if c.service == service and c.kind == "scale" and c.actor != "opsmend"
+                 and 0 <= incident.first_signal_ns - c.ts_ns <= self._c.change_seconds * 1e9]
+        if not found:
+            return ()
+        newest = max(found, key=lambda c: c.ts_ns)
+        ago = (incident.first_signal_ns - newest.ts_ns) / 1e9
+        what = f" from {newest.old[:20]}" if newest.old else ""
+        return (Evidence(f"scaled{what} to {newest.ref[:20] or 'another size'} {ago:.0f} s before the first sign", ago),)
 
     def _change(self, service: str, case: CaseWindow, incident: Incident) -> Change | None:
         """The newest roll-out or configuration change by somebody else shortly before the first sign."""

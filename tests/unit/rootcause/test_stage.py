@@ -73,6 +73,18 @@ def test_dead_callee_is_named_with_path_and_reasons() -> None:
     assert diagnosis.model_version
 
 
+@pytest.mark.parametrize(("change", "said"), [
+    (Change(40 * S, "payments", "scale", "1", "5", "ana"), "scaled from 5 to 1 60 s before the first sign"),
+    (Change(40 * S, "payments", "scale"), "scaled to another size 60 s before the first sign"),
+    (Change(105 * S, "payments", "scale", "1", "5"), ""),
+    (Change(40 * S, "payments", "scale", "1", "5", "opsmend"), ""),
+    (Change(40 * S, "orders", "scale", "1", "5"), "")])
+def test_a_change_of_size_is_a_fact_and_nothing_to_roll_back(change: Change, said: str) -> None:
+    first = diagnose(DOWN, seen(ONSET), (change,)).suspects[0]
+    assert first.service == "payments" and first.change is None
+    assert [e.text for e in first.evidence if e.text.startswith("scaled")] == ([said] if said else [])
+
+
 def test_probabilities_add_up() -> None:
     diagnosis = diagnose(DOWN, seen(ONSET))
     total = diagnosis.p_none + sum(s.probability for s in diagnosis.suspects)
