@@ -14,6 +14,7 @@ from detect.evidence.shape import (
     LAST,
     LOW,
     MEDIAN,
+    ODD,
     ORIGIN,
     R_COUNT,
     R_DEVIATION,
@@ -36,6 +37,10 @@ _DEAD = 0.02
 """Of the width of what was seen: how far outside is nothing yet. Without it forgetting alone would make novelties."""
 _COUNTER_RUN = 60
 """Points without a fall, most of them rises, after which a fall to near nothing is a counter that began anew."""
+_ODD_WIDTHS, _ODD_AFTER, _ODD_APART = 50.0, 60.0, 20_000.0
+"""A value so many widths outside of all that was seen, after so many points, and the first such one within so many, is told
+but not learned: one sample that is broken (a register that wrapped, bytes for megabytes) would otherwise be the yardstick of
+range and residuals for days. If it was real, the next such value is learned."""
 
 
 @compiled()
@@ -118,6 +123,28 @@ def _begin(row: Any, x: float) -> None:
     row[ORIGIN] = row[LOW] = row[HIGH] = row[MEDIAN] = row[LAST] = x
 
 
+@compiled()
+def _begins_anew(row: Any, x: float) -> Any:
+    """Is it the first value, or that of a counter after its reset?"""
+    return row[COUNT] == 0.0 or (row[RUN] >= _COUNTER_RUN and 0.0 <= x <= 0.1 * row[LAST])
+
+
+@compiled("void(i8[::1], f8[::1], f8[:, ::1], f8[::1])", error_model="numpy")
+def set_aside(at: Any, values: Any, scalars: Any, out: Any) -> None:
+    """`out` [s] gets how many widths outside those of `values[at]` are that must not be learned; it must come as zeros."""
+    for i in at:
+        x, row = values[i], scalars[i]
+        if row[COUNT] < _ODD_AFTER or _begins_anew(row, x):
+            continue
+        if row[ODD] > 0.0 and row[COUNT] + 1.0 - row[ODD] < _ODD_APART:
+            continue
+        width = max(row[HIGH] - row[LOW], _floor(row))
+        beyond = max(x - row[HIGH], row[LOW] - x)
+        if beyond > _ODD_WIDTHS * width:
+            row[ODD] = row[COUNT] + 1.0
+            out[i] = beyond / width
+
+
 @compiled("void(i8[::1], f8[::1], f8[::1], f8[:, ::1], f4[:, ::1], f8[:, ::1])", error_model="numpy")
 def observe(at: Any, values: Any, ahead: Any, scalars: Any, rings: Any, out: Any) -> None:
     """Take in `values[at]`, which must be finite; `ahead`: what was forecast for them, NaN where nothing was.
@@ -125,7 +152,7 @@ def observe(at: Any, values: Any, ahead: Any, scalars: Any, rings: Any, out: Any
     `out` [s, 4] gets the streams of these series; it must come as zeros."""
     for i in at:
         x, row, ring = values[i], scalars[i], rings[i]
-        if row[COUNT] == 0.0 or (row[RUN] >= _COUNTER_RUN and 0.0 <= x <= 0.1 * row[LAST]):
+        if _begins_anew(row, x):
             _begin(row, x)
         row[RUN] = 0.0 if x < row[LAST] else row[RUN] + (1.0 if x > row[LAST] else 0.0)
         out[i, 0] = _range(row, x)

@@ -14,7 +14,9 @@ COUNT, ORIGIN, LOW, HIGH, MEDIAN, SHIFT_MAX, R_COUNT, R_LOW, R_HIGH, R_MEAN, R_D
 mean and deviation of their size, the last value, length of the present run of rises."""
 ONSET, ONSET_AGE, PEAK, PEAK_AGE = range(13, 17)
 """Height and age in points of the last onset, and of the peak that is held."""
-SCALARS: Final = 17
+ODD: Final = 17
+"""Column: 1 + points seen when the last value was told but not learned; 0: never."""
+SCALARS: Final = 18
 
 REFERENCE, EVERY = 125, 4
 """The long run: every 4th of the last 500 points."""
@@ -26,5 +28,5 @@ LAG: Final = 100
 """Points by which the slow statistics of the residual lag: an anomaly must not be a part of its own yardstick."""
 RING: Final = REFERENCE + RECENT + RESIDUALS + LAG
 BYTES_PER_SERIES: Final = SCALARS * 8 + RING * 4
-LAYOUT: Final = f"2:{SCALARS}:{REFERENCE}:{RECENT}:{RESIDUALS}:{LAG}"
+LAYOUT: Final = f"3:{SCALARS}:{REFERENCE}:{RECENT}:{RESIDUALS}:{LAG}"
 """Stored state of another one is not read."""

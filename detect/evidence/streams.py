@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.evidence.calibration import Calibration
-from detect.evidence.kernel import observe
+from detect.evidence.kernel import observe, set_aside
 from detect.evidence.outputs import answer
 from detect.evidence.shape import BYTES_PER_SERIES, COUNT, LAYOUT, RING, SCALARS, STREAMS
 from detect.forecaster.lstm import HORIZONS, QUANTILES, Forecaster
@@ -18,6 +18,7 @@ from detect.forecaster.lstm import HORIZONS, QUANTILES, Forecaster
 Floats = NDArray[np.float64]
 _MIDDLE = len(QUANTILES) // 2
 
+_RANGE = STREAMS.index("range")
 LARGEST = 1e30
 """Values beyond this size count as missing."""
 
@@ -92,9 +93,14 @@ class Evidence:
         self.grow(len(values))
         values = np.array(values, float)  # a copy: compiled code wants arrays that can be written to
         at = np.flatnonzero(np.abs(values) < LARGEST)
-        streams = np.zeros((len(values), len(STREAMS)))
+        streams, odd = np.zeros((len(values), len(STREAMS))), np.zeros(len(values))
+        set_aside(at, values, self._scalars, odd)
+        if odd.any():
+            values[odd > 0] = np.nan  # for everybody: forecasts from such a value would be as far off
+            at = at[odd[at] == 0]
         expected = forecaster.expected(ts_ns, values)
         observe(at, values, expected, self._scalars, self._rings, streams)
+        streams[:, _RANGE] += odd
         streams[:, self._off] = 0.0
         joined = self._calibration.joined(streams, self.counts)
         onset, state = np.empty(len(values)), np.empty(len(values))

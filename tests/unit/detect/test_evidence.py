@@ -106,6 +106,32 @@ def test_a_gap_of_hours_is_no_anomaly() -> None:
     assert not [p for p in paged if 2995 <= p < 3160]
 
 
+@pytest.mark.parametrize("broken", [1e6, -1e6, 1.8e19, 1e29])
+def test_one_broken_sample_is_told_and_is_no_yardstick(broken: float) -> None:
+    """A register that wrapped: the fault 200 points later is seen as if it had not been there."""
+    values = 50 + noise(1200)
+    values[1000:] += 12
+    spoilt = values.copy()
+    spoilt[800] = broken
+    found = pages(np.stack([values, spoilt], axis=1))
+    assert 800 in found[1]
+    assert [p for p in found[0] if p >= 900][:1] == [p for p in found[1] if p >= 900][:1] == [1000]
+    assert not [p for p in found[1] if 801 <= p < 900]
+
+
+def test_what_seemed_broken_and_comes_again_is_learned() -> None:
+    """From flat to a level far away; and a second wild value is no news."""
+    shift, twice = np.full(1000, 3.0), 50 + noise(1000)
+    shift[500:] = 3000
+    twice[[500, 800]] = 1e6, 1e6
+    onset, _, streams = run(np.stack([shift, twice], axis=1))
+    page = Calibration.load().page
+    assert np.flatnonzero(onset[:, 0] >= page)[0] == 500
+    assert (streams[502:600, 0, 0] == 0).all()  # nothing new after the second one
+    assert (onset[[500, 800], 1] >= page).all() and streams[500, 1, 0] == pytest.approx(streams[800, 1, 0], rel=0.1)
+    assert (run(np.append(twice, [1e6])[:, None])[2])[-1, 0, 0] == 0.0
+
+
 def test_a_counter_that_begins_anew_is_no_anomaly() -> None:
     rises = np.random.default_rng(3).poisson(20, 2000).astype(float)
     counter = np.concatenate([np.cumsum(rises[:1200]), np.cumsum(rises[1200:])])
