@@ -10,9 +10,9 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from ingest.types import PEER_KINDS, Batch, CallWait, MetricBatch, TraceBatch
+from ingest.types import PEER_KINDS, Batch, CallWait, TraceBatch
 from rootcause.last_seen import LastSeen
-from rootcause.owners import FACTS
+from rootcause.owners import FACTS, without_facts
 from rootcause.placements import HOST, VOLUME, Placements
 from rootcause.span_join import Call, SpanJoin
 from rootcause.types import ServiceGraph
@@ -62,6 +62,7 @@ class Sightings:
     edges: Mapping[Call, int]
     kinds: Mapping[tuple[str, str], int]
     rests_on: Mapping[tuple[str, str, str], int]  # (service, what it rests on, host or volume)
+    instances: Mapping[tuple[str, str, str], int]  # (service, instance, the host that it runs on or "")
 
 
 class GraphBuilder:
@@ -101,18 +102,21 @@ class GraphBuilder:
         return self._settled()
 
     def learn(self, services: Iterable[str], edges: Iterable[Call], seen_ns: int, *,
-              kinds: Iterable[tuple[str, str]] = (), rests_on: Iterable[tuple[str, str, str]] = ()) -> ServiceGraph:
+              kinds: Iterable[tuple[str, str]] = (), rests_on: Iterable[tuple[str, str, str]] = (),
+              instances: Iterable[tuple[str, str, str]] = ()) -> ServiceGraph:
         """Take in what another builder has seen by then."""
         self._now_ns = max(self._now_ns, seen_ns)
         self._services.see_by(services, seen_ns)
         self._edges.see_by(edges, seen_ns)
         self._kinds.see_by(kinds, seen_ns)
         self._rests.see_by(rests_on, seen_ns)
+        self._placements.learn(instances, seen_ns)
         return self._settled()
 
     def sightings(self) -> Sightings:
         """For another builder to `learn`."""
-        return Sightings(self._services.at, self._edges.at, self._kinds.at, self._placements.rests_on(self._services))
+        return Sightings(self._services.at, self._edges.at, self._kinds.at, self._placements.rests_on(self._services),
+                         self._placements.seen(self._services))
 
     def graph(self) -> ServiceGraph:
         """As of the last step, or of the snapshot that was restored."""
@@ -127,7 +131,7 @@ class GraphBuilder:
         if self._waits:
             batch = replace(batch, waits=self._waits)
         if any(key.name in FACTS for key in batch.metrics.series_table):
-            batch = replace(batch, metrics=_without_facts(batch.metrics))
+            batch = replace(batch, metrics=without_facts(batch.metrics))
         traces = batch.traces
         others = [(n, self._alias[name]) for n, name in enumerate(traces.vocab) if name in self._alias] if len(traces) else []
         if not others:
@@ -280,14 +284,6 @@ class GraphBuilder:
 
     def _pairs(self) -> dict[str, LastSeen[Any]]:
         return {"edges": self._edges, "kinds": self._kinds, "rests_on": self._rests, "names": self._names}
-
-
-def _without_facts(metrics: MetricBatch) -> MetricBatch:
-    stays = np.array([key.name not in FACTS for key in metrics.series_table])
-    number = np.cumsum(stays, dtype=np.int32) - np.int32(1)
-    rows = stays[metrics.series]
-    return MetricBatch(metrics.ts_ns[rows], number[metrics.series[rows]], metrics.value[rows],
-                       tuple(key for key, stay in zip(metrics.series_table, stays.tolist(), strict=True) if stay))
 
 
 def graph_hash(graph: ServiceGraph) -> str:

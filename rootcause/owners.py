@@ -168,3 +168,12 @@ def _named(labels: Mapping[str, str], kind: str) -> tuple[str, str]:
     """(namespace, name) of the object that a row is about."""
     return (labels.get("exported_namespace") or labels.get("namespace", ""),
             labels.get(f"exported_{kind}") or labels.get(kind, ""))
+
+
+def without_facts(metrics: MetricBatch) -> MetricBatch:
+    """The rows of all other series."""
+    stays = np.array([key.name not in FACTS for key in metrics.series_table])
+    number = np.cumsum(stays, dtype=np.int32) - np.int32(1)
+    rows = stays[metrics.series]
+    return MetricBatch(metrics.ts_ns[rows], number[metrics.series[rows]], metrics.value[rows],
+                       tuple(key for key, stay in zip(metrics.series_table, stays.tolist(), strict=True) if stay))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -32,6 +32,13 @@ class Placements:
         for placement in batch.placements:
             self._put(placement, now_ns)
         self._owners.step(batch.metrics, now_ns)
+
+    def learn(self, instances: Iterable[tuple[str, str, str]], seen_ns: int) -> None:
+        """(service, instance, host) as somebody else has seen them by then; what is known to be newer stays."""
+        for service, instance, host in instances:
+            known = self._at.get((service, instance))
+            if known is None or known[1] <= seen_ns:
+                self._put(Placement(service, instance, host), seen_ns)
 
     def _put(self, placement: Placement, now_ns: int) -> None:
         key = placement.service, placement.instance or placement.pod
@@ -96,6 +103,10 @@ class Placements:
                 if thing:
                     found[service, thing, kind] = max(seen, found.get((service, thing, kind), 0))
         return found
+
+    def seen(self, services: Container[str]) -> dict[tuple[str, str, str], int]:
+        """(service, instance, host) -> when it was last seen, for another to `learn`."""
+        return {(service, instance, host): seen for service, instance, host, _, seen in self._all(services) if instance}
 
     def instances(self, services: Container[str]) -> Mapping[str, Mapping[str, str]]:
         """Service -> instance -> the machine it runs on, "" where nobody says."""

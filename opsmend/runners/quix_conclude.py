@@ -44,7 +44,8 @@ class TenantPipeline(Pipeline):
                 totals.update(told.totals)
                 changes += told.changes
                 self.graph = self._graph_builder.learn(
-                    told.services, told.edges, told.seen_ns, kinds=told.kinds, rests_on=told.rests_on)
+                    told.services, told.edges, told.seen_ns, kinds=told.kinds, rests_on=told.rests_on,
+                    instances=told.instances)
             else:
                 totals["dead"] += len(told.dead_letters)
                 news.append(told.news)

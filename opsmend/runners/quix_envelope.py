@@ -104,6 +104,7 @@ class Packed(msgspec.Struct, frozen=True, tag="packed"):
     version: int = VERSION
     kinds: tuple[tuple[str, str], ...] = ()
     rests_on: tuple[tuple[str, str, str], ...] = ()
+    instances: tuple[tuple[str, str, str], ...] = ()
 
 
 class Judgement(msgspec.Struct, frozen=True, tag="judgement"):

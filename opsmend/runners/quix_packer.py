@@ -31,6 +31,8 @@ from rootcause.graph import GraphBuilder
 log = structlog.get_logger()
 _Member = TypeVar("_Member")
 _TELL_AGAIN_NS = 600 * 10**9
+_TELL_INSTANCES_NS = 240 * 10**9
+"""These are forgotten after ten minutes."""
 """An edge is told again after this long; those who listen forget it after an hour."""
 _COMMIT_TIMEOUT = 30.0
 _PATIENCE_SECONDS = 120.0
@@ -90,7 +92,7 @@ class Packer:
         self._producer.begin_transaction()
         try:
             self._graph.step(batch)
-            self._write(self._graph.resolved(batch))
+            self._write(batch)
             offsets = [TopicPartition(topic, partition, offset)
                        for (topic, partition), offset in batch.watermark.next_offsets.items()]
             if offsets:
@@ -109,7 +111,8 @@ class Packer:
 
     def _write(self, batch: Batch) -> None:
         sources = self._clock.sources(self._consumer.assigned(), is_idle=not batch.records_in)
-        envelopes = self._sharding.split(batch, self._clock.newest_ns, sources, self._clock.touched(batch))
+        rows = self._graph.resolved(batch)
+        envelopes = self._sharding.split(rows, self._clock.newest_ns, sources, self._clock.touched(rows))
         for shard, envelope in envelopes:
             self._producer.produce(ENVELOPES, encode(envelope), key=b"%d" % shard, partition=shard)
         if batch.records_in:
@@ -121,15 +124,16 @@ class Packer:
         return Packed(
             totals=totals(batch), dead_letters=batch.dead_letters, changes=batch.changes,
             services=self._news("service", seen.services), edges=self._news("edge", seen.edges),
-            kinds=self._news("kind", seen.kinds), rests_on=self._news("on", seen.rests_on), seen_ns=self._clock.newest_ns)
+            kinds=self._news("kind", seen.kinds), rests_on=self._news("on", seen.rests_on), seen_ns=self._clock.newest_ns,
+            instances=self._news("in", seen.instances, _TELL_INSTANCES_NS))
 
-    def _news(self, what: str, seen: Mapping[_Member, int]) -> tuple[_Member, ...]:
+    def _news(self, what: str, seen: Mapping[_Member, int], again_ns: int = _TELL_AGAIN_NS) -> tuple[_Member, ...]:
         """Of what the graph holds, what the tenant was not told yet, or not lately."""
-        return tuple(member for member, at in seen.items() if self._is_news((what, member), at))
+        return tuple(member for member, at in seen.items() if self._is_news((what, member), at, again_ns))
 
-    def _is_news(self, what: object, seen_ns: int) -> bool:
+    def _is_news(self, what: object, seen_ns: int, again_ns: int) -> bool:
         last = self._told.get(what)
-        if last is not None and seen_ns - last < _TELL_AGAIN_NS:
+        if last is not None and seen_ns - last < again_ns:
             return False
         if len(self._told) > 100_000:
             self._told.clear()

@@ -184,8 +184,13 @@ def test_another_builder_learns_kinds_and_machines() -> None:
     one, other = GraphBuilder(), GraphBuilder()
     graph = one.step(batch([placed("cart", "cart-1", "node-1"), span("cart", "b", peer="pg") | {"peer_kind": "database"}]))
     seen = one.sightings()
-    told = other.learn(seen.services, seen.edges, T0 * S, kinds=seen.kinds, rests_on=seen.rests_on)
-    assert graph_hash(told) == graph_hash(graph)
+    told = other.learn(seen.services, seen.edges, T0 * S, kinds=seen.kinds, rests_on=seen.rests_on, instances=seen.instances)
+    assert graph_hash(told) == graph_hash(graph) and told == graph
+    assert told.instances == {"cart": {"cart-1": "node-1"}}
+    moved = other.learn((), (), (T0 + 5) * S, instances=[("cart", "cart-1", "node-2")])
+    assert moved.instances["cart"] == {"cart-1": "node-2"}
+    late = other.learn((), (), (T0 + 1) * S, instances=[("cart", "cart-1", "node-1"), ("cart", "cart-2", "")])
+    assert late.instances["cart"] == {"cart-1": "node-2", "cart-2": ""}, "who comes late does not move it back"
 
 
 def test_a_snapshot_of_edges_and_services_alone_is_read() -> None:
