@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from detect.stage import DetectionConfig
 from detect.types import Incident, Observations, Signal
-from ingest.types import SeriesKey
+from ingest.types import Record, SeriesKey
+from opsmend.pipeline import Pipeline, PipelineConfig
 from remediate.planner.case import entity_kind
 from rootcause.stage import RootCause
 from rootcause.types import Diagnosis, ServiceGraph
 
-S = 10**9
+S, T0 = 10**9, 1_790_000_000
 NAMES = tuple(f"s{n:02}" for n in range(12))
 ON = {name: f"node-{n // 4}" for n, name in enumerate(NAMES)}  # four on each of three
 GRAPH = ServiceGraph(NAMES, frozenset((NAMES[0], name) for name in NAMES[4:8]), kinds=dict.fromkeys(ON.values(), "host"),
@@ -77,3 +81,19 @@ def test_services_on_all_machines_speak_by_their_unusual_instances() -> None:
 def test_nothing_repairs_a_machine() -> None:
     assert entity_kind("node-1", frozenset({"process.down"}), GRAPH) == "external"
     assert entity_kind(NAMES[0], frozenset(), GRAPH) == "service"
+
+
+def test_a_live_machine_is_named_from_spans_and_their_resources() -> None:
+    """Records in, diagnosis out: hosts as spans tell them, signals as detectors make them."""
+    rng = np.random.default_rng(1)
+    pipeline = Pipeline(PipelineConfig(detection=DetectionConfig(bucket_seconds=2.0, allowed_lateness_seconds=2.0)))
+    found: list[Diagnosis] = []
+    for t in range(0, 460, 2):
+        spans = [{"type": "span", "ts": (T0 + t) * S + k, "service": name, "instance": f"{name}-0", "host": ON[name],
+                  "span_id": f"{name}{t}{k}", "kind": 2, "name": "GET", "duration_us": int(
+                      20_000 * rng.lognormal(0, 0.1) * (10 if t >= 400 and ON[name] == "node-1" else 1))}
+                 for name in NAMES for k in range(3)]
+        found += pipeline.step([Record("t", 0, 1000 * t + n, (T0 + t) * 1000, json.dumps(span).encode())
+                                for n, span in enumerate(spans)]).diagnoses
+    assert found[-1].suspects[0].service == "node-1" and not found[-1].cannot_tell
+    assert pipeline.graph.kind_of("node-1") == "host" and pipeline.graph.instances[NAMES[4]] == {f"{NAMES[4]}-0": "node-1"}
