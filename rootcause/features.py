@@ -21,17 +21,19 @@ from rootcause.contrast import (
     own_minus_callees,
     regression_residuals,
 )
+from rootcause.novelty import ALL_TOGETHER, all_together
 from rootcause.robust import Change, Floats, edge_changes, node_changes
 from rootcause.types import CaseWindow
 from rootcause.window import EDGE_INDICATORS, NODE_INDICATORS
 
 CAUSES = ("rollout", "config")
-_PER_INDICATOR = 10
+_PER_INDICATOR = 11
 _PER_CALL_INDICATOR = 7
 _CALL_KINDS = ("error_ratio", "latency")
 _SAID = ("errors", "latency", "traffic", "network")
 NODE_FEATURES = (_PER_INDICATOR * len(NODE_INDICATORS) + len(SIGNAL_KINDS) + 3 * len(REGRESSED) + 5
-                 + 2 * len(_SAID) + 3 + 3 + 2 + len(_CALL_KINDS) + 2 + 8 + 3 + 3)
+                 + 2 * len(_SAID) + 3 + 3 + 2 + len(_CALL_KINDS) + 2 + 8 + 3 + 3
+                 + ALL_TOGETHER)
 EDGE_FEATURES = _PER_CALL_INDICATOR * len(EDGE_INDICATORS) + 6 + len(_CALL_KINDS) + 2
 
 
@@ -75,7 +77,8 @@ def _describe(change: Change | None, width: int, *, brief: bool = False) -> list
     largest = float(np.abs(raw).max(initial=0.0))
     columns = [squash(change.z), _relative(change.z), np.clip(change.ratio, -4, 4) / 2, change.has.astype(float),
                raw / largest if largest > 0 else raw, squash(change.recent), np.clip(change.novel, -3, 3) / 1.5]
-    return columns if brief else [*columns, squash(change.peak), squash(change.lost), _relative(change.news)]
+    return columns if brief else [*columns, squash(change.peak), squash(change.lost), _relative(change.news),
+                                         squash(change.firm)]
 
 
 def _node(case: CaseWindow, nodes: dict[str, Change], calls: dict[str, Change], share: Floats,
@@ -102,7 +105,8 @@ def _node(case: CaseWindow, nodes: dict[str, Change], calls: dict[str, Change], 
     busy = nodes["traffic"].before if "traffic" in nodes else np.zeros(n)
     columns += [np.log1p(degree_in) / 3, np.log1p(degree_out) / 3, (degree_out == 0).astype(float),
                 (degree_in == 0).astype(float), busy / max(float(busy.max(initial=0.0)), 1e-12),
-                np.full(n, np.log(n) / 4), *(np.full(n, value) for value in _clock(case))]
+                np.full(n, np.log(n) / 4), *(np.full(n, value) for value in _clock(case)),
+                *(np.full(n, value) for value in all_together(case, nodes, calls))]
     return np.nan_to_num(np.stack(columns, axis=1)).astype(np.float32)
 
 

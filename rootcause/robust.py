@@ -59,6 +59,8 @@ class Change:
     news: Floats  # z or recent, the smaller; 0 where they contradict each other
     novel: Floats  # log of how far it is from usual over how far windows as long as now have been before; signed
     surprise: Floats  # errors: failed requests of all rows of now, counted, in deviations of what is usual; else 0
+    firm: Floats  # z by the median deviation alone, which a third of bad usual rows does not widen; signed
+    usual: Floats  # [n, b] how far b windows as long as now have been from before, in robust deviations; b may be 0
 
 
 def quantiles(columns: Floats, shares: tuple[float, ...]) -> tuple[list[Floats], NDArray[np.int64]]:
@@ -148,15 +150,14 @@ def _shared(now: Floats, middle: Floats) -> Floats:
 
 
 def _been_there(before: Floats, middle: Floats, size: int) -> Floats:
-    """[k] second largest deviation of windows of `size` usual rows; 0 where there are fewer than four."""
+    """[k, b] deviations of the b windows of `size` usual rows; b is 0 where there are fewer than four."""
     blocks = before.shape[1] // size if size else 0
     if blocks < 4:
-        return np.zeros(len(before))
+        return np.zeros((len(before), 0))
     cut = before[:, before.shape[1] - blocks * size:].reshape(-1, size)
     (lower, upper), _ = quantiles(cut, (0.25, 0.75))
     apart = np.maximum(np.abs(lower.reshape(-1, blocks) - middle[:, None]), np.abs(upper.reshape(-1, blocks) - middle[:, None]))
-    ordered = np.sort(np.nan_to_num(apart), axis=1)
-    return np.asarray(ordered[:, -2])
+    return np.asarray(np.nan_to_num(apart))
 
 
 def _smaller(one: Floats, other: Floats) -> Floats:
@@ -180,7 +181,8 @@ def changes_of(tables: dict[str, Floats], baseline: int, step_seconds: float) ->
     # Half of it: who subtracts all of a standing state loses faults that fill the window.
     halved = np.repeat([0.0 if name in _SPARSE else 0.5 for name in names], width)
     current = current - halved * _shared(now, middle)
-    been = _been_there(before, middle, now.shape[1])
+    windows = _been_there(before, middle, now.shape[1])
+    been = np.sort(windows, axis=1)[:, -2] if windows.shape[1] else np.zeros(len(rows))  # the second largest
     (lately,), count_recent = quantiles(before[:, -_RECENT_ROWS:], (0.5,))
     enough = np.repeat([2.0 if name in _SPARSE else max(3.0, MIN_COVERAGE * baseline) for name in names], width)
     covered = count_before >= enough
@@ -200,6 +202,7 @@ def changes_of(tables: dict[str, Floats], baseline: int, step_seconds: float) ->
             surprise = np.zeros(width)
         # Columns that rest at one value and jump now and then have no median deviation, but a 90 % one.
         scale = np.maximum(np.maximum(1.48 * np.nan_to_num(spread[at]), 0.6 * np.nan_to_num(wide[at])), floor)
+        firm = np.maximum(1.48 * np.nan_to_num(spread[at]), floor)
         has = covered[at] & (count_now[at] > 0)
         sign = -1.0 if name in _DOWNWARD else 1.0
         b, c = np.nan_to_num(middle[at]), np.nan_to_num(current[at])
@@ -218,7 +221,8 @@ def changes_of(tables: dict[str, Floats], baseline: int, step_seconds: float) ->
             lost=np.where(covered[at], _lost(count_before[at], baseline, count_now[at], now.shape[1]), 0.0),
             onset=onset, news=_smaller(z, late),
             novel=np.where(has, np.sign(z) * np.log1p(np.abs(c - b) / np.maximum(been[at], scale)), 0.0),
-            surprise=np.where(has, surprise, 0.0))
+            surprise=np.where(has, surprise, 0.0), firm=np.where(has, sign * (c - b) / firm, 0.0),
+            usual=np.where(has[:, None], windows[at] / scale[:, None], 0.0))
     return out
 
 

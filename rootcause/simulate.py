@@ -8,14 +8,17 @@ has no cause at all, and one in ten has two at once.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detect.types import Signal
 from rootcause.contrast import call_share, call_surprise
-from rootcause.robust import edge_changes, node_changes
+from rootcause.robust import Change, edge_changes, node_changes
 from rootcause.simulator.faults import FAULTS, Struck, draw_fault, draw_root, strike
+from rootcause.simulator.history import strike_before
 from rootcause.simulator.physics import Conditions, flow
 from rootcause.simulator.sensors import draw_profile, measure
 from rootcause.simulator.topology import draw_system
@@ -26,7 +29,7 @@ from rootcause.types import CaseWindow
 _NOVEL = float(np.log1p(1.2))
 """A fifth further from the usual than the usual rows ever were for as long."""
 
-_TWO = 0.3
+_TWO = 0.4
 """How often a second fault is drawn elsewhere (of a kind without a cause, or without a trace, more often than not)."""
 
 __all__ = ["FAULTS", "Simulated", "simulate"]
@@ -68,42 +71,50 @@ def _draw(rng: np.random.Generator) -> Simulated | None:
     step = {"full": 1.0, "spans": 300.0, "pods": 60.0}.get(profile.name, float(rng.choice([1.0, 10.0, 60.0])))
     if profile.name == "spans" and rng.random() < 0.4:
         step = float(rng.choice([10.0, 60.0]))
+    if step == 60.0 and rng.random() < 0.2:
+        step = 300.0
     if step >= 300 and rng.random() < 0.6:  # few requests in a row
         system = replace(system, entry=system.entry * float(np.exp(rng.uniform(np.log(0.003), 0))))
     base, after = usual_rows(step, rng)
+    if rng.random() < 0.25:  # somebody has just begun to watch
+        base = min(base, int(np.exp(rng.uniform(np.log(4), np.log(60)))))
     early, late = (0, 3) if step >= 300 else (-1, 2) if after < 8 else (-3, 3)
     onset = base + int(rng.integers(early, late))
     given = Conditions.usual(system, base + after)
     settle(system, given, base, step, rng)
+    earlier = strike_before(system, given, base, step, rng) if base >= 8 and rng.random() < 0.2 else []
     disturb(fault, roots, system, given, base, step, rng)
     changes, rolled = draw_changes(fault, root, system, onset, step, rng)
     rolling = [(service, blip(service, given, row, step, rng)) for service, row in rolled if 0 < row < base + after]
     calm = flow(system, given)
     struck = [Struck(kind, at, strike(kind, at, system, given, max(1, onset), step, rng)) for kind, at in where if at >= 0]
     found = flow(system, given) if struck else calm
-    node, edge = measure(system, given, found, struck, rolling, base, step, profile, rng)
+    node, edge = measure(system, given, found, [*struck, *earlier], rolling, base, step, profile, rng)
     signals: tuple[Signal, ...] = ()
     if rng.random() < (0.85 if profile.name == "full" else 0.4):
         signals = watch(system, node, edge, struck, base, onset, step, rng)
     ts_ns = (np.arange(base + after) * int(step * 1e9)).astype(np.int64)
     case = CaseWindow(ts_ns, names_of(system.n), node, system.edges, edge, base, tuple(changes), signals)
-    if not all(_leaves_a_trace(case, at) for at in roots):
+    if roots and not all(_leaves_a_trace(case, roots)):
         return None
     targets = tuple(system.n + s.marks.call if s.marks.call >= 0 else s.root for s in struck)
     return Simulated(case, root, fault, profile.name, targets)
 
 
-def _leaves_a_trace(case: CaseWindow, root: int) -> bool:
-    """Whether anything near the root moved to where it had not been: what nobody could find teaches nothing."""
+def _leaves_a_trace(case: CaseWindow, roots: list[int]) -> Iterator[bool]:
+    """Whether anything near each root moved to where it had not been: what nobody could find teaches nothing."""
     edges = case.edges
-    near = np.zeros(len(case.services), bool)
-    lines = (edges == root).any(axis=1)
-    near[root] = True
-    near[edges[lines].ravel()] = True
-    for changes, where in ((node_changes(case), near), (edge_changes(case), lines)):
-        for change in changes.values():
-            unseen = (np.abs(change.z[where]) > 4) & (np.abs(change.novel[where]) > _NOVEL)
-            if (unseen | (np.abs(change.lost[where]) > 4)).any():
-                return True
-    nodes = node_changes(case)
-    return bool(call_surprise(case, nodes, call_share(case, nodes, edge_changes(case)))[2][root] < -5)
+    nodes, calls = node_changes(case), edge_changes(case)
+    lack = call_surprise(case, nodes, call_share(case, nodes, calls))[2]
+    for root in roots:
+        near = np.zeros(len(case.services), bool)
+        lines = (edges == root).any(axis=1)
+        near[root] = True
+        near[edges[lines].ravel()] = True
+        yield bool(lack[root] < -5) or any(_is_new(change, where) for changes, where in ((nodes, near), (calls, lines))
+                                           for change in changes.values())
+
+
+def _is_new(change: Change, where: NDArray[np.bool_]) -> bool:
+    unseen = (np.abs(change.z[where]) > 4) & (np.abs(change.novel[where]) > _NOVEL)
+    return bool((unseen | (np.abs(change.lost[where]) > 4)).any())

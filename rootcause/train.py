@@ -30,8 +30,8 @@ __all__ = ["MODELS_DIR", "TrainConfig", "train_rootcause"]
 class TrainConfig:
     """Sizes of a training."""
 
-    graphs: int = 10000
-    epochs: int = 6
+    graphs: int = 15000
+    epochs: int = 4
     members: int = 5
     batch: int = 64
     learning_rate: float = 3e-3
@@ -67,7 +67,7 @@ def train_rootcause(out_dir: Path, *, seed: int = 0, progress: bool = True,
     out_dir.mkdir(parents=True, exist_ok=True)
     save_file(tensors, str(out_dir / "rootcause.safetensors"))
     card: dict[str, Any] = {
-        "model": "rootcause", "version": f"rootcause-5-{seed}", "members": c.members, "temperature": 1.0,
+        "model": "rootcause", "version": f"rootcause-6-{seed}", "members": c.members, "temperature": 1.0,
         "none_bias": c.none_bias, "seed": seed, "data": f"{c.graphs} simulated cases (rootcause/simulate.py), no real one; "
                               f"{c.calibration} for the temperature, {c.held_out} held out", "revision": _revision()}
     _write(out_dir, card)
@@ -86,6 +86,7 @@ def _write(out_dir: Path, card: dict[str, Any]) -> None:
     load_weights.cache_clear()
 
 
+Item = tuple[Any, Any, Any, tuple[int, ...]]
 Arrays = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], tuple[int, ...]]
 
 
@@ -112,7 +113,7 @@ def _torched(arrays: Arrays) -> tuple[Any, Any, Any, tuple[int, ...]]:
     return torch.from_numpy(node), torch.from_numpy(edges), torch.from_numpy(edge), targets
 
 
-def _fit(items: list[tuple[Any, Any, Any, tuple[int, ...]]], c: TrainConfig, seed: int, member: int, epochs: Any) -> Any:
+def _fit(items: list[Item], c: TrainConfig, seed: int, member: int, epochs: Any) -> Any:
     import torch
 
     from rootcause.rankers.model import RootCauseNet, log_probabilities
@@ -136,7 +137,7 @@ def _fit(items: list[tuple[Any, Any, Any, tuple[int, ...]]], c: TrainConfig, see
     return net.eval()
 
 
-def _batch(items: list[tuple[Any, Any, Any, tuple[int, ...]]]) -> tuple[Any, ...]:
+def _batch(items: list[Item]) -> tuple[Any, ...]:
     """One graph of all, and which of its candidates (services of all graphs, then calls, then "none") are right, by how
     much: a case with two faults asks for half each."""
     import torch

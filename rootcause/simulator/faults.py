@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rootcause.simulator.physics import Conditions
 from rootcause.simulator.topology import Floats, System
@@ -15,6 +16,7 @@ FAULTS = ("down", "hang", "crash_loop", "bad_config", "cpu", "leak", "pool", "lo
 _WEIGHTS = {"error": 2.5, "slow": 3.0, "cpu": 2.0, "early_return": 1.5, "net_delay": 2.0, "net_loss": 1.5,
             "none": 2.0, "none_hiccup": 1.0, "none_change": 2.0, "pool": 1.5}
 STORE_FAULTS = frozenset({"lock", "cache_full"})
+_OTHER_WAY = frozenset({"error", "early_return", "bad_config", "cache_full", "net_loss", "slow", "pool"})
 BY_CHANGE = {"crash_loop": 0.9, "bad_config": 0.9, "cpu": 0.5, "leak": 0.5, "pool": 0.6, "logs": 0.7, "error": 0.4,
              "early_return": 0.4, "slow": 0.2}
 """How often a change of the service is behind it."""
@@ -161,9 +163,22 @@ def strike(fault: str, root: int, system: System, given: Conditions, onset: int,
             else:  # it returns halfway: only what comes after that is not called
                 given.often[:, out_of[int(rng.integers(0, max(1, len(out_of)))):]] *= 1 - (ramp * share)[:, None]
             given.own_error[:, root] += ramp * size * float(rng.random() < 0.6)
+    if fault in _OTHER_WAY and rng.random() < 0.4:
+        _take_another_way(system, given, out_of, ramp, size, rng)
     np.clip(given.edge_error, 0, 1, out=given.edge_error)
     np.clip(given.own_error, 0, 1, out=given.own_error)
     return marks
+
+
+def _take_another_way(system: System, given: Conditions, out_of: NDArray[np.int64], ramp: Floats, size: float,
+                      rng: np.random.Generator) -> None:
+    """Who fails asks somebody that it hardly ever asks: a fallback, a place for reports, what it has not got cached. That one
+    is innocent, however new its traffic is."""
+    seldom = out_of[system.fanout[out_of] < 0.1]
+    if len(seldom):
+        e = int(rng.choice(seldom))
+        part = ramp * min(1.0, size) * rng.uniform(0.2, 1.2)
+        given.often[:, e] = np.minimum(given.often[:, e] + part / system.fanout[e], 2.0 / system.fanout[e])
 
 
 def _shape(t: int, onset: int, step: float, rng: np.random.Generator) -> Floats:

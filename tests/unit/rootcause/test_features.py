@@ -152,3 +152,13 @@ def test_slow_calls_are_credited_to_a_silent_callee() -> None:
     node = case_features(case).node
     differs = np.abs(node[1] - node[2]).max()
     assert differs > 0.5
+
+
+def test_a_bad_stretch_among_usual_rows_does_not_hide_the_next() -> None:
+    cpu = steady([10.0, 10.0])
+    cpu[5:17, 0] = 60.0  # a fifth of the usual rows: an incident that is over
+    cpu[BASE:, 0] = 60.0
+    change = node_changes(window({"cpu": cpu}, [(0, 1)]))["cpu"]
+    assert abs(change.z[0]) < 5
+    assert change.firm[0] > 20
+    assert abs(change.firm[1]) < 3

@@ -8,6 +8,8 @@ import pytest
 from rootcause.rankers.registry import RANKERS
 from rootcause.scoring import accuracy, rank_chances
 from rootcause.simulate import FAULTS, Simulated, simulate
+from rootcause.simulator.faults import strike
+from rootcause.simulator.history import strike_before
 from rootcause.simulator.physics import Conditions, flow
 from rootcause.simulator.topology import System, draw_system
 
@@ -118,3 +120,31 @@ def test_no_single_sign_gives_the_root_away(drawn: list[Simulated]) -> None:
                                      for s in drawn if s.root >= 0])["AC@1"]
     assert max(scores.values()) < 0.75, scores
     assert scores["max_robust_z"] > scores["random"] + 0.1, scores
+
+
+def test_an_incident_that_is_over_leaves_the_rows_of_the_next_alone() -> None:
+    system, base, moved = draw_system(np.random.default_rng(2)), 40, 0
+    for n in range(40):
+        given, untouched = Conditions.usual(system, base + 10), Conditions.usual(system, base + 10)
+        for struck in strike_before(system, given, base, 60.0, np.random.default_rng([4, n])):
+            now = {name: getattr(given, name) for name in vars(given)}
+            apart = np.stack([(np.asarray(v) != getattr(untouched, k)).any(axis=1) for k, v in now.items()]).any(axis=0)
+            assert not apart[base:].any()
+            assert apart.sum() <= base // 3
+            moved += bool(apart.any())
+            assert not struck.marks.kinds
+            assert struck.marks.cpu_added is None or not struck.marks.cpu_added[base:].any()
+    assert moved > 15
+
+
+def test_who_fails_may_ask_somebody_that_it_hardly_ever_asks() -> None:
+    """And that one then has traffic where it had none, and nothing wrong."""
+    system = chain(fanout=1e-4)
+    asked = []
+    for n in range(60):
+        given = Conditions.usual(system, 20)
+        strike("error", 1, system, given, 10, 1.0, np.random.default_rng([6, n]))
+        found = flow(system, given)
+        asked.append(float(found.traffic[15, 2]) > 10 * float(found.traffic[5, 2]))
+        assert not given.own_error[:, 2].any()
+    assert 5 < sum(asked) < 40
