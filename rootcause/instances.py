@@ -29,6 +29,12 @@ _RECENT: Final = 30
 """Rows at the end that count as now."""
 _MOST: Final = 4
 _CAP: Final = 100.0
+_POD: Final = ("pod", "exported_pod", "k8s.pod.name", "pod_name")
+_PLACE: Final = frozenset({*_POD, "node", "exported_node", "host", "hostname", "host_ip", "pod_ip", "uid", "instance",
+                           "exported_instance", "container_id", "k8s.node.name", "k8s.pod.uid", "host.name"})
+"""Labels that differ from instance to instance and say nothing of what is measured."""
+_CADVISOR: Final = frozenset({"id", "name", "image"})
+"""The same of `container_...`, which the kubelet tells of its pods."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,8 @@ def unusual_instances(service: str, seen: Observations, first_signal_ns: int, *,
         return ()
     groups: dict[tuple[str, tuple[tuple[str, str], ...]], dict[str, int]] = {}
     for column, key in enumerate(seen.series):
-        if key.service == service and key.instance and not key.peer:
-            groups.setdefault((key.name, key.labels), {})[key.instance] = column
+        if key.service == service and not key.peer and (instance := instance_of(key)):
+            groups.setdefault((key.name, _measured(key)), {})[instance] = column
     worst: dict[str, UnusualInstance] = {}
     for (name, _), columns in groups.items():
         if name == _ASKED:
@@ -74,6 +80,23 @@ def unusual_instances(service: str, seen: Observations, first_signal_ns: int, *,
     if len(worst) * 2 > len(everyone):
         return ()
     return tuple(sorted(worst.values(), key=lambda u: (-u.score, u.instance))[:_MOST])
+
+
+def instance_of(key: SeriesKey) -> str:
+    """The instance that a series is of: the pod where a label names one (`instance` may be the kubelet that tells of it), else
+    `instance`; "" where it is of the service.
+
+    >>> instance_of(SeriesKey("cart", "container_memory_rss", "10.0.0.1:10250", labels=(("pod", "cart-7d4-x2"),)))
+    'cart-7d4-x2'
+    """
+    labels = dict(key.labels)
+    return next((labels[name] for name in _POD if labels.get(name)), key.instance)
+
+
+def _measured(key: SeriesKey) -> tuple[tuple[str, str], ...]:
+    """The labels that its like has on other instances too."""
+    own = _PLACE | _CADVISOR if key.name.startswith("container_") else _PLACE
+    return tuple(label for label in key.labels if label[0] not in own)
 
 
 def _least_of(key: SeriesKey) -> float | None:

@@ -14,7 +14,7 @@ from ingest.types import Change
 from rootcause.calls import with_broken_call
 from rootcause.features import CAUSES
 from rootcause.graph import graph_hash
-from rootcause.instances import UnusualInstance, instance_evidence, unusual_instances
+from rootcause.instances import UnusualInstance, instance_evidence, instance_of, unusual_instances
 from rootcause.machines import PROBABILITY, Machine, shaken_machine
 from rootcause.prior import physical_prior
 from rootcause.rankers.registry import RANKERS, ranker_of
@@ -118,7 +118,7 @@ class RootCause:
 
 def _of_instances(seen: Observations, services: set[str]) -> Observations:
     """The series of single instances of these services alone."""
-    at = [n for n, key in enumerate(seen.series) if key.instance and not key.peer and key.service in services]
+    at = [n for n, key in enumerate(seen.series) if key.service in services and not key.peer and instance_of(key)]
     return Observations(seen.ts_ns, tuple(seen.series[n] for n in at), seen.values[:, at])
 
 

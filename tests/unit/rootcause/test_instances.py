@@ -93,3 +93,27 @@ def test_the_reason_says_how_and_on_which_machine() -> None:
     assert said[0].startswith("of its instances only cart-2: error_ratio 0.5, the others 0")
     assert said[1] == "these run on n2, and no other instance of it does"
     assert len(instance_evidence("cart", unusual, {"cart-0": "n2", "cart-1": "n1", "cart-2": "n2"})) == 1
+
+
+@pytest.mark.parametrize("kubelet", [True, False], ids=["told by the kubelet", "scraped from the pod"])
+def test_pods_are_instances_as_prometheus_labels_them(kubelet: bool) -> None:
+    """Their labels differ in more than the pod, and `instance` is the kubelet's address or the pod's own."""
+    rng = np.random.default_rng(3)
+    keys, columns = [], []
+    for n in range(4):
+        pod = f"cart-7d4-{n}"
+        place = {"pod": pod, "node": f"node-{n % 2}", "namespace": "shop"} | (
+            {"id": f"/kubepods/pod{n}", "name": f"k8s_cart_{n}", "image": f"cart@{n % 2}"} if kubelet else {})
+        for name, usual in (("container_memory_working_set_bytes", 2e8), ("http_requests_in_flight", 3.0)):
+            for route in ("/a", "/b") if name.startswith("http") else ("",):
+                values = usual * rng.lognormal(0, 0.02, ROWS)
+                if n == 2 and name.startswith("container"):
+                    values[ONSET:] *= 3.0
+                labels = place | ({"route": route} if route else {})
+                keys.append(SeriesKey("cart", name, f"10.0.0.{n % 2}:10250" if kubelet else f"10.1.0.{n}:8080",
+                                      labels=tuple(sorted(labels.items()))))
+                columns.append(values)
+    seen = Observations(np.arange(ROWS, dtype=np.int64) * STEP * S, tuple(keys), np.array(columns).T)
+    (one,) = unusual_instances("cart", seen, ONSET * STEP * S)
+    assert (one.instance, one.series) == ("cart-7d4-2", "container_memory_working_set_bytes")
+    assert one.now == pytest.approx(6e8, rel=0.1) and one.others == pytest.approx(2e8, rel=0.1)
