@@ -45,6 +45,7 @@ class ServiceMetrics:
         self._llm_usd = Counter("opsmend_llm_cost_usd", "Money spent on models", registry=r)
         self._deliveries = Counter("opsmend_outlet_events", "Events out", ["receiver", "outcome"], registry=r)
         self._bugs = Counter("opsmend_remediate_bugs", "Parts of repairing that failed unforeseen", ["place"], registry=r)
+        self._unreadable = Counter("opsmend_store_unreadable_rows", "Rows that can't be read", ["table"], registry=r)
         self._seen_signals: set[str] = set()
         self._seen_incidents: set[str] = set()
 
@@ -99,6 +100,10 @@ class ServiceMetrics:
     def bug(self, place: str) -> None:
         """Repairing failed there in a way nobody foresaw; it goes on, and what failed is tried again."""
         self._bugs.labels(place).inc()
+
+    def unreadable(self, table: str) -> None:
+        """A row of it can't be read; lists leave it out."""
+        self._unreadable.labels(table).inc()
 
     def outcome(self, outcome: Outcome, incident: Incident | None) -> None:
         """Count a run that ended."""

@@ -159,7 +159,7 @@ class StorePort:
     # repairs --------------------------------------------------------------------------------------
     def plans(self, *, incident_id: str | None = None, state: PlanState | None = None,
               limit: int = 100) -> Sequence[Plan]:
-        return self._s.ledger.plans(incident_id=incident_id, state=state, limit=limit)
+        return self._s.shown.plans(incident_id=incident_id, state=state, limit=limit)
 
     def plan(self, plan_id: str) -> Plan | None:
         return self._s.ledger.plan(plan_id)
@@ -175,7 +175,7 @@ class StorePort:
         return decided
 
     def runs(self, *, incident_id: str | None = None, service: str | None = None, limit: int = 100) -> Sequence[Run]:
-        return self._s.ledger.runs(service=service, incident_id=incident_id, limit=limit)
+        return self._s.shown.runs(service=service, incident_id=incident_id, limit=limit)
 
     def run(self, run_id: str) -> Run | None:
         return self._s.ledger.run(run_id)
@@ -193,7 +193,7 @@ class StorePort:
         return self._s.ledger.outcome(run_id)
 
     def outcomes(self, *, limit: int = 1000) -> Sequence[Outcome]:
-        return self._s.ledger.outcomes(limit=limit)
+        return self._s.shown.outcomes(limit=limit)
 
     def control(self) -> RepairsControl:
         return self._s.ledger.control()
@@ -249,8 +249,8 @@ class StorePort:
 
     def trust(self, *, days: int = 7) -> TrustStats:
         ended = self._q.incidents(state="closed", limit=1000)
-        outcomes = self._s.ledger.outcomes()
-        plans = {p.id: p for p in self._s.ledger.plans(limit=1000)}
+        outcomes = self._s.shown.outcomes()
+        plans = {p.id: p for p in self._s.shown.plans(limit=1000)}
         latest = [d for i in ended[:200] if (d := self.diagnosis(i.id)) is not None]
         return trust_stats(self.now_ns(), ended, outcomes, plans, latest, days=days)
 

@@ -45,6 +45,7 @@ from opsmend.observer import LiveObserver
 from opsmend.outlet import Outlet
 from opsmend.pipeline import Pipeline, PipelineConfig
 from opsmend.runners.local import LocalRunner, LocalRunnerConfig
+from opsmend.store.bodies import Bodies
 from opsmend.store.corrections import CorrectionLog
 from opsmend.store.engine import open_engine
 from opsmend.store.ledger import SqlLedger
@@ -86,11 +87,13 @@ class Service:
         self.engine = open_engine(s.store_url)
         self.ledger = SqlLedger(self.engine, default_mode=s.repair.mode)
         self._adopt_mode()
-        self.queries = Queries(self.engine)
+        self.metrics = ServiceMetrics()
+        bodies = Bodies(self.metrics.unreadable)
+        self.shown = SqlLedger(self.engine, bodies=bodies)
+        self.queries = Queries(self.engine, bodies)
         self.corrections = CorrectionLog(self.engine)
         self.seat = Seat(self.engine)
         self.records = Records(self.engine, retention_seconds=s.service.retention_seconds, seat=self.seat.number)
-        self.metrics = ServiceMetrics()
         self.outlet = Outlet(self.engine, receivers(s, self.engine), on_result=self.metrics.delivery)
         transport = transport_config(s)
         self.consumer = self._from_shards(transport) if s.service.runner == "quix" else open_consumer(

@@ -6,26 +6,34 @@ Implements `remediate.ports.Ledger`. Each method is one transaction.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 
 from opsmend.store import tables as t
+from opsmend.store.bodies import Bodies
 from opsmend.store.engine import StoreError, reading
 from opsmend.store.outbox import add_event
 from remediate.ports import Prior, RepairsControl
 from remediate.types import Mode, Outcome, Plan, PlanState, Run, StepRecord
 
 _encode = msgspec.json.encode
+_T = TypeVar("_T")
 
 
 class SqlLedger:
-    """See `remediate.ports.Ledger`. Raises StoreError when the database can't be reached."""
+    """See `remediate.ports.Ledger`. Raises StoreError when the database can't be reached.
 
-    def __init__(self, engine: sa.Engine, *, default_mode: Mode = "observe") -> None:
+    Lists with a row that can't be read raise as well: a budget that does not count it would allow too much. With `bodies`,
+    for those who merely show them, it is left out."""
+
+    def __init__(self, engine: sa.Engine, *, default_mode: Mode = "observe", bodies: Bodies | None = None) -> None:
         self._engine = engine
+        self._bodies = bodies
         with self._write() as c:
             if c.execute(sa.select(t.repairs_control.c.id)).first() is None:
                 c.execute(t.repairs_control.insert().values(
@@ -46,6 +54,12 @@ class SqlLedger:
                 yield connection
         except sa.exc.DBAPIError as error:
             raise StoreError(f"store: {error}") from error
+
+    def _many(self, c: sa.Connection, query: sa.Select[Any], decode: Callable[[bytes], _T], limit: int) -> list[_T]:
+        """`query`: an id and a body."""
+        if self._bodies is not None:
+            return self._bodies.read(c, query, decode, limit)
+        return [decode(body) for _, body in c.execute(query.limit(limit)).all()]
 
     # the kill switch ------------------------------------------------------------------------------
     def control(self) -> RepairsControl:
@@ -81,13 +95,13 @@ class SqlLedger:
 
     def plans(self, *, incident_id: str | None = None, state: PlanState | None = None,
               limit: int = 100) -> Sequence[Plan]:
-        query = sa.select(t.plans.c.body).order_by(t.plans.c.created_ns.desc(), t.plans.c.id).limit(limit)
+        query = sa.select(t.plans.c.id, t.plans.c.body).order_by(t.plans.c.created_ns.desc(), t.plans.c.id)
         if incident_id is not None:
             query = query.where(t.plans.c.incident_id == incident_id)
         if state is not None:
             query = query.where(t.plans.c.state == state)
         with self._read() as c:
-            return [msgspec.json.decode(row.body, type=Plan) for row in c.execute(query)]
+            return self._many(c, query, partial(msgspec.json.decode, type=Plan), limit)
 
     def move_plan(self, plan: Plan, *, expected: PlanState) -> bool:
         with self._write() as c:
@@ -119,14 +133,14 @@ class SqlLedger:
 
     def runs(self, *, service: str | None = None, incident_id: str | None = None, since_ns: int = 0,
              limit: int = 100) -> Sequence[Run]:
-        query = (sa.select(t.runs.c.body).where(t.runs.c.started_ns >= since_ns)
-                 .order_by(t.runs.c.started_ns.desc(), t.runs.c.id).limit(limit))
+        query = (sa.select(t.runs.c.id, t.runs.c.body).where(t.runs.c.started_ns >= since_ns)
+                 .order_by(t.runs.c.started_ns.desc(), t.runs.c.id))
         if service is not None:
             query = query.where(t.runs.c.service == service)
         if incident_id is not None:
             query = query.where(t.runs.c.incident_id == incident_id)
         with self._read() as c:
-            return [_run(c, row.body) for row in c.execute(query).all()]
+            return self._many(c, query, partial(_run, c), limit)
 
     def put_step(self, step: StepRecord) -> None:
         with self._write() as c:
@@ -169,9 +183,9 @@ class SqlLedger:
         return msgspec.json.decode(row.body, type=Outcome) if row else None
 
     def outcomes(self, *, limit: int = 1000) -> Sequence[Outcome]:
-        query = sa.select(t.outcomes.c.body).order_by(t.outcomes.c.ts_ns.desc(), t.outcomes.c.run_id).limit(limit)
+        query = sa.select(t.outcomes.c.run_id, t.outcomes.c.body).order_by(t.outcomes.c.ts_ns.desc(), t.outcomes.c.run_id)
         with self._read() as c:
-            return [msgspec.json.decode(row.body, type=Outcome) for row in c.execute(query)]
+            return self._many(c, query, partial(msgspec.json.decode, type=Outcome), limit)
 
     def prior(self, fault_signature: str, action: str) -> Prior:
         # cannot_tell says nothing about the action, so it is no trial.

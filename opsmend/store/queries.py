@@ -11,47 +11,56 @@ import sqlalchemy as sa
 from detect.types import Incident, IncidentState, Observations
 from ingest.types import Change, DeadLetter, SeriesKey
 from opsmend.store import tables as t
+from opsmend.store.bodies import UNREADABLE, Bodies, Unreadable
 from opsmend.store.engine import reading
 from rootcause.types import Diagnosis
 
+_INCIDENT, _DIAGNOSIS = msgspec.json.Decoder(Incident), msgspec.json.Decoder(Diagnosis)
+_CHANGE = msgspec.json.Decoder(Change)
+
 
 class Queries:
-    """Read-only view of the store."""
+    """Read-only view of the store. Lists leave out what can't be read (see `Bodies`)."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, bodies: Bodies | None = None) -> None:
         self._engine = engine
+        self._bodies = bodies or Bodies()
         self._keys: dict[int, SeriesKey] = {}
 
     def incidents(self, *, state: IncidentState | None = None, before_ns: int | None = None,
                   limit: int = 100) -> Sequence[Incident]:
         """Newest first; `before_ns` pages by opening time."""
-        query = sa.select(t.incidents.c.body).order_by(t.incidents.c.opened_ns.desc(), t.incidents.c.id).limit(limit)
+        query = sa.select(t.incidents.c.id, t.incidents.c.body).order_by(t.incidents.c.opened_ns.desc(), t.incidents.c.id)
         if state is not None:
             query = query.where(t.incidents.c.state == state)
         if before_ns is not None:
             query = query.where(t.incidents.c.opened_ns < before_ns)
         with reading(self._engine) as c:
-            return [msgspec.json.decode(r.body, type=Incident) for r in c.execute(query)]
+            return self._bodies.read(c, query, _INCIDENT.decode, limit)
 
     def incident(self, incident_id: str) -> Incident | None:
+        """Raises Unreadable where what is stored of it can't be read."""
         with reading(self._engine) as c:
             row = c.execute(sa.select(t.incidents.c.body).where(t.incidents.c.id == incident_id)).first()
-        return msgspec.json.decode(row.body, type=Incident) if row else None
+        try:
+            return _INCIDENT.decode(row.body) if row else None
+        except UNREADABLE as error:
+            raise Unreadable(f"what is stored of incident {incident_id} can't be read: {error}") from error
 
     def diagnoses(self, incident_id: str, limit: int = 50, *, until_ns: int = 2**63 - 1) -> Sequence[Diagnosis]:
         """Newest first; those made up to `until_ns`."""
-        query = (sa.select(t.diagnoses.c.body)
+        query = (sa.select(t.diagnoses.c.incident_id, t.diagnoses.c.body)
                  .where(t.diagnoses.c.incident_id == incident_id, t.diagnoses.c.ts_ns <= until_ns)
-                 .order_by(t.diagnoses.c.ts_ns.desc()).limit(limit))
+                 .order_by(t.diagnoses.c.ts_ns.desc()))
         with reading(self._engine) as c:
-            return [msgspec.json.decode(r.body, type=Diagnosis) for r in c.execute(query)]
+            return self._bodies.read(c, query, _DIAGNOSIS.decode, limit)
 
     def changes(self, start_ns: int, end_ns: int) -> Sequence[Change]:
         """Oldest first."""
-        query = (sa.select(t.changes.c.body).where(t.changes.c.ts_ns >= start_ns, t.changes.c.ts_ns <= end_ns)
+        query = (sa.select(t.changes.c.id, t.changes.c.body).where(t.changes.c.ts_ns >= start_ns, t.changes.c.ts_ns <= end_ns)
                  .order_by(t.changes.c.ts_ns, t.changes.c.id))
         with reading(self._engine) as c:
-            return [msgspec.json.decode(r.body, type=Change) for r in c.execute(query)]
+            return self._bodies.read(c, query, _CHANGE.decode)
 
     def dead_letters(self, limit: int = 100) -> Sequence[DeadLetter]:
         query = sa.select(t.dead_letters).order_by(t.dead_letters.c.timestamp_ms.desc()).limit(limit)

@@ -18,6 +18,7 @@ from ingest.errors import OpsmendError
 from ingest.types import Change, DeadLetter, SeriesKey, Watermark
 from opsmend.retries import SeenRequest
 from opsmend.store import tables as t
+from opsmend.store.bodies import UNREADABLE
 from opsmend.store.engine import reading
 from opsmend.store.outbox import add_event, trim_events
 from rootcause.types import Diagnosis
@@ -236,10 +237,18 @@ def _put_incident(c: sa.Connection, incident: Incident) -> None:
     add_event(c, f"io.opsmend.incident.{what}", incident.id, incident.updated_ns, incident)
     forecasts = [s for s in incident.signals if s.breach is not None and s.is_open]
     if forecasts:
-        known = {s.id for s in msgspec.json.decode(existed.body, type=Incident).signals} if existed else set()
+        known = _signals_of(existed.body) if existed else set()
         for signal in forecasts:
             if signal.id not in known:
                 add_event(c, "io.opsmend.breach.predicted", signal.id, signal.start_ns, signal)
+
+
+def _signals_of(body: bytes) -> set[str]:
+    """Ids; none where the body can't be read: it is about to be replaced."""
+    try:
+        return {s.id for s in msgspec.json.decode(body, type=Incident).signals}
+    except UNREADABLE:
+        return set()
 
 
 def _upsert(c: sa.Connection, table: sa.Table, key: dict[str, object], values: dict[str, object]) -> None:

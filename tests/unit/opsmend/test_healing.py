@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from detect.types import Incident
 from opsmend.config import Settings
+from opsmend.port_store import StorePort
 from opsmend.service import Service
 from opsmend.store import tables as t
 from remediate.types import Plan
@@ -33,9 +34,7 @@ def wait(check: Callable[[], bool], seconds: float = 30.0) -> None:
 
 
 def bugs(service: Service, place: str) -> float:
-    """Of the counter alone: a scrape of everything would read the incidents."""
-    return sum(sample.value for family in service.metrics._bugs.collect() for sample in family.samples
-               if sample.name == "opsmend_remediate_bugs_total" and sample.labels == {"place": place})
+    return service.metrics.registry.get_sample_value("opsmend_remediate_bugs_total", {"place": place}) or 0.0
 
 
 def is_alive(service: Service) -> bool:
@@ -43,10 +42,10 @@ def is_alive(service: Service) -> bool:
 
 
 def broken_row(service: Service) -> None:
-    """An open incident that can't be read."""
+    """An ended plan of an open incident that can't be read: whoever acts on the ledger must not do without it."""
+    service.records.put_alone(Incident("i0", "default", "f", -(10**18), 1, "open", "info", "", (), (), (), 1))
     with service.engine.begin() as c:
-        c.execute(t.incidents.insert().values(id="broken", tenant="default", state="open", severity="info", opened_ns=1,
-                                              updated_ns=1, body=b"{"))
+        c.execute(t.plans.insert().values(id="broken", incident_id="i0", state="done", created_ns=1, body=b"{"))
 
 
 def test_the_thread_goes_on_and_the_error_is_counted_by_its_place(service: Service) -> None:
@@ -66,8 +65,20 @@ def test_the_thread_goes_on_and_the_error_is_counted_by_its_place(service: Servi
     service.healer.wake()
     wait(lambda: service.ledger.plans(incident_id="i1")[0].state == "expired")
     with service.engine.begin() as c:
-        c.execute(t.incidents.delete().where(t.incidents.c.id == "broken"))
+        c.execute(t.plans.delete().where(t.plans.c.id == "broken"))
     assert service.healer.turn(), "whole again"
+
+
+def test_an_incident_that_cannot_be_read_hides_nothing_else(service: Service) -> None:
+    for n in (1, 2):
+        service.records.put_alone(Incident(f"i{n}", "default", "f", n, n, "open", "critical", "", (), (), (), n))
+    with service.engine.begin() as c:
+        c.execute(t.incidents.update().where(t.incidents.c.id == "i1").values(body=b"{"))
+    port, value = StorePort(service), service.metrics.registry.get_sample_value
+    assert [i.id for i in port.incidents().items] == [i.id for i in port.incidents(limit=1).items] == ["i2"]
+    assert value("opsmend_incidents_open", {"severity": "critical"}) == 1.0
+    assert value("opsmend_store_unreadable_rows_total", {"table": "incidents"}) == 1.0
+    assert service.healer.turn() and port.services() == [] == port.breaches()
 
 
 def test_a_store_that_is_away_is_no_bug(service: Service) -> None:

@@ -1,0 +1,59 @@
+"""Rows whose body can't be read: a broken disk, another version. One of them must not hide all others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+
+from ingest.errors import OpsmendError
+
+log = structlog.get_logger()
+UNREADABLE: tuple[type[Exception], ...] = (msgspec.MsgspecError, UnicodeDecodeError)
+"""What msgspec raises for a body that is no longer what was written."""
+_TOLD = 10_000
+_T = TypeVar("_T")
+
+
+class Unreadable(OpsmendError):
+    """The one row that was asked for by its id can't be read."""
+
+    reason = "unreadable"
+
+
+class Bodies:
+    """Reads lists of bodies, without those that can't be read. Each of these is logged and told to `on_unreadable` (with
+    the name of its table) once, however often it is met; of the last 10,000. Thread-safe."""
+
+    def __init__(self, on_unreadable: Callable[[str], None] = lambda table: None) -> None:
+        self._on_unreadable = on_unreadable
+        self._told: dict[tuple[str, str], None] = {}
+
+    def read(self, c: sa.Connection, query: sa.Select[Any], decode: Callable[[bytes], _T],
+             limit: int | None = None) -> list[_T]:
+        """`query`: an id and a body, in an order without ties. Fewer than `limit` only where there are no more."""
+        table, found, offset = query.get_final_froms()[0].description, list[_T](), 0
+        while limit is None or len(found) < limit:
+            wanted = None if limit is None else limit - len(found)
+            rows = c.execute(query.limit(wanted).offset(offset)).all()
+            for row_id, body in rows:
+                try:
+                    found.append(decode(body))
+                except UNREADABLE as error:
+                    self._tell(table, str(row_id), error)
+            offset += len(rows)
+            if wanted is None or len(rows) < wanted:
+                break
+        return found
+
+    def _tell(self, table: str, row_id: str, error: Exception) -> None:
+        if (table, row_id) in self._told:
+            return
+        if len(self._told) >= _TOLD:
+            self._told.clear()
+        self._told[table, row_id] = None
+        log.error("store.unreadable_row", table=table, id=row_id, error=str(error))
+        self._on_unreadable(table)
