@@ -10,10 +10,11 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from ingest.types import PEER_KINDS, Batch, CallWait, TraceBatch
+from ingest.types import PEER_KINDS, Batch, CallWait, SeriesKey, TraceBatch
 from rootcause.last_seen import LastSeen
 from rootcause.owners import FACTS, without_facts
 from rootcause.placements import HOST, VOLUME, Placements
+from rootcause.pods import of_pods, with_keys
 from rootcause.span_join import Call, SpanJoin
 from rootcause.types import ServiceGraph
 
@@ -86,19 +87,20 @@ class GraphBuilder:
         self._stored: tuple[ServiceGraph | None, int] = (None, 0)  # what `changed` gave last, and when
         self._alias: dict[str, str] = {}
         self._waits: tuple[CallWait, ...] = ()
+        self._of_pods: dict[int, SeriesKey] = {}
 
     def step(self, batch: Batch) -> ServiceGraph:
         """Take in what a batch shows."""
         self._advance(batch)
         now = self._now_ns
         self._waits = ()
-        self._metrics(batch, now)
+        self._placements.step(batch, now)
         if len(batch.logs):
             vocab = batch.logs.vocab
             self._services.see((vocab[n] for n in np.unique(batch.logs.service).tolist() if n >= 0), now)
         if len(batch.traces):
             self._traces(batch.traces, now)
-        self._placements.step(batch, now)
+        self._metrics(batch, now)
         return self._settled()
 
     def learn(self, services: Iterable[str], edges: Iterable[Call], seen_ns: int, *,
@@ -127,9 +129,11 @@ class GraphBuilder:
     def resolved(self, batch: Batch) -> Batch:
         """The batch of the last step as detection gets it: whom its spans call goes by the names that the called services
         have themselves, so far as they are known, what calls waited for on the way is added, and rows that are 1 whatever
-        happens (`FACTS`) are left out: there would be three per pod, and nothing in them to judge."""
+        happens (`FACTS`) are left out, as nothing in them is to be judged. What others tell of a pod goes by its service."""
         if self._waits:
             batch = replace(batch, waits=self._waits)
+        if self._of_pods:
+            batch = replace(batch, metrics=with_keys(batch.metrics, self._of_pods))
         if any(key.name in FACTS for key in batch.metrics.series_table):
             batch = replace(batch, metrics=without_facts(batch.metrics))
         traces = batch.traces
@@ -166,8 +170,10 @@ class GraphBuilder:
 
     def _metrics(self, batch: Batch, now: int) -> None:
         table = batch.metrics.series_table
+        self._of_pods = of_pods(batch.metrics, self._placements, self._services.at, self._edges.at)
         # Who tells of Kubernetes' objects is no part of what it tells of.
-        self._services.see({key.service for key in table if key.name not in FACTS}, now)
+        others = {key.service for at, key in enumerate(table) if key.name not in FACTS and at not in self._of_pods}
+        self._services.see(others, now)
         calls = [key for key in table if key.peer and key.peer != key.service]
         self._edges.see({(key.service, key.peer) for key in calls}, now)
         self._kinds.see({(key.peer, _CONNECTIONS[of]) for key in calls if key.name.startswith(_SERVICE_GRAPH)

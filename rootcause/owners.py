@@ -72,7 +72,7 @@ class Owners:
 
     def _end(self, labels: Mapping[str, str], value: float) -> None:
         """What is told of the phase of a pod that is known."""
-        fact = self._facts.get(("pod", *_named(labels, "pod")))
+        fact = self._facts.get(("pod", *named(labels, "pod")))
         if fact is None or np.isnan(value):
             return
         phase = labels["phase"]
@@ -82,7 +82,7 @@ class Owners:
 
     def _take(self, name: str, labels: Mapping[str, str], now_ns: int) -> None:
         kind = _OWNED.get(name, "pod")
-        namespace, thing = _named(labels, kind)
+        namespace, thing = named(labels, kind)
         if not thing:
             return
         fact = self._facts.get((kind, namespace, thing))
@@ -164,7 +164,7 @@ class Owners:
         return len(self._facts)
 
 
-def _named(labels: Mapping[str, str], kind: str) -> tuple[str, str]:
+def named(labels: Mapping[str, str], kind: str) -> tuple[str, str]:
     """(namespace, name) of the object that a row is about."""
     return (labels.get("exported_namespace") or labels.get("namespace", ""),
             labels.get(f"exported_{kind}") or labels.get(kind, ""))

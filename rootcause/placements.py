@@ -89,8 +89,7 @@ class Placements:
             yield placement.service, placement.instance or placement.pod, host, volumes, seen
         for namespace, pod, seen in self._owners.pods():
             if pod not in told:
-                workload = self._owners.workload(namespace, pod)
-                service = self._services.get(pod) or self._workloads.get(workload) or workload
+                service = self.service_of_pod(namespace, pod)
                 if service in services:
                     node, claims = self._owners.pod(namespace, pod)
                     yield service, pod, node, {_claim(namespace, claim) for claim in claims}, seen
@@ -115,6 +114,11 @@ class Placements:
             if instance and not (instance in found.get(service, {}) and not host):
                 found.setdefault(service, {})[instance] = host
         return {service: dict(sorted(of.items())) for service, of in sorted(found.items())}
+
+    def service_of_pod(self, namespace: str, pod: str) -> str:
+        """As telemetry says it; else the service, or name, of its workload. "" where nobody says."""
+        workload = self._owners.workload(namespace, pod)
+        return self._services.get(pod) or self._workloads.get(workload) or workload
 
     def service_of(self, name: str) -> str:
         """The service that an instance, pod or workload of this name belongs to; "" where nobody says, or several do.

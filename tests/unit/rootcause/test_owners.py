@@ -131,6 +131,29 @@ def test_facts_are_for_the_graph_and_nobody_judges_them() -> None:
     assert len(left.series_table) == 2 and len(left.ts_ns) == 2
 
 
+def test_what_the_kubelet_and_kube_state_metrics_tell_of_a_pod_is_of_its_service() -> None:
+    def told(name: str, pod: str, container: str, **more: str) -> dict[str, Any]:
+        labels = {"__name__": name, "namespace": "shop", "pod": pod, "container": container, "job": "kubelet",
+                  "instance": "10.0.0.1:10250", **more}
+        return {"labels": labels, "timestamp": str(T0), "value": "5"}
+
+    span = {"type": "span", "ts": T0 * 10**9, "service": "cart", "span_id": "a", "peer": "db", "peer_kind": "database",
+            "kind": 3, "duration_us": 5}
+    builder = GraphBuilder()
+    rows = batch(*SHOP, span, told("container_memory_rss", "cart-7d4-x2", "main"), told("container_memory_rss", "db-0", "main"),
+                 told("container_memory_rss", "dns-5f-1", "dns"), told("http_requests_total", "cart-7d4-x2", "main"),
+                 told("kube_pod_container_status_restarts_total", "ksm-0", "ksm", exported_pod="db-0", job="ksm"))
+    graph = builder.step(rows)
+    assert set(graph.services) == {"cart", "db", "kubelet"}, "not ksm: all of what it told is of others"
+    found = {(k.service, k.instance, k.name) for k in builder.resolved(rows).metrics.series_table}
+    assert found == {
+        ("cart", "cart-7d4-x2", "container_memory_rss"), ("db", "db-0", "container_memory_rss"),
+        ("db", "db-0", "kube_pod_container_status_restarts_total"), ("kubelet", "10.0.0.1:10250", "http_requests_total"),
+        ("kubelet", "10.0.0.1:10250", "container_memory_rss")}, "nobody knows dns, and what a pod tells itself stays as it is"
+    values = builder.resolved(rows).metrics
+    assert len(values.value) == 5 and set(values.value.tolist()) == {5.0}
+
+
 def test_owners_age_are_bounded_and_survive_a_restart() -> None:
     builder = GraphBuilder(GraphConfig(forget_instance_seconds=60, max_instances=20))
     builder.step(batch(*SHOP, metric("cart")))
