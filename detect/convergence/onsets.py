@@ -27,6 +27,10 @@ class OnsetConfig:
     """After this long the rate of new signals has fallen by 2 ** -decay_power."""
     decay_power: float = 2.0
     """Above 1; how fast the rate falls."""
+    front: float = 3.0
+    """A fault begins with a front: at its first moment the rate is higher by this many times what it falls from."""
+    front_seconds: float = 3.0
+    """After this long the front has fallen by a factor e."""
     slow_factor: float = 4.0
     """Some faults spread slowly: a part may as well decay over this many times `decay_seconds`, and bumps in its long
     tail are then what is to be expected, not onsets."""
@@ -36,7 +40,9 @@ class OnsetConfig:
     """Log-likelihood that a further onset must gain (nats)."""
     again: float = 8.0
     """What an alert that starts anew within one fault costs (nats): a fault starts each of its alerts once, and it is
-    the next fault that starts them again. The n-th time counts a n-th: some alerts always come and go."""
+    the next fault that starts them again. The n-th time counts n ** -0.5: some alerts always come and go."""
+    again_seconds: float = 90.0
+    """One that starts anew sooner than this counts for less, in proportion: it may as well be the same fault still."""
     max_evidence: float = 100.0
     """Onsets that a run counts for at most. In a large system one fault is felt in many places at the same few
     moments: these are not as many witnesses, and without a bound any bump would be an onset of its own."""
@@ -50,7 +56,7 @@ class OnsetConfig:
     tail_seconds: float = 60.0
     """How long after the last signal the last fault is taken to have gone on."""
     max_moments: int = 150
-    """Distinct moments looked at; a run longer than as many seconds is looked at in coarser steps."""
+    """Distinct seconds looked at; a run with more is looked at in coarser steps."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +80,11 @@ def find_onsets(time_s: Float64, config: OnsetConfig, known_s: Sequence[float] =
     """
     if len(time_s) == 0:
         raise ValueError("no signals, no onset")
-    first = float(time_s.min())
-    step = max(1.0, (float(time_s.max()) - first) / config.max_moments)
-    moments, counts = np.unique(np.floor((time_s - first) / step), return_counts=True)
-    at = moments * step
+    time_s = np.sort(time_s)
+    first = float(time_s[0])
+    step, moments, begins = _moments(time_s - first, config.max_moments)
+    counts = np.diff(np.append(begins, len(time_s)))
+    at = time_s[begins] - first
     share = min(1.0, config.max_evidence / len(time_s))
     weights = (counts * share).astype(np.float64)
     score = np.maximum(*(_scores(moments.astype(np.int64), step, weights, decay_s, config) - extra for decay_s, extra in (
@@ -98,10 +105,21 @@ def find_onsets(time_s: Float64, config: OnsetConfig, known_s: Sequence[float] =
     return Onsets(first + at[starts], np.array([np.inf, *gain]), first + times[second])
 
 
+def _moments(after_s: Float64, most: int) -> tuple[float, Float64, NDArray[np.int64]]:
+    """Step in seconds, distinct steps [m] with something in them, m <= most, and the index [m] of the first in each."""
+    step = 1.0
+    while True:
+        moments, begins = np.unique(np.floor(after_s / step), return_index=True)
+        if len(moments) <= most:
+            return step, moments, begins
+        step *= 1.25
+
+
 def _scores(moment: NDArray[np.int64], step: float, counts: Float64, decay_s: float, c: OnsetConfig) -> Float64:
     """[m, m + 1]: log-likelihood that the moments i..j-1 are one fault that began at i; Poisson, height free."""
     m = len(moment)
-    log_rate = -c.decay_power * np.log1p((np.arange(int(moment[-1]) + 1) * step + 0.5) / decay_s)
+    after_s = np.arange(int(moment[-1]) + 1) * step + 0.5
+    log_rate = np.log((1 + after_s / decay_s) ** -c.decay_power + c.front * np.exp(-after_s / c.front_seconds))
     lag = np.maximum(moment[None, :] - moment[:, None], 0)  # [m, m]
     inside = np.zeros((m, m + 1))
     np.cumsum(np.triu(counts[None, :] * log_rate[lag]), axis=1, out=inside[:, 1:])
@@ -110,6 +128,7 @@ def _scores(moment: NDArray[np.int64], step: float, counts: Float64, decay_s: fl
     ends = np.append(moment * step, moment[-1] * step + c.tail_seconds)
     length = np.maximum(ends[None, :] - moment[:, None] * step, 1e-9)
     mass = decay_s / (c.decay_power - 1) * (1 - (1 + length / decay_s) ** (1 - c.decay_power))
+    mass += c.front * c.front_seconds * -np.expm1(-length / c.front_seconds)
     out = n * np.log(n / mass) - n + inside
     out[np.tri(m, m + 1, 0, dtype=np.bool_)] = _NEVER
     return np.asarray(out, dtype=np.float64)

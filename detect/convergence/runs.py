@@ -53,7 +53,8 @@ class Runs:
         before_ns, times = state.started.get(key, (signal.start_ns, 0))
         if times:
             first, second = sorted((before_ns, signal.start_ns))
-            state.again.append((first, second, 1.0 / times))
+            after = min(1.0, (second - first) / (self._c.onsets.again_seconds * 1e9))
+            state.again.append((first, second, after * times**-0.5))
         state.started[key] = (max(before_ns, signal.start_ns), times + 1)
         while len(state.started) > self._c.max_points:
             del state.started[next(iter(state.started))]

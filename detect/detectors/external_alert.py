@@ -14,6 +14,7 @@ from ingest.types import ExternalAlert
 
 _SCORES: Final = {"critical": 0.9, "page": 0.9, "error": 0.8, "warning": 0.6, "info": 0.3, "none": 0.1}
 _DEFAULT_SCORE: Final = 0.6
+_OFTEN: Final = 2
 _PEER_LABELS: Final = ("peer", "peer_service", "destination_service")
 
 
@@ -26,7 +27,11 @@ class ExternalAlertConfig:
     forget_after_seconds: float = 3600.0
     """A firing alert that nobody repeats is taken as over after this."""
     again_seconds: float = 20.0
-    """An alert of the same name and place that starts within this of the last one is the same onset."""
+    """An alert of the same name and place, on another instance, that starts within this of the last one is the same
+    onset; so is one that has started over and over."""
+    repeat_seconds: float = 5.0
+    """The very same alert goes on only where it starts anew within this, until it has started anew within
+    `again_seconds` twice: it is another fault as likely as the same, and what is folded can't be told apart any more."""
     flap_seconds: float = 120.0
     """One that has come back within this after it was resolved is flapping: from then on it is over only when it has been
     quiet for as long."""
@@ -45,6 +50,7 @@ class _Onset(msgspec.Struct):
     told_score: float = 0.0
     is_flapping: bool = False
     is_resolved: bool = False  # said to be over, not only started anew or forgotten
+    anew: int = 0  # how often one of its alerts has started anew soon, that before this onset included
 
 
 class _Firing(msgspec.Struct):
@@ -75,23 +81,28 @@ class ExternalAlerts:
         """Signals that opened, grew or closed. About 1 us per alert."""
         news: dict[str, int] = {}  # signal id -> alerts
         firing, onsets, again_ns = self._firing, self._onsets, int(self._c.again_seconds * 1e9)
+        repeat_ns = int(self._c.repeat_seconds * 1e9)
         for alert in window.alerts:
             at = alert.fingerprint or f"{alert.name}|{alert.service}|{alert.instance}"
             if alert.status != "firing":
                 self._end(at, window.ts_ns, is_resolved=True)
                 continue
-            held = firing.get(at)
+            held, left, anew = firing.get(at), "", 0
             if held is not None:
-                after_ns = alert.starts_ns - onsets[held.onset].last_ns
-                if -again_ns <= after_ns <= again_ns:
+                onset = onsets[held.onset]
+                after_ns = alert.starts_ns - onset.last_ns
+                if -again_ns <= after_ns <= (again_ns if onset.anew >= _OFTEN else repeat_ns):
                     if after_ns > 0:
-                        onsets[held.onset].last_ns = held.starts_ns = alert.starts_ns
+                        onset.last_ns = held.starts_ns = alert.starts_ns
+                        onset.anew += 1
                 elif held.starts_ns != alert.starts_ns:
                     self._end(at, window.ts_ns)
-                    held = None
+                    anew = onset.anew + 1 if 0 < after_ns <= again_ns else 0
+                    left, held = held.onset, None
             if held is None:
-                held = firing[at] = _Firing(self._onset(alert, window), alert.starts_ns, window.ts_ns)
+                held = firing[at] = _Firing(self._onset(alert, window, left), alert.starts_ns, window.ts_ns)
                 onsets[held.onset].firing += 1
+                onsets[held.onset].anew = max(onsets[held.onset].anew, anew)
                 self._quiet.pop(held.onset, None)
             held.seen_ns = window.ts_ns
             news[held.onset] = news.get(held.onset, 0) + 1
@@ -119,13 +130,14 @@ class ExternalAlerts:
         held = self._firing.get(fingerprint)
         return held.onset if held else ""
 
-    def _onset(self, alert: ExternalAlert, window: BucketWindow) -> str:
-        """The onset that an alert belongs to, a new one where it starts long before or after the newest."""
+    def _onset(self, alert: ExternalAlert, window: BucketWindow, left: str) -> str:
+        """The onset that an alert belongs to, a new one where it starts long before or after the newest, or has just
+        `left` that one."""
         peer = next((value for name, value in alert.labels if name in _PEER_LABELS and value != alert.service), "")
         key = f"alert|{alert.name}|{alert.service}" + (f"|{peer}" if peer else "")
         start_ns = min(alert.starts_ns or window.ts_ns, window.ts_ns + window.bucket_ns)
         newest = self._onsets.get(self._newest.get(key, ""))
-        if newest is not None:
+        if newest is not None and (newest.signal.id != left or newest.is_flapping):
             within = self._c.flap_seconds if newest.is_flapping else self._c.again_seconds
             if newest.signal.start_ns - within * 1e9 <= start_ns <= newest.last_ns + within * 1e9:
                 newest.last_ns = max(newest.last_ns, start_ns)

@@ -46,10 +46,28 @@ def test_the_same_alert_with_a_new_start_is_a_new_onset() -> None:
 
 
 def test_one_that_goes_on_is_told_again_only_when_that_is_news() -> None:
-    said = play({at: [alert(at)] for at in range(0, 600, 10)}, 600)
+    said = play({at: [alert(at + 2), alert(at + 5), alert(at + 8)] for at in range(0, 600, 10)}, 600)
     assert len({s.id for s in said}) == 1
     assert len(said) < 20
     assert said[-1].count > 50
+
+
+def test_the_same_alert_soon_again_is_a_new_onset_and_another_instance_is_not() -> None:
+    """Folded, it could not be told any more which of two faults it is of."""
+    for later, onsets in ((alert(13), 2), (alert(5.5), 1), (alert(13, fingerprint="other"), 1)):
+        said = play({0: [alert(1)], 10: [later]}, 30)
+        assert len({s.start_ns for s in said}) == onsets
+    said = play({0: [alert(1)], 10: [alert(13), alert(14, fingerprint="other")]}, 20)
+    assert [(s.start_ns // S - T0, s.is_open, s.count) for s in said] == [(1, True, 1), (1, False, 1), (13, True, 2)]
+
+
+def test_one_that_starts_anew_over_and_over_goes_on() -> None:
+    said = play({at: [alert(at)] for at in range(0, 600, 10)}, 600)
+    assert sorted({s.start_ns // S - T0 for s in said}) == [0, 10, 20]
+    assert said[-1].count > 50
+    assert len(said) < 25
+    seldom = play({at: [alert(at)] for at in range(0, 600, 30)}, 600)
+    assert len({s.id for s in seldom}) == 20
 
 
 def test_resolved_it_closes_at_once() -> None:

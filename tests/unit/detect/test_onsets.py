@@ -150,4 +150,28 @@ def test_what_detectors_see_within_seconds_is_one_fault() -> None:
     """Each sees it in its own time: what the logs say began a second before the errors."""
     times = np.array([*[717.0] * 14, *[718.0] * 15])
     assert find_onsets(times, OnsetConfig(), [718.0]).start_s.tolist() == [717.0]
-    assert len(find_onsets(times, OnsetConfig(least_seconds=0.0), [718.0]).start_s) == 2, "else it would be two"
+    apart = find_onsets(times, OnsetConfig(least_seconds=0.0, front=0.0), [718.0])
+    assert len(apart.start_s) == 2, "else it would be two"
+
+
+def test_a_fault_begins_with_its_front() -> None:
+    """What trickles in from the fault before, until a moment before the next one, stays with it."""
+    late = {}
+    for front in (0.0, OnsetConfig().front):
+        off = []
+        for seed in range(40):
+            rng = np.random.default_rng(seed)
+            before = np.concatenate([fault(1000.0, 40, seed), rng.uniform(1160, 1200, 8)])
+            after = 1200.0 + np.concatenate([rng.exponential(2.0, 12), rng.exponential(60.0, 40)])
+            found = find_onsets(np.concatenate([before, after]), OnsetConfig(front=front)).start_s
+            off.append(np.abs(found - 1200.0).min())
+        late[front] = float(np.mean(off))
+    assert late[OnsetConfig().front] < 1.0
+    assert late[OnsetConfig().front] < late[0.0] / 2
+
+
+def test_an_onset_is_at_the_first_alert_of_its_step() -> None:
+    times = np.concatenate([fault(0.0, 300, 1), fault(900.25, 300, 2)])
+    found = find_onsets(times, OnsetConfig(max_moments=20)).start_s
+    assert len(found) == 2
+    assert set(found.tolist()) <= set(times.tolist())
