@@ -17,7 +17,7 @@ LEAST_ODDS: Final = -7.0
 class Policy:
     """When a judgement becomes a warning. Times are in ticks (minutes, unless the service runs faster)."""
 
-    asked: tuple[tuple[float, float], ...] = ((20, 0.75), (45, 0.94), (90, 0.97), (180, 0.98), (400, 0.99))
+    asked: tuple[tuple[float, float], ...] = ((20, 0.8), (45, 0.91), (90, 0.95), (180, 0.97), (400, 0.98))
     """(ticks to the crossing, probability that is asked for), along the logarithm of the time: what is far away can
     wait until more is known."""
     least_ticks: float = 15.0

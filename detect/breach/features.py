@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from detect.breach.counts import is_count
 from detect.breach.fits import Floats, block_middles, hinge, middle, robust_line
 from detect.breach.memory import (
     AT_BLOCKS,
@@ -41,6 +42,9 @@ FEATURES: Final = (
     + tuple(f"fine_{name}" for name in _HINGE) + tuple(f"coarse_{name}" for name in _HINGE)
     + _GENERAL + SWING_NAMES)
 N_FEATURES: Final = len(FEATURES)
+COUNTED: Final = N_FEATURES
+"""Column beside the features: 1 for a series that counts things (`detect.breach.counts`). The trees don't see it."""
+N_COLUMNS: Final = N_FEATURES + 1
 _NW: Final = len(_PER_WINDOW)
 _NH: Final = len(_HINGE)
 AT_HINGE: Final = _W * _NW
@@ -151,7 +155,7 @@ def _history(state: Floats, level: float, left: float, ahead: float, out: Floats
 
 @compiled()
 def features(state: Floats, limit: float, size: float, scratch: Floats, out: Floats) -> bool:
-    """Fills `out`. False where there is too little to say anything, or the limit is reached."""
+    """Fills `out` [N_COLUMNS]. False where there is too little to say anything, or the limit is reached."""
     last = int(state[LAST])
     if last < 0 or state[COUNT] < 6.0:
         return False
@@ -243,6 +247,7 @@ def features(state: Floats, limit: float, size: float, scratch: Floats, out: Flo
         if eta < 10.0:
             out[r + 4 + h] = log_eta(left - 3.0 * reach, left / math.exp(eta))
     swing_features(state, level, limit, pairs, out, AT_SWING)
+    out[COUNTED] = is_count(y, size - left, state[WITHIN], size, pairs)
     return True
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.breach.episode import Policy
-from detect.breach.features import BEST_ETA, BEST_SURE, FEATURES
+from detect.breach.features import BEST_ETA, BEST_SURE, COUNTED, FEATURES
 from detect.breach.series import Recorded, fingerprint
 from detect.breach.trees import Trees, blended, from_arrays
 from ingest.errors import OpsmendError
@@ -22,9 +22,12 @@ MODELS_DIR: Final = Path(__file__).parent.parent / "models"
 QUANTILES: Final = (0.05, 0.5, 0.95)
 LEAST_SURE: Final = 1.5
 """Rises that are less sure than this are not judged at all."""
-MADE_SHARE: Final = 2 / 3
+MADE_SHARE: Final = 0.6
 """Weight of what was learned from made series, where there is something from recorded series as well: the made ones
 are of more kinds, the recorded ones are nearer to what comes. Log-odds and logarithms of medians are averaged."""
+COUNT_ODDS: Final = 2.0
+"""Added to the log-odds of a ramp of a count (`detect.breach.counts`): its noise keeps the gate from being as sure as it
+would be of anything else, and it is right as often with so much less."""
 _NAMES: Final = ("low", "middle", "high")
 FOLDS_FILE: Final = "breach_folds.safetensors"
 
@@ -57,13 +60,13 @@ class BreachModels:
     version: str
 
     def judge(self, rows: NDArray[np.float64]) -> Judgement:
-        """Rows [n, features] of `features.run`. 2 us for one that rises, nothing for the others."""
+        """Rows [n, N_COLUMNS] of `features.run`. 2 us for one that rises, nothing for the others."""
         n = len(rows)
         probability, ticks = np.zeros(n), np.full((n, 3), np.nan)
         rising = np.flatnonzero((rows[:, BEST_SURE] >= LEAST_SURE) & (rows[:, BEST_ETA] < 10.0))
         if len(rising):
             some = rows[rising]
-            probability[rising] = 1.0 / (1.0 + np.exp(-self.gate(some)))
+            probability[rising] = 1.0 / (1.0 + np.exp(-self.gate(some) - COUNT_ODDS * some[:, COUNTED]))
             told = np.stack([some[:, BEST_ETA] + q(some) for q in self.quantiles], axis=1)
             told.sort(axis=1)
             told[:, 0] -= self.widen[0]

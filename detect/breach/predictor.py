@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.breach.episode import Policy, Standing
-from detect.breach.features import LEVEL, N_FEATURES, run
+from detect.breach.features import LEVEL, N_COLUMNS, run
 from detect.breach.memory import new_state
 from detect.breach.models import BreachModels, load_models
 from detect.breach.quick import is_ramp
@@ -68,7 +68,7 @@ class BreachPredictor(Generic[K]):
 
         `down`: the limit is a floor. Samples that are not finite are left out.
         """
-        rows = np.full((len(keys), N_FEATURES), np.nan)
+        rows = np.full((len(keys), N_COLUMNS), np.nan)
         there = np.zeros(len(keys), np.bool_)
         seen: list[tuple[K, _Series, float, float]] = []
         for i, key in enumerate(keys):
@@ -124,7 +124,7 @@ def foretell(series: Recorded, models: BreachModels | None = None, policy: Polic
     models = models or load_models()
     policy = policy or models.policy
     n = len(series.ticks)
-    rows, there = np.full((n, N_FEATURES), np.nan), np.zeros(n, np.bool_)
+    rows, there = np.full((n, N_COLUMNS), np.nan), np.zeros(n, np.bool_)
     run(new_state(), series.ticks, series.values, series.spreads, series.limit, series.size, rows, there, 1)
     rows[~there] = np.nan
     judged = models.judge(rows)

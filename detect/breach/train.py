@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.breach.episode import Policy
-from detect.breach.features import BEST_ETA, BEST_SURE, FEATURES, N_FEATURES, run
+from detect.breach.features import BEST_ETA, BEST_SURE, FEATURES, N_COLUMNS, N_FEATURES, run
 from detect.breach.memory import new_state
 from detect.breach.models import LEAST_SURE, MODELS_DIR, QUANTILES, BreachModels, write_models
 from detect.breach.scoring import LEAST_LEAD, by_kind, judge, summary
@@ -34,7 +34,7 @@ _BREACHING = 0.5
 class Table:
     """Rows to learn from. `label`: 1 a ramp into the limit, 0 none, -1 not to be learned from."""
 
-    rows: NDArray[np.float32]  # [n, features]
+    rows: NDArray[np.float32]  # [n, N_COLUMNS]
     label: NDArray[np.int8]  # [n]
     left: NDArray[np.float64]  # [n] minutes to the crossing, NaN: none
     weight: NDArray[np.float64]  # [n]
@@ -59,7 +59,7 @@ def labels(series: Recorded, at: NDArray[np.float64]) -> tuple[NDArray[np.int8],
 def rows_of(series: Recorded, every: int = _EVERY) -> Table:
     """The rows of one series at which something rises; together they weigh the root of their number."""
     n = len(series.ticks)
-    rows, there = np.full((n, N_FEATURES), np.nan), np.zeros(n, np.bool_)
+    rows, there = np.full((n, N_COLUMNS), np.nan), np.zeros(n, np.bool_)
     run(new_state(), series.ticks, series.values, series.spreads, series.limit, series.size, rows, there, every)
     there &= (rows[:, BEST_SURE] >= LEAST_SURE) & (rows[:, BEST_ETA] < 10.0)
     label, left = labels(series, series.at[there])
@@ -81,36 +81,43 @@ def fit(table: Table, *, seed: int = 0, policy: Policy = POLICY, version: str = 
         return BreachModels(gate.result(), tuple(q.result() for q in quantiles), (0.0, 0.0), policy, version)
 
 
-def fit_gate(table: Table, seed: int, rounds: int = 180) -> Trees:
-    """The gate alone."""
+def fit_gate(table: Table, seed: int, rounds: int = 180, bins: int = 255) -> Trees:
+    """The gate alone. `bins` of each feature: the library looks for their bounds one by one, which takes seconds."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     judged = table.label >= 0
-    return from_sklearn(HistGradientBoostingClassifier(
-        max_iter=rounds, learning_rate=0.11, max_leaf_nodes=24, min_samples_leaf=200, l2_regularization=5.0,
-        max_features=0.5, early_stopping=False, random_state=seed).fit(
-            table.rows[judged], table.label[judged], sample_weight=table.weight[judged]))
+    return _grown(HistGradientBoostingClassifier(
+        max_iter=rounds, learning_rate=0.11, max_leaf_nodes=24, max_bins=bins, min_samples_leaf=200, l2_regularization=5.0,
+        max_features=0.5, early_stopping=False, random_state=seed), table.rows[judged], table.label[judged],
+        table.weight[judged])
 
 
-def fit_middle(table: Table, seed: int) -> Trees:
+def fit_middle(table: Table, seed: int, bins: int = 255) -> Trees:
     """The median of the time that is left, from fewer rows than the made series give."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     ramp = np.isfinite(table.left) & (table.left > 0)
     target = np.log(np.maximum(table.left[ramp], 0.5)) - table.rows[ramp, BEST_ETA]
-    return from_sklearn(HistGradientBoostingRegressor(
+    return _grown(HistGradientBoostingRegressor(
         loss="quantile", quantile=0.5, max_iter=40, learning_rate=0.15, max_leaf_nodes=12, min_samples_leaf=60,
-        max_features=0.4, early_stopping=False, random_state=seed).fit(
-            table.rows[ramp], target, sample_weight=table.weight[ramp]))
+        max_bins=bins, max_features=0.4, early_stopping=False, random_state=seed), table.rows[ramp], target, table.weight[ramp])
 
 
 def _fit_quantile(q: float, rows: NDArray[np.float32], target: NDArray[np.float64], weight: NDArray[np.float64],
                   seed: int) -> Trees:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    return from_sklearn(HistGradientBoostingRegressor(
+    return _grown(HistGradientBoostingRegressor(
         loss="quantile", quantile=q, max_iter=70, learning_rate=0.15, max_leaf_nodes=16, min_samples_leaf=200,
-        max_features=0.5, early_stopping=False, random_state=seed).fit(rows, target, sample_weight=weight))
+        max_features=0.5, early_stopping=False, random_state=seed), rows, target, weight)
+
+
+def _grown(model: Any, rows: NDArray[np.float32], target: NDArray[Any], weight: NDArray[np.float64]) -> Trees:
+    """Fitted on one thread: where the cores are shared, OpenMP's threads wait for each other most of the time."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        return from_sklearn(model.fit(rows[:, :N_FEATURES], target, sample_weight=weight))
 
 
 def widening(models: BreachModels, table: Table) -> tuple[float, float]:

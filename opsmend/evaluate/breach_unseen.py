@@ -136,7 +136,7 @@ def make_unseen(kind: str, number: int, seed: int) -> Recorded:
     t = np.arange(int(_log(rng, 4, 72) * 60), dtype=np.float64)
     step = int(rng.choice(_STEPS)) if len(t) < 1500 else int(rng.choice(_STEPS[2:]))
     name = f"{kind}-{number}"
-    episodes: tuple[Episode, ...] = ()
+    onset, is_crossed = float(t[-1]), False
     if kind in CALM:
         clean = np.minimum(CALM[kind](rng, t), 0.975)
         end = float(t[-1])
@@ -145,11 +145,8 @@ def make_unseen(kind: str, number: int, seed: int) -> Recorded:
         onset = 0.0 if kind == "quota_burn" else float(rng.uniform(0.05, 0.98) * (t[-1] - minutes))
         clean = RAMPS[kind](rng, t, onset, minutes)
         crossed = np.flatnonzero((clean >= 1.0) & (t >= onset))
-        end = float(t[crossed[0]]) if len(crossed) else float(t[-1])
-        if len(crossed):
-            episodes = (Episode(_START + 60 * onset, _START + 60 * end, _START + 60 * end),)
-    in_scope = bool(episodes) and episodes[0].crossing - episodes[0].onset >= 1200
-    truth = Truth(name, kind, not episodes, in_scope, _START, _START + 60 * end, episodes)
+        is_crossed = len(crossed) > 0
+        end = float(t[crossed[0]]) if is_crossed else float(t[-1])
     at = _START + np.arange(0.0, end * 60, step)
     share = np.interp((at - _START) / 60, t, clean)
     counted = kind in ("pool_slow_leak", "threads_stuck")
@@ -159,5 +156,14 @@ def make_unseen(kind: str, number: int, seed: int) -> Recorded:
     else:
         values = limit * (share + _log(rng, 3e-4, 0.03) * rng.standard_normal(len(at)))
     values = np.clip(np.round(values) if counted else values, 0, limit)
+    if kind == "pool_slow_leak":  # it is exhausted when the count is at the limit, at a mean that is well below it
+        values = np.where(at < _START + 60 * onset, np.minimum(values, limit - 1), values)
+        full = np.flatnonzero(values >= limit)
+        if len(full):
+            is_crossed, end = True, float(at[full[0]] - _START) / 60
+            at, values = at[: full[0] + 1], values[: full[0] + 1]
+    episodes = (Episode(_START + 60 * onset, _START + 60 * end, _START + 60 * end),) if is_crossed else ()
+    in_scope = is_crossed and end - onset >= 20
+    truth = Truth(name, kind, not episodes, in_scope, _START, _START + 60 * end, episodes)
     kept = rng.random(len(at)) > rng.choice([0.0, 0.02, 0.15])
     return by_minute(truth, at[kept], values[kept], limit, up=True)

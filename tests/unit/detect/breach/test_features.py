@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detect.breach.features import BEST_ETA, FEATURES, LEVEL, N_FEATURES, run
+from detect.breach.features import BEST_ETA, FEATURES, LEVEL, N_COLUMNS, N_FEATURES, run
 from detect.breach.fits import block_middles, hinge, middle, middle_half, robust_line
 from detect.breach.memory import BLOCK, BLOCKS, LAST, STATE, new_state
 from detect.breach.predictor import BreachPredictor, foretell
+from detect.breach.series import middle_of
 from detect.breach.synthetic.make import make_series
 from detect.breach.trees import blended, from_arrays, from_sklearn
 
@@ -50,10 +51,10 @@ def test_a_hinge_finds_where_the_ramp_began() -> None:
 
 
 def features_of(values: NDArray[np.float64], limit: float = 100.0, first: int = 1000) -> dict[str, float]:
-    rows, there = np.full((len(values), N_FEATURES), np.nan), np.zeros(len(values), np.bool_)
+    rows, there = np.full((len(values), N_COLUMNS), np.nan), np.zeros(len(values), np.bool_)
     run(new_state(), np.arange(first, first + len(values)), values, np.zeros(len(values)), limit, limit, rows, there, 1)
     assert there[-1]
-    return dict(zip(FEATURES, rows[-1].tolist(), strict=True))
+    return dict(zip((*FEATURES, "counted"), rows[-1].tolist(), strict=True))
 
 
 def test_a_straight_ramp_is_described_without_scale() -> None:
@@ -65,7 +66,7 @@ def test_a_straight_ramp_is_described_without_scale() -> None:
     assert np.expm1(some["fine_since"]) == pytest.approx(160, abs=6)
     assert some["rank"] == 0.0
     large = features_of(ramp * 1e6, 1e8)
-    for name in FEATURES:
+    for name in (*FEATURES, "counted"):
         assert large[name] == pytest.approx(some[name], rel=1e-6, nan_ok=True), name
 
 
@@ -78,10 +79,23 @@ def test_earlier_teeth_are_remembered() -> None:
     assert abs(some["peaks_sure"]) < 10
 
 
+@pytest.mark.parametrize("samples", [1, 2, 4])
+def test_a_count_is_known_by_its_grain_and_its_chance(samples: int) -> None:
+    rng = np.random.default_rng(5)
+    limit, mean = 60.0, np.linspace(15, 40, 300)
+    counts = np.array([middle_of(part)[0] for part in rng.poisson(mean, (samples, 300)).T.astype(float)])
+    assert features_of(counts, limit)["counted"] == 1.0
+    assert features_of(counts / limit, 1.0)["counted"] == 1.0, "whatever its unit"
+    assert features_of(mean + rng.standard_normal(300) * np.sqrt(mean), limit)["counted"] == 0.0, "no grain"
+    assert features_of(np.round(mean * 100 + rng.standard_normal(300)), 100 * limit)["counted"] == 0.0, "too little chance"
+    assert features_of(np.round(mean + 15 * rng.standard_normal(300)), limit)["counted"] == 0.0, "too much of it"
+    assert features_of(np.full(300, 20.0), limit)["counted"] == 0.0
+
+
 def test_time_that_goes_back_stands_still_or_leaps_is_survived() -> None:
     state = new_state()
     ticks = np.array([50, 50, 49, 51, 52, 53, 54, 55, 56, 10**9, 10**9 + 1, 10**9 + 2])
-    rows, there = np.full((len(ticks), N_FEATURES), np.nan), np.zeros(len(ticks), np.bool_)
+    rows, there = np.full((len(ticks), N_COLUMNS), np.nan), np.zeros(len(ticks), np.bool_)
     run(state, ticks, np.arange(len(ticks), dtype=float), np.zeros(len(ticks)), 100.0, 100.0, rows, there, 1)
     assert state[LAST] == 10**9 + 2
     assert len(state) == STATE

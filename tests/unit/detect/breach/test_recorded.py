@@ -31,7 +31,7 @@ def test_a_series_is_known_by_what_it_holds(series: list[Recorded]) -> None:
 def test_what_was_learned_from_is_judged_by_models_that_have_not_seen_it(series: list[Recorded], tmp_path: Path) -> None:
     for name in ("breach.json", "breach.safetensors"):
         shutil.copy(MODELS_DIR / name, tmp_path)
-    card = learn(series, "made here", tmp_path, progress=False, check=2, rounds=3)
+    card = learn(series, "made here", tmp_path, progress=False, check=2, rounds=3, bins=8)
     assert json.loads((tmp_path / "breach.json").read_text())["recorded"]["folds"] == card["recorded"]["folds"]
     assert [fold_of(s, tmp_path) for s in series] == folds_of(series)
     assert fold_of(make_series(np.random.default_rng(99), "new", breaching=True), tmp_path) is None
