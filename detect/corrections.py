@@ -13,9 +13,9 @@ class Corrections:
 
     _convergence: Convergence
 
-    def close_incident(self, incident_id: str, *, now_ns: int = 0) -> list[Incident]:
+    def close_incident(self, incident_id: str, *, by: str = "", reason: str = "", now_ns: int = 0) -> list[Incident]:
         """A person said that it is none, or over."""
-        return self._convergence.close(incident_id, now_ns)
+        return self._convergence.close(incident_id, now_ns, by=by, reason=reason)
 
     def split_incident(self, incident_id: str, signal_ids: set[str], new_id: str, *, by: str = "", now_ns: int = 0,
                        calls: Calls = frozenset()) -> list[Incident]:

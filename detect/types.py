@@ -138,6 +138,10 @@ class Incident(msgspec.Struct, frozen=True):
     """Where it may be two: when something began again in it; what began then or later is the other one. 0: not told."""
     touches: tuple[str, ...] = ()
     """Incidents next to it in time and place."""
+    closed_by: str = ""
+    """Who closed it; "" where it ended by itself."""
+    closed_reason: str = ""
+    """What they said, where they said anything."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ class Correction(msgspec.Struct, frozen=True):
     at_ns: int
     signal_ids: tuple[str, ...] = ()  # split: what leaves
     other_id: str = ""  # split: the new incident; merge: the one that stays
+    reason: str = ""  # close
 
 
 def apply(correction: Correction, detection: Detection | TenantDetection,
@@ -43,7 +44,7 @@ def apply(correction: Correction, detection: Detection | TenantDetection,
         case "merge":
             return detection.merge_incident(c.incident_id, c.other_id, by=c.by, now_ns=c.at_ns, calls=calls)
         case "close":
-            return detection.close_incident(c.incident_id, now_ns=c.at_ns)
+            return detection.close_incident(c.incident_id, by=c.by, reason=c.reason, now_ns=c.at_ns)
 
 
 def as_record(seq: int, correction: Correction) -> Record:

@@ -86,7 +86,7 @@ class StorePort:
 
     def close_incident(self, incident_id: str, *, by: str, reason: str = "") -> Incident:
         self._open(incident_id)
-        return self._correct("close", incident_id, by, incident_id, lambda i: i.state == "closed")
+        return self._correct("close", incident_id, by, incident_id, lambda i: i.state == "closed", reason=reason)
 
     def split_incident(self, incident_id: str, signal_ids: Sequence[str], *, by: str) -> Incident:
         incident, wanted = self._open(incident_id), set(signal_ids)
@@ -105,10 +105,10 @@ class StorePort:
         return self._correct("merge", incident_id, by, into, lambda i: there <= {s.id for s in i.signals})
 
     def _correct(self, kind: Literal["split", "merge", "close"], incident_id: str, by: str, other_id: str,
-                 is_done: Callable[[Incident], bool], signal_ids: tuple[str, ...] = ()) -> Incident:
+                 is_done: Callable[[Incident], bool], signal_ids: tuple[str, ...] = (), reason: str = "") -> Incident:
         """Store what a person said (from then on it counts, whatever dies), and wait for what the pipeline makes of it:
         the incident `other_id` as it is then. Raises Conflict where it can't be done any more."""
-        correction = Correction(str(uuid.uuid4()), kind, incident_id, by, self.now_ns(), signal_ids, other_id)
+        correction = Correction(str(uuid.uuid4()), kind, incident_id, by, self.now_ns(), signal_ids, other_id, reason)
         try:
             seq = self._s.corrections.append(correction)
         except sa.exc.SQLAlchemyError as error:

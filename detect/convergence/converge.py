@@ -156,13 +156,13 @@ class Convergence:
                 found = max(found, (last_onset_ns, incident_id, case.run))
         return found[2]
 
-    def close(self, incident_id: str, now_ns: int = 0) -> list[Incident]:
-        """Forget an incident; its signals are not put into a new one. Gives it as it ended."""
+    def close(self, incident_id: str, now_ns: int = 0, *, by: str = "", reason: str = "") -> list[Incident]:
+        """Forget an incident; its signals are not put into a new one. Gives it as it ended, and who said so."""
         case = self._cases.by_id.pop(incident_id, None)
         self._runs.forget()
         return [] if case is None else [msgspec.structs.replace(
             case.incident, state="closed", closed_ns=now_ns or case.incident.updated_ns,
-            updated_ns=now_ns or case.incident.updated_ns)]
+            updated_ns=now_ns or case.incident.updated_ns, closed_by=by, closed_reason=reason)]
 
     def split(self, incident_id: str, signal_ids: set[str], new_id: str, by: str = "", now_ns: int = 0,
               calls: Calls = frozenset()) -> list[Incident]:

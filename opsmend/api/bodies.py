@@ -30,7 +30,7 @@ class RepairsBody(_Body):
 class CloseBody(_Body):
     """Not an incident, or done."""
 
-    reason: str = Field("", max_length=2000)
+    reason: str = Field("", max_length=2000, description="stays with the incident, as `closed_reason`")
 
 
 class SplitBody(_Body):

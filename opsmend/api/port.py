@@ -131,7 +131,7 @@ class ServicePort(Protocol):
 
     def incident(self, incident_id: str) -> Incident | None: ...
     def close_incident(self, incident_id: str, *, by: str, reason: str = "") -> Incident:
-        """Raises NotFound; Conflict when it is not open."""
+        """Who closed it and why stays with it. Raises NotFound; Conflict when it is not open."""
 
     def split_incident(self, incident_id: str, signal_ids: Sequence[str], *, by: str) -> Incident:
         """Move these signals into a new incident, which is returned. Raises NotFound, Conflict."""

@@ -124,7 +124,8 @@ class MemoryPort:
 
     def close_incident(self, incident_id: str, *, by: str, reason: str = "") -> Incident:
         with self._lock:
-            closed = _REPLACE(self._open(incident_id), state="closed", closed_ns=self._now_ns)
+            closed = _REPLACE(self._open(incident_id), state="closed", closed_ns=self._now_ns, closed_by=by,
+                              closed_reason=reason)
             self.put_incident(closed)
             return closed
 

@@ -40,6 +40,9 @@ def show(incident_id: str, url: Url = DEFAULT_URL, as_json: Json = False) -> Non
         return
     output.result(f"{found['title']}  [{found['severity']}, {found['state']}, since {clock(found['first_signal_at'])}]")
     output.result(f"incident {found['id']}")
+    by, why = field(found, "closed_by"), field(found, "closed_reason")
+    if by or why:
+        output.result(f"closed by {by or 'nobody named'}{': ' if why else ''}{why}")
     for signal in found["signals"]:
         where = f"{signal['service']} -> {signal['peer']}" if signal["peer"] else signal["service"]
         said = "; ".join(e["text"] for e in signal["evidence"]) or signal["key"]

@@ -125,8 +125,9 @@ def test_split_merge_and_close(shop: Any) -> None:
     merged = shop.client.post(f"/api/v1/incidents/{part.json()['id']}/merge", json={"into": incident["id"]})
     assert merged.status_code == 200 and len(merged.json()["signals"]) == len(incident["signals"])
     assert shop.get(f"/api/v1/incidents/{part.json()['id']}")["state"] == "merged"
-    closed = shop.client.post(f"{base}/close", json={"reason": "a test"})
+    closed = shop.client.post(f"{base}/close", json={"reason": "a test", "by": "ana"})
     assert (closed.status_code, closed.json()["state"]) == (200, "closed")
+    assert [shop.get(base)[key] for key in ("closed_by", "closed_reason")] == ["ana", "a test"]
     assert shop.client.post(f"{base}/close", json={}).status_code == 409
     for wrong in ({"service": "nobody"}, {"service": "checkout", "peer": "front"}):
         assert shop.client.put(f"{base}/cause", json=wrong).status_code == 409

@@ -135,6 +135,7 @@ async def test_split_merge_and_close(client: httpx.AsyncClient, port: MemoryPort
     assert port.incident(new.id).state == "merged"  # type: ignore[union-attr]
     assert (await client.post(f"{path}/close")).status_code == 303
     assert port.incident(ident("checkout")).state == "closed"  # type: ignore[union-attr]
+    assert ": not an incident" in (await client.get(path)).text.partition("· closed by ")[2][:60]
 
 
 async def test_a_person_says_what_the_cause_was(client: httpx.AsyncClient, port: MemoryPort) -> None:

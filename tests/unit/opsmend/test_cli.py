@@ -220,7 +220,9 @@ def test_the_kill_switch_and_runs(url: str, port: MemoryPort) -> None:
     assert inside("runs", "cancel", "r1", env=env).returncode == 0
     missing = inside("runs", "show", "../../repairs", env=env)
     assert missing.returncode == 1 and "404" in missing.stderr
-    assert "i1 is closed" in inside("incidents", "close", "i1", env=env).stdout
+    assert "i1 is closed" in inside("incidents", "close", "i1", "--reason", "a drill", env=env).stdout
+    shown = inside("incidents", "show", "i1", env=env).stdout
+    assert "closed by " in shown and ": a drill" in shown
     assert "i1 was caused by cart -> db" in inside("incidents", "cause", "i1", "cart", "--peer", "db", env=env).stdout
     assert "confirmed cause: cart -> db (by " in inside("incidents", "show", "i1", env=env).stdout
     assert "404" in inside("incidents", "cause", "nobody", "cart", env=env).stderr

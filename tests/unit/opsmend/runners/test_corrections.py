@@ -180,13 +180,14 @@ def test_a_step_that_fails_takes_no_correction_back(machine: Machine) -> None:
 def test_a_correction_that_came_too_late_changes_nothing(machine: Machine) -> None:
     runner = machine.start()
     incident = machine.broken(runner)
-    machine.log.append(Correction("c1", "close", incident.id, "ana", incident.updated_ns))
+    machine.log.append(Correction("c1", "close", incident.id, "ana", incident.updated_ns, reason="a drill"))
     machine.split(incident)
     machine.log.append(Correction("c3", "merge", "none", "ana", 0, other_id=incident.id))
     machine.feed(runner, 5)
     assert machine.services() == {} and runner.corrected == 3
     closed = machine.queries.incident(incident.id)
     assert closed is not None and closed.state == "closed" and not runner.pipeline.open_incidents
+    assert (closed.closed_by, closed.closed_reason) == ("ana", "a drill")
 
 
 def test_one_that_breaks_is_kept_and_counted_and_all_else_goes_on(
