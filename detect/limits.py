@@ -37,10 +37,16 @@ def companions(series: tuple[SeriesKey, ...]) -> tuple[tuple[SeriesKey, SeriesKe
 
 
 def configured(series: Sequence[SeriesKey], limits: dict[str, str | float]) -> list[tuple[SeriesKey, SeriesKey | float]]:
-    """Pairs named in the configuration: `usage metric = limit metric or number`."""
+    """Pairs named in the configuration: `usage metric = limit metric or number`, for any service, or
+    `service/usage metric` for one, which comes before.
+
+    >>> rss = [SeriesKey(service, "rss") for service in ("cart", "db")]
+    >>> [limit for _, limit in configured(rss, {"rss": 1.0, "db/rss": 2.0})]
+    [1.0, 2.0]
+    """
     pairs: list[tuple[SeriesKey, SeriesKey | float]] = []
     for key in series:
-        limit = limits.get(key.name)
+        limit = limits.get(f"{key.service}/{key.name}", limits.get(key.name))
         if isinstance(limit, (int, float)):
             pairs.append((key, float(limit)))
         elif limit is not None:

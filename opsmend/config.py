@@ -6,11 +6,13 @@ is not known is refused with its path, its line and the nearest valid name.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ingest.errors import OpsmendError
@@ -49,7 +51,7 @@ class Settings(BaseSettings):
     forecaster: ForecasterSection = ForecasterSection()
     topology: TopologySection = TopologySection()
     limits: dict[str, str | float] = {}
-    """`usage metric = limit metric or number`."""
+    """`usage metric = limit metric or number`; `"service/usage metric"` for one service, which comes before."""
     actuator: ActuatorSection = ActuatorSection()
     repair: RepairSection = RepairSection()
     llm: LlmSection | None = None
@@ -57,6 +59,16 @@ class Settings(BaseSettings):
     webhooks: list[HookSection] = []
     outlet: OutletSection = OutletSection()
     scale: ScaleSection = ScaleSection()
+
+    @field_validator("limits")
+    @classmethod
+    def _are_limits(cls, given: dict[str, str | float]) -> dict[str, str | float]:
+        for name, limit in given.items():
+            if not all(part.strip() for part in name.split("/", 1)):
+                raise ValueError(f"'{name}': a metric, or \"service/metric\"")
+            if not (limit.strip() if isinstance(limit, str) else math.isfinite(limit)):
+                raise ValueError(f"'{name}': its limit is a metric or a finite number, not {limit!r}")
+        return given
 
     @classmethod
     def settings_customise_sources(

@@ -25,7 +25,7 @@ class BreachConfig:
     """When a crossing is foretold."""
 
     limits: tuple[tuple[str, str | float], ...] = ()
-    """`usage metric = limit metric or number`, beside the pairs found by name."""
+    """`usage metric = limit metric or number`, for one service with `service/` before it; beside the pairs found by name."""
     tick_seconds: float = 60.0
     """The models look at a series once in this time. The scoring of docs/early-warning.md is that of a minute."""
     fast_below_seconds: float = 5.0

@@ -250,7 +250,7 @@ class Lab:
             "ingest": ingest,
             "detect": {"bucket_seconds": 1.0, "allowed_lateness_seconds": 1.0},
             "topology": {"edges": [list(e) for e in topology.EDGES], "external": list(topology.EXTERNAL)},
-            "limits": {"process.memory.rss": float(topology.MEMORY_LIMIT_BYTES)},
+            "limits": {f"{s}/process.memory.rss": float(topology.MEMORY_LIMIT_BYTES) for s in topology.SERVICES},
             "actuator": actuator,
             "repair": {
                 "mode": mode, "diagnose_after_seconds": 2.0,

@@ -21,6 +21,15 @@ def test_a_configured_limit_comes_before_one_by_name() -> None:
     assert limits_of((use, top), (("db.pool.in_use", 50.0),)) == (Limit(use, 50.0),)
 
 
+def test_a_limit_of_one_service_is_of_no_other_and_comes_before_that_of_all() -> None:
+    cart, db = key("process.memory.rss", "cart"), key("process.memory.rss")
+    assert limits_of((cart, db), (("cart/process.memory.rss", 7.0),)) == (Limit(cart, 7.0),)
+    named = (("cart/process.memory.rss", 7.0), ("process.memory.rss", 9.0))
+    assert limits_of((cart, db), named) == (Limit(cart, 7.0), Limit(db, 9.0))
+    use, top, other = key("jobs.waiting"), key("jobs.most"), key("jobs.waiting", "cart")
+    assert limits_of((use, top, other), (("db/jobs.waiting", "jobs.most"),)) == (Limit(use, top),)
+
+
 @pytest.mark.parametrize(("usage", "limit"), [
     ("jobs.queue.depth", "jobs.queue.max"), ("process.fds.open", "process.fds_limit"),
     ("heap_memory_used_bytes", "heap_memory_limit_bytes"), ("worker_threads_count", "worker_threads_max")])

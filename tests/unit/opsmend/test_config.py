@@ -43,6 +43,17 @@ def test_a_wrong_value_is_refused_with_what_was_given(tmp_path: Path) -> None:
         load(write(tmp_path, "[repair]\nmode = 'autp'\n"))
 
 
+@pytest.mark.parametrize("line", ['"/rss" = 1', '"cart/" = 1', '"" = 1', "rss = nan", "rss = inf", "rss = ''"])
+def test_a_limit_that_says_nothing_is_refused(tmp_path: Path, line: str) -> None:
+    with pytest.raises(ConfigError, match=r"opsmend.toml:1: limits: .*"):
+        load(write(tmp_path, f"[limits]\n{line}\n"))
+
+
+def test_a_limit_may_be_of_one_service(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, '[limits]\n"cart/process.memory.rss" = 2e9\njobs = "jobs_max"\n'))
+    assert pipeline_config(settings).detection.limits == {"cart/process.memory.rss": 2e9, "jobs": "jobs_max"}
+
+
 def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPSMEND_REPAIR__MODE", "observe")
     monkeypatch.setenv("OPSMEND_REPAIR__BUDGET__ACTIONS_PER_HOUR", "3")
