@@ -45,7 +45,10 @@ def main() -> None:
 def write_set(folder: Path, kind: str, cases: int, rng: np.random.Generator) -> None:
     """A system and its cases."""
     n = int(rng.integers(30, 61) if kind == "large" else rng.integers(7, 13))
-    system = draw_system(rng, n, float(np.exp(rng.uniform(np.log(60), np.log(600)))))
+    per_minute = float(np.exp(rng.uniform(np.log(60), np.log(600))))
+    system = draw_system(rng, n, per_minute)
+    while sum(asked >= 5 for asked in play(system, rng, 5.0, None).asked.values()) < n // 3:  # nobody asks for most of it
+        system = draw_system(rng, n, per_minute)
     gauges = _Gauges(system, rng, kind)
     folder.mkdir(parents=True)
     day = "2030-01-01"
@@ -131,8 +134,8 @@ def _with_twin(system: System, i: int, rng: np.random.Generator) -> tuple[System
 
     return replace(system, names=(*system.names, f"{system.names[i]}-canary"), operations=operations,
                    edges=tuple(sorted(edges)), requests=tuple(requests), writes_own=more(system.writes_own),
-                   writes_other=more(system.writes_other),
-                   idle_lines=more(system.idle_lines), strange_lines=more(system.strange_lines)), twin
+                   writes_other=more(system.writes_other), idle_lines=more(system.idle_lines),
+                   strange_lines=more(system.strange_lines), bursts=more(system.bursts)), twin
 
 
 class _Gauges:
@@ -159,7 +162,7 @@ class _Gauges:
             asked = minute.asked[i]
             mine = fault is not None and fault.service == i
             seconds = minute.seconds[i] / asked if asked else np.nan
-            way = fault.size if fault is not None and mine and fault.kind == "network_delay" else 0.0
+            waits = minute.waits[i] / minute.calls[i] if minute.calls[i] else np.nan  # for whom it calls
             value = np.nan
             if name.startswith("cpu"):
                 value = (self._cpu[i] * wild[i] + self._per_work[i] * minute.work[i] / 60) * noise[i]
@@ -176,7 +179,7 @@ class _Gauges:
             elif name == "node_cpu":
                 value = 20 * noise[i]
             else:
-                value = seconds * (1.6 if "95" in name else 1.3) * noise[i] + (way if "client" in name else 0.0)
+                value = (waits if "client" in name else seconds) * (1.6 if "95" in name else 1.3) * noise[i]
             cells.append("" if not np.isfinite(value) else f"{value:.6g}")
         return [f"{time:.0f}", *cells]
 

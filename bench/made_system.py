@@ -14,6 +14,8 @@ OUTSIDE: Final = "__root__"
 _VERBS: Final = ("create", "find", "update", "check", "list", "price", "cancel", "refresh", "calculate", "verify")
 _NOUNS: Final = ("order", "seat", "user", "route", "parcel", "invoice", "stock", "voucher", "quote", "basket", "ticket",
                  "station")
+_NAMES: Final = tuple(a + b for a in ("an", "be", "ka", "lo", "mi", "ru", "so", "ti")
+                      for b in ("bel", "dra", "na", "lia", "mir", "ras"))
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Step:
     operation: int = -1
     needs: bool = True  # without an answer the operation ends here
     is_error: bool = False  # a line that speaks of failure and is nothing to worry about
+    is_named: bool = False  # a line with a word in it that is never the same and looks like any other
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class System:
     writes_other: np.ndarray  # [n] whether it logs those of who it calls
     idle_lines: np.ndarray  # [n] lines a minute that no request causes
     strange_lines: np.ndarray  # [n] of these, that have words of failure
+    bursts: np.ndarray  # [n] how often it has a minute with many of these, for no reason that matters
     mixed: float = 0.0  # how much the kinds of requests differ from minute to minute, of a lognormal
     pauses: float = 0.0  # how often a kind is not asked for in a minute
 
@@ -78,6 +82,8 @@ class Minute:
     bad: Counter[int] = field(default_factory=Counter)  # lines with words of failure
     asked: Counter[int] = field(default_factory=Counter)
     seconds: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    calls: Counter[int] = field(default_factory=Counter)  # that it makes
+    waits: dict[int, float] = field(default_factory=lambda: defaultdict(float))  # seconds that these take it
     work: dict[int, float] = field(default_factory=lambda: defaultdict(float))
     failed: Counter[int] = field(default_factory=Counter)
 
@@ -105,6 +111,7 @@ def draw_system(rng: np.random.Generator, n: int, per_minute: float) -> System:
                   writes_own=rng.random(n) < 0.7, writes_other=rng.random(n) < 0.35,
                   idle_lines=np.where(rng.random(n) < 0.3, rng.lognormal(1.5, 1, n), 0),
                   strange_lines=np.where(rng.random(n) < 0.15, rng.lognormal(0, 1, n), 0),
+                  bursts=np.where(rng.random(n) < 0.2, rng.uniform(0, 0.15, n), 0),
                   mixed=float(rng.uniform(0, 0.7)), pauses=float(rng.choice([0.0, 0.1])))
 
 
@@ -123,7 +130,8 @@ def _operation(rng: np.random.Generator, service: str, k: int, below: np.ndarray
         else:
             is_error = rng.random() < 0.12
             steps.append(Step("line", f"{'Error: nothing for' if is_error else 'Done'} {k} {j} of *",
-                              float(rng.uniform(0.01, 0.3)) if is_error else mean, is_error=is_error))
+                              float(rng.uniform(0.01, 0.3)) if is_error else mean, is_error=is_error,
+                              is_named=rng.random() < 0.15))
     return Operation(name, float(rng.lognormal(-5.5, 0.8)), tuple(steps))
 
 
@@ -136,9 +144,9 @@ def play(system: System, rng: np.random.Generator, load: float, fault: Fault | N
             n = int(rng.poisson(rate * load * length))
             if n:
                 _visit(system, rng, out, OUTSIDE, service, operation, n, on)
-    for i in np.flatnonzero(system.idle_lines + system.strange_lines).tolist():
+    for i in np.flatnonzero(system.idle_lines + system.strange_lines + system.bursts).tolist():
         out.lines[i, "heartbeat sent"] += int(rng.poisson(system.idle_lines[i]))
-        strange = int(rng.poisson(system.strange_lines[i]))
+        strange = int(rng.poisson(system.strange_lines[i] + (rng.lognormal(2.5, 1) if rng.random() < system.bursts[i] else 0)))
         out.lines[i, "Error while polling *: will retry"] += strange
         out.bad[i] += strange
     return out
@@ -165,7 +173,8 @@ def _visit(system: System, rng: np.random.Generator, out: Minute, caller: str, i
         if not times:
             continue
         if step.kind == "line":
-            out.lines[i, step.name] += times
+            for text, count in _texts(rng, step, times):
+                out.lines[i, text] += count
             out.bad[i] += times * step.is_error
         elif step.kind == "span":
             took = step.seconds * slow * float(rng.lognormal(0, 0.2))
@@ -180,6 +189,8 @@ def _visit(system: System, rng: np.random.Generator, out: Minute, caller: str, i
             if system.client_spans:
                 _span(out, name, name, called if system.client_spans == "same" else "HTTP POST", times, took + way)
             seconds += (took + way) * times / n
+            out.calls[i] += times
+            out.waits[i] += (took + way) * times
             if failed:
                 if system.writes_other[i]:
                     out.lines[i, "org.web.HttpServerErrorException: 500 null"] += failed
@@ -193,6 +204,13 @@ def _visit(system: System, rng: np.random.Generator, out: Minute, caller: str, i
     out.work[i] += work
     out.failed[i] += broken
     return seconds, broken
+
+
+def _texts(rng: np.random.Generator, step: Step, times: int) -> list[tuple[str, int]]:
+    if not step.is_named:
+        return [(step.name, times)]
+    names, counts = np.unique(rng.integers(0, len(_NAMES), times), return_counts=True)
+    return [(f"{step.name} by {_NAMES[k]}", int(n)) for k, n in zip(names.tolist(), counts.tolist(), strict=True)]
 
 
 def _complain(system: System, rng: np.random.Generator, out: Minute, i: int, times: int, kind: str) -> None:

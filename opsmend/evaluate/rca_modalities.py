@@ -23,6 +23,8 @@ _LATE_SHARE = 0.5
 """A minute that the fault fills less than this is neither usual nor of the fault."""
 _ENOUGH: Final = 5
 """Usual minutes that tell what is usual."""
+_FEW: Final = {"error_lines": 5 / MINUTE, "templates": float(np.log1p(4))}
+"""What a fault that is met seldom may do in one minute and not in the next."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,23 @@ def read_channels(folder: Path, begin: float, end: float, day: str, clock: str, 
                 node["templates", t, service] = _apart(found, usual.templates[service], sum(found.values()),
                                                        sum(usual.templates[service].values()))
         call |= {(t, a, b): seconds for (a, b), seconds in minute.wire.items()}
+    _only_what_lasts(node, sorted(fault), writers)
     return Channels(tuple(sorted(pool)), tuple(sorted(fault)), node, call,
                     frozenset(s for m in everything.values() for s in (*m.asked, *m.made, *m.lines)) | has_templates,
                     frozenset(pair for m in everything.values() for pair in m.calls))
+
+
+def _only_what_lasts(node: dict[tuple[str, int, str], float], fault: list[int], writers: Iterable[str]) -> None:
+    """Lines of a single minute of the fault count as those of the next most unusual one, but for a few: many services have a
+    minute full of failures now and then, for no reason that matters, and few usual minutes don't show it."""
+    for name, few in _FEW.items():
+        for service in writers:
+            at = [t for t in fault if (name, t, service) in node]
+            if len(at) > 1:
+                first, second = sorted((node[name, t, service] for t in at), reverse=True)[:2]
+                most = max(second, min(first, few))
+                for t in at:
+                    node[name, t, service] = min(node[name, t, service], most)
 
 
 class _Usual:

@@ -76,6 +76,18 @@ def test_who_never_wrote_a_line_and_now_writes_of_failure_stands_out(tmp_path: P
         assert loudest(case, name)[1] > 5, name
 
 
+@pytest.mark.parametrize(("lines", "counted"), [((40, 0, 0, 0), 5), ((40, 30, 0, 0), 30), ((3, 0, 0, 0), 3), ((9, 9, 9, 9), 9)])
+def test_a_minute_full_of_failures_counts_where_it_lasts(tmp_path: Path, lines: tuple[int, ...], counted: int) -> None:
+    given = tables(BEGIN)
+    for name, column in (("logs", "n_err_words"), ("log_templates", "n")):
+        mine = [row for row in given[name] if row["service"] == "cart"]
+        for row, n in zip(mine, lines, strict=True):
+            row |= {"n_lines": n, "n_level_warn_err": 0, column: n} if name == "logs" else {column: n}
+    window = read_case(write(tmp_path / "a", given)).window
+    table = window.node_metrics["error_lines"][window.baseline_rows:, window.services.index("cart")]
+    assert np.nanmax(table) * 60 == pytest.approx(counted)
+
+
 def test_clients_that_name_no_target_tell_the_way_as_well(tmp_path: Path) -> None:
     case = read_case(write(tmp_path / "a", tables(BEGIN)))
     change, window = edge_changes(case.window)["network"], case.window
