@@ -10,9 +10,10 @@ import json
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
@@ -68,9 +69,11 @@ class ApiServer:
                 return found
         except HTTPError as error:
             kind = path.partition("?")[0].rpartition("/")[2]
+            if error.code not in (401, 403):  # too busy, or a list that took so long that its next page is gone
+                raise TransportError(f"{self.url}: {error.code} {error.reason} for {kind}") from error
             raise OpsmendError(f"{self.url}: {error.code} for {kind}. It takes a ClusterRole that may `list` pods, "
                                "replicasets.apps and jobs.batch", reason="refused") from error
-        except (URLError, TimeoutError, json.JSONDecodeError) as error:
+        except (OSError, HTTPException, ValueError) as error:  # also an answer that breaks off or is no JSON
             raise TransportError(f"{self.url}: {error}") from error
 
 

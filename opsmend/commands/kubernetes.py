@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from ingest.errors import OpsmendError, TransportError
+from ingest.errors import OpsmendError
 from opsmend.commands import output
 from opsmend.commands.client import call
 from opsmend.kubernetes import IN_CLUSTER, ApiServer, otlp_body, read_facts
@@ -23,7 +23,7 @@ def run_kubernetes(url: str, token: str, server: str, token_file: Path | None, c
         time.sleep(every)
         try:
             _round(api, url, token)
-        except (OpsmendError, TransportError) as error:
+        except OpsmendError as error:
             output.note(f"opsmend: {error}")
     return 0
 

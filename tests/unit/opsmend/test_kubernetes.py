@@ -1,0 +1,45 @@
+"""What the Kubernetes API may answer besides what is asked for."""
+
+from __future__ import annotations
+
+import pytest
+from small_http import Answer, Asked, small_http
+
+from ingest.errors import OpsmendError, TransportError
+from opsmend.kubernetes import ApiServer, read_facts
+
+
+@pytest.mark.parametrize("answer", [
+    Answer({"reason": "Expired"}, 410), Answer(b"slow down", 429), Answer(b"", 503), Answer(b"<html>"), Answer(b"\xff"),
+    Answer(b"{}", headers={"transfer-encoding": "chunked"})])
+def test_what_may_be_better_in_a_minute_is_no_question_of_rights(answer: Answer) -> None:
+    with small_http(lambda asked: answer) as url, pytest.raises(TransportError) as caught:
+        read_facts(ApiServer(url))
+    assert url in str(caught.value) and "ClusterRole" not in str(caught.value)
+
+
+def test_nobody_there() -> None:
+    with small_http(lambda asked: Answer()) as url:
+        pass
+    with pytest.raises(TransportError):
+        read_facts(ApiServer(url))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_rights_are_named_where_they_are_missing(status: int) -> None:
+    with small_http(lambda asked: Answer({}, status)) as url, pytest.raises(OpsmendError, match="ClusterRole") as caught:
+        read_facts(ApiServer(url))
+    assert not caught.value.is_transient
+
+
+def test_all_pages_are_read() -> None:
+    def answer(asked: Asked) -> Answer:
+        if not asked.path.startswith("/api/v1/pods"):
+            return Answer({"items": None, "metadata": {}})
+        n = 1 if "continue=a%2Bb" in asked.path else 0
+        return Answer({"items": [{"metadata": {"name": f"cart-{n}", "namespace": "shop"}, "spec": {"nodeName": f"n{n}"}}],
+                       "metadata": {} if n else {"continue": "a+b"}})
+
+    with small_http(answer) as url:
+        assert [(name, labels["pod"], labels["node"]) for name, labels in read_facts(ApiServer(url))] == [
+            ("kube_pod_info", "cart-0", "n0"), ("kube_pod_info", "cart-1", "n1")]
