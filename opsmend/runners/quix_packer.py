@@ -31,9 +31,9 @@ from rootcause.graph import GraphBuilder
 log = structlog.get_logger()
 _Member = TypeVar("_Member")
 _TELL_AGAIN_NS = 600 * 10**9
+"""An edge is told again after this long; those who listen forget it after an hour."""
 _TELL_INSTANCES_NS = 240 * 10**9
 """These are forgotten after ten minutes."""
-"""An edge is told again after this long; those who listen forget it after an hour."""
 _COMMIT_TIMEOUT = 30.0
 _PATIENCE_SECONDS = 120.0
 
