@@ -112,7 +112,9 @@ class Owners:
     def workload(self, namespace: str, pod: str) -> str:
         """The Deployment, StatefulSet, DaemonSet, CronJob, ... that owns the pod; "" where nobody says."""
         fact = self._facts.get(("pod", namespace, pod))
-        while fact is not None and fact.owner_kind in _KINDS:
+        for _ in _KINDS:  # no chain is longer, but for one that telemetry makes up: a ring
+            if fact is None or fact.owner_kind not in _KINDS:
+                break
             above = self._facts.get((_KINDS[fact.owner_kind], namespace, fact.owner))
             if above is None or not above.owner:
                 break

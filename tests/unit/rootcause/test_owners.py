@@ -177,3 +177,12 @@ def test_somebody_elses_domain_is_not_our_workload_of_the_same_name() -> None:
     graph = GraphBuilder().step(batch(value, *calls))
     assert graph.edges == {("web", "mail.example.com"), ("web", "mailer")}
     assert graph.kinds["mail.example.com"] == "external"
+
+
+@pytest.mark.timeout(20)
+def test_owners_in_a_ring_end() -> None:
+    ring = [("kube_replicaset_owner", {"namespace": "shop", "replicaset": one, "owner_kind": "ReplicaSet", "owner_name": other})
+            for one, other in (("a", "b"), ("b", "a"), ("c", "c"))]
+    owners = Owners(100)
+    owners.step(batch(*state(*ring, *pod("x-1", "a", "node-1"), *pod("y-1", "c", "node-1"))).metrics, T0)
+    assert owners.workload("shop", "x-1") in ("a", "b") and owners.workload("shop", "y-1") == "c"
