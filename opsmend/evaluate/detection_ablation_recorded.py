@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from opsmend.evaluate.detection_ablation_made import MODALITIES, WARM_ROWS, Watched, oddities, several, z_scores
 from opsmend.evaluate.rca_cases import case_folders
 from opsmend.evaluate.rca_files import CaseError, read_label, read_table, rows_of
+from opsmend.evaluate.rca_names import seconds_of
 
 Floats = NDArray[np.float64]
 Cells = dict[tuple[str, str], float]
@@ -201,7 +202,7 @@ def _lines(folder: Path) -> Iterator[tuple[int, tuple[str, str], float]]:
 
 
 def _minute(time_s: float) -> int:
-    return int(time_s) // _MINUTE * _MINUTE
+    return int(seconds_of(time_s)) // _MINUTE * _MINUTE
 
 
 def _number(path: Path, n: int, row: dict[str, str], column: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -41,6 +42,8 @@ def read_label(folder: Path) -> dict[str, Any]:
         if label.get(name) is not None:
             try:
                 label[name] = float(label[name])
+                if not math.isfinite(label[name]):
+                    raise ValueError(name)
             except (TypeError, ValueError) as error:
                 raise CaseError(f"{where}: {name} {label[name]!r:.60} is no number; times are unix seconds") from error
             if name.endswith("_time"):

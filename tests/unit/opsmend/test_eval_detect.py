@@ -148,6 +148,13 @@ def recorded(directory: Path, begin: int = 1_700_000_400 // 60 * 60 + 12_000) ->
     return directory
 
 
+def test_times_of_spans_may_be_in_another_unit(tmp_path: Path) -> None:
+    path = recorded(tmp_path) / "set" / "case" / "traces.csv"
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, *(row.replace(",", "000,", 1) for row in rows)]))
+    assert [(w.begin, w.end) for w in watch_recorded(tmp_path).days["set 1, minutes with spans"]] == [(16, 20)]
+
+
 def test_a_recorded_day_is_one_stretch_of_time(tmp_path: Path) -> None:
     found = watch_recorded(recorded(tmp_path))
     (spans,), (every,) = found.days["set 1, minutes with spans"], found.days["set 1, all minutes"]
@@ -164,6 +171,7 @@ def test_a_recorded_day_is_one_stretch_of_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("file", "text", "why"), [
     ("label.json", "{", "case/label.json: no JSON"),
     ("label.json", '{"inject_time": "noon", "normal": "../normal.csv"}', "inject_time 'noon' is no number"),
+    ("label.json", '{"inject_time": NaN, "normal": "../normal.csv"}', "inject_time nan is no number"),
     ("metrics.csv", "time,a|latency\n1,oops\n", "case/metrics.csv: row 1, column `a|latency`: 'oops'"),
     ("../normal.csv", "when,a|latency\n1,2\n", "set/normal.csv: the first column must be `time`"),
     ("traces.csv", "time,caller\n", "case/traces.csv: no column `callee`"),
