@@ -1,4 +1,4 @@
-"""Optional helpers of the planner: incident memory and a language model. Without them everything works."""
+"""What the planner may have besides: incident memory and a language model. Without them everything works."""
 
 from __future__ import annotations
 
