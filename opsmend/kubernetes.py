@@ -43,7 +43,7 @@ class ApiServer:
         refused."""
         more = ""
         while True:
-            page = self._get(f"{_LISTS[kind]}?limit={_PAGE}" + (f"&continue={quote(more)}" if more else ""))
+            page = self._get(f"{_LISTS[kind]}?limit={_PAGE}" + (f"&continue={quote(more, safe='')}" if more else ""))
             yield from page.get("items") or ()
             more = (page.get("metadata") or {}).get("continue") or ""
             if not more:
