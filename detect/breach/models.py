@@ -22,7 +22,7 @@ MODELS_DIR: Final = Path(__file__).parent.parent / "models"
 QUANTILES: Final = (0.05, 0.5, 0.95)
 LEAST_SURE: Final = 1.5
 """Rises that are less sure than this are not judged at all."""
-MADE_SHARE: Final = 0.6
+MADE_SHARE: Final = 2 / 3
 """Weight of what was learned from made series, where there is something from recorded series as well: the made ones
 are of more kinds, the recorded ones are nearer to what comes. Log-odds and logarithms of medians are averaged."""
 COUNT_ODDS: Final = 2.0
