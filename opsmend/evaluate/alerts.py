@@ -13,7 +13,7 @@ import numpy as np
 
 from detect.convergence.config import ConvergenceConfig
 from detect.detectors.external_alert import ExternalAlertConfig
-from opsmend.evaluate.alerts_data import Fault, read_faults, split_faults
+from opsmend.evaluate.alerts_data import Fault, read_faults, read_graph, split_faults
 from opsmend.evaluate.alerts_methods import METHODS
 from opsmend.evaluate.alerts_scores import scores
 from opsmend.evaluate.alerts_storms import MIN_ALERTS, SCENARIOS, Storm, calls_of, hosts_of, make_storms
@@ -40,7 +40,7 @@ def evaluate_alerts(data: Path, *, split: str = "test", storms: int = STORMS, se
     """
     every = read_faults(data)
     faults = split_faults(every, split)
-    made = storms_of(every, faults, storms, seeds)
+    made = storms_of(every, faults, storms, seeds, read_graph(data))
     groups: dict[str, dict[str, dict[str, float]]] = {}
     for name, found in made.items():
         if found:
@@ -64,10 +64,11 @@ def report_of(data: Path, split: str, groups: dict[str, dict[str, dict[str, floa
             "groups": groups}
 
 
-def storms_of(every: Sequence[Fault], faults: Sequence[Fault], storms: int,
-              seeds: Sequence[int]) -> dict[str, list[Storm]]:
-    """Storms of all seeds, by scenario. What calls what, and what runs where, is known of the whole system."""
-    calls, hosts = calls_of(every), hosts_of(every)
+def storms_of(every: Sequence[Fault], faults: Sequence[Fault], storms: int, seeds: Sequence[int],
+              graph: frozenset[tuple[str, str]] = frozenset()) -> dict[str, list[Storm]]:
+    """Storms of all seeds, by scenario. What calls what (`graph` and what alerts name), and what runs where, is known of
+    the whole system."""
+    calls, hosts = calls_of(every) | graph, hosts_of(every)
     return {name: [s for seed in seeds for s in make_storms(faults, scenario, storms, seed, calls, hosts)]
             for name, scenario in SCENARIOS.items()}
 

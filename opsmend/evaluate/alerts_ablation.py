@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from opsmend.evaluate.alerts import OURS, SEEDS, mean_of, report_of, storms_of
-from opsmend.evaluate.alerts_data import LOG, METRIC, MODALITIES, TRACE, Fault, read_faults, split_faults
+from opsmend.evaluate.alerts_data import LOG, METRIC, MODALITIES, TRACE, Fault, read_faults, read_graph, split_faults
 from opsmend.evaluate.alerts_scores import Labels, alone, scores
 from opsmend.evaluate.alerts_storms import Storm
 from opsmend.evaluate.alerts_stream import opsmend
@@ -30,13 +30,14 @@ def evaluate_ablation(data: Path, *, split: str = "test", storms: int = 4,
     alone. Raises CaseError where data can't be read."""
     every = read_faults(data)
     faults = split_faults(every, split)
-    groups = ablation(every, split_faults(every, "dev"), faults, storms, seeds)
+    groups = ablation(every, split_faults(every, "dev"), faults, storms, seeds, read_graph(data))
     methods = [m for m in next(iter(groups.values()), {}) if m != "cases"]
     return report_of(data, split, groups, methods, seeds, len(faults))
 
 
 def ablation(every: Sequence[Fault], train: Sequence[Fault], test: Sequence[Fault], storms: int,
-             seeds: Sequence[int]) -> dict[str, dict[str, dict[str, float]]]:
+             seeds: Sequence[int], graph: frozenset[tuple[str, str]] = frozenset()
+             ) -> dict[str, dict[str, dict[str, float]]]:
     """Scenario -> fusion -> scores, on all raw alerts of the storms of `test`; learned weights come from `train`.
 
     "metrics", "logs", "traces": one modality is grouped, and every other alert follows the nearest grouped one within
@@ -44,13 +45,13 @@ def ablation(every: Sequence[Fault], train: Sequence[Fault], test: Sequence[Faul
     alert pair is together where most of the modalities that can tell say so. "attention": the same with each
     modality's vote weighted by softmax weights, learned on pairs of the dev faults.
     """
-    learned = _attention([s for found in storms_of(every, train, 3, (7,)).values() for s in found])
+    learned = _attention([s for found in storms_of(every, train, 3, (7,), graph).values() for s in found])
     fusions: dict[str, Fusion] = {
         "metrics": lambda s: _of_one(s, METRIC), "logs": lambda s: _of_one(s, LOG), "traces": lambda s: _of_one(s, TRACE),
         f"early ({OURS})": opsmend, "late (votes)": lambda s: _voted(s, np.full(3, 1 / 3)),
         "attention (learned)": lambda s: _voted(s, learned)}
     out: dict[str, dict[str, dict[str, float]]] = {}
-    for scenario, found in storms_of(every, test, storms, seeds).items():
+    for scenario, found in storms_of(every, test, storms, seeds, graph).items():
         if found:
             out[scenario] = {"cases": {"n": float(len(found))}} | {
                 name: mean_of([scores(storm.fault, fusion(storm)) for storm in found]) for name, fusion in fusions.items()}

@@ -81,6 +81,19 @@ def read_faults(data: Path) -> list[Fault]:
     return faults
 
 
+def read_graph(data: Path) -> frozenset[tuple[str, str]]:
+    """(caller, callee) of graph.csv (source, target), where `data` has one: alerts name only the calls that went wrong,
+    and a service that none of them names would be in a system of its own. CaseError where it can't be read."""
+    path = data / "graph.csv"
+    if not path.exists():
+        return frozenset()
+    try:
+        with path.open(newline="") as file:
+            return frozenset((row["source"], row["target"]) for row in csv.DictReader(file))
+    except (OSError, ValueError, KeyError) as error:
+        raise CaseError(f"{path}: {error}; it has one row a call, with source (the caller) and target") from error
+
+
 def split_faults(faults: list[Fault], split: str) -> list[Fault]:
     """"dev": the first 76 of 98 faults in the order of the labels; "test": those after; "": all."""
     cut = round(len(faults) * _DEV_SHARE)

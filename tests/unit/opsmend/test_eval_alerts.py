@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from opsmend.commands.evaluate import run_eval
-from opsmend.evaluate.alerts import evaluate_alerts
+from opsmend.evaluate.alerts import evaluate_alerts, storms_of
 from opsmend.evaluate.alerts_ablation import evaluate_ablation
-from opsmend.evaluate.alerts_data import read_faults, split_faults
+from opsmend.evaluate.alerts_data import read_faults, read_graph, split_faults
 from opsmend.evaluate.alerts_methods import METHODS
 from opsmend.evaluate.alerts_scores import scores
 from opsmend.evaluate.alerts_storms import SCENARIOS, calls_of, hosts_of, make_storms
@@ -68,6 +68,20 @@ def test_clocks_are_aligned_and_copies_left_out(data: Path) -> None:
         assert np.allclose(by_modality["log"], by_modality["metric"][:3], atol=0.01)
         assert 0 <= min(by_modality["metric"]) < 60
     assert [len(split_faults(faults, s)) for s in ("dev", "test", "")] == [9, 3, 12]
+
+
+def test_a_graph_beside_the_alerts_places_services_that_no_failed_call_names(data: Path) -> None:
+    """Else each is a system of its own, and a fault that is seen there is several incidents."""
+    assert read_graph(data) == frozenset()
+    (data / "graph.csv").write_text("source,target\nweb1,mail\n")
+    assert read_graph(data) == {("web1", "mail")}
+    faults = read_faults(data)
+    made = storms_of(faults, faults, 1, (0,), read_graph(data))
+    assert made["one"][0].calls == calls_of(faults) | {("web1", "mail")}
+    assert ("system3.web1", "system3.mail") in made["elsewhere"][0].calls
+    (data / "graph.csv").write_text("from,to\nweb1,mail\n")
+    with pytest.raises(CaseError, match="source"):
+        read_graph(data)
 
 
 def test_storms_are_what_their_scenario_says(data: Path) -> None:
