@@ -40,14 +40,20 @@ class Bodies:
             wanted = None if limit is None else limit - len(found)
             rows = c.execute(query.limit(wanted).offset(offset)).all()
             for row_id, body in rows:
-                try:
-                    found.append(decode(body))
-                except UNREADABLE as error:
-                    self._tell(table, str(row_id), error)
+                if (one := self.one(table, str(row_id), body, decode)) is not None:
+                    found.append(one)
             offset += len(rows)
             if wanted is None or len(rows) < wanted:
                 break
         return found
+
+    def one(self, table: str, row_id: str, body: bytes, decode: Callable[[bytes], _T]) -> _T | None:
+        """None where it can't be read."""
+        try:
+            return decode(body)
+        except UNREADABLE as error:
+            self._tell(table, row_id, error)
+            return None
 
     def _tell(self, table: str, row_id: str, error: Exception) -> None:
         if (table, row_id) in self._told:

@@ -17,6 +17,7 @@ from rootcause.types import Diagnosis
 
 _INCIDENT, _DIAGNOSIS = msgspec.json.Decoder(Incident), msgspec.json.Decoder(Diagnosis)
 _CHANGE = msgspec.json.Decoder(Change)
+_OBSERVED = msgspec.msgpack.Decoder(tuple[list[int], list[float]])
 
 
 class Queries:
@@ -74,15 +75,16 @@ class Queries:
 
     def observations(self, start_ns: int, end_ns: int, keep: Callable[[SeriesKey], bool] | None = None, *,
                      with_forecast: bool = False) -> Observations:
-        """Buckets with start_ns <= ts <= end_ns; only the series that `keep` accepts. What had been forecast is read
-        only when asked for: it is as large as the values."""
-        columns = [t.observations.c.ts_ns, t.observations.c.body, *([t.observations.c.forecast] if with_forecast else [])]
-        query = (sa.select(*columns).where(t.observations.c.ts_ns >= start_ns, t.observations.c.ts_ns <= end_ns)
-                 .order_by(t.observations.c.ts_ns, t.observations.c.seat))
+        """Buckets with start_ns <= ts <= end_ns that can be read; only the series that `keep` accepts. What had been
+        forecast is read only when asked for: it is as large as the values."""
+        of = t.observations.c
+        columns = [of.ts_ns, of.seat, of.body, *([of.forecast] if with_forecast else [])]
+        query = (sa.select(*columns).where(of.ts_ns >= start_ns, of.ts_ns <= end_ns).order_by(of.ts_ns, of.seat))
         with reading(self._engine) as c:
-            rows = c.execute(query).all()
+            found = [(row, self._bodies.one("observations", f"{row.ts_ns}/{row.seat}", row.body, _OBSERVED.decode))
+                     for row in c.execute(query)]
             self._learn_keys(c)
-        decoded = [msgspec.msgpack.decode(r.body, type=tuple[list[int], list[float]]) for r in rows]
+        rows, decoded = [row for row, body in found if body is not None], [body for _, body in found if body is not None]
         there = {i for ids, _ in decoded for i in ids}  # `keep` is asked once per series, not once per point
         wanted = sorted(i for i in there if keep is None or keep(self._keys[i]))
         column = {series_id: at for at, series_id in enumerate(wanted)}

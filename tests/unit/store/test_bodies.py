@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 
 import msgspec
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from detect.types import Breach, Incident, Signal
-from ingest.types import Watermark
+from detect.types import Breach, Incident, Observations, Signal
+from ingest.types import SeriesKey, Watermark
 from opsmend.store import tables as t
 from opsmend.store.bodies import Bodies, Unreadable
 from opsmend.store.ledger import SqlLedger
@@ -57,6 +58,17 @@ def test_the_next_step_writes_it_anew(engine: sa.Engine) -> None:
     Records(engine, retention_seconds=60).commit(StepResult(Watermark({("a", 0): 1}), {}, incidents=[incident(3)]))
     assert Queries(engine).incident("i3") == incident(3)
     assert [e.type for e in events_since(engine, last)] == ["io.opsmend.incident.updated", "io.opsmend.breach.predicted"]
+
+
+def test_a_bucket_that_cannot_be_read_is_one_that_nobody_reported(engine: sa.Engine) -> None:
+    seen = Observations(np.arange(1, 4) * 10**9, (SeriesKey("cart", "up"),), np.array([[1.0], [2.0], [3.0]]))
+    Records(engine, retention_seconds=60).commit(StepResult(Watermark({("a", 0): 1}), {}, observations=seen))
+    with engine.begin() as c:
+        c.execute(t.observations.update().where(t.observations.c.ts_ns == 2 * 10**9).values(body=b"\xc1"))
+    told: Counter[str] = Counter()
+    read = Queries(engine, Bodies(lambda table: told.update([table]))).observations(0, 10**12)
+    assert (read.ts_ns // 10**9).tolist() == [1, 3] and read.values.tolist() == [[1.0], [3.0]]
+    assert told == {"observations": 1}
 
 
 def test_who_acts_on_a_list_is_told_and_who_shows_it_is_not(engine: sa.Engine) -> None:
