@@ -43,6 +43,7 @@ class _Seen:
     root: int
     early: Floats
     alone: Mapping[str, Floats | None]
+    fault: str = ""
 
     def votes(self) -> tuple[Floats, NDArray[np.bool_]]:
         """([3, n], [3] who has a say)."""
@@ -52,7 +53,7 @@ class _Seen:
 
 
 def evaluate_rca_ablation(data: Path, *, split: str = "", clock: str = "known", seed: int = 0) -> dict[str, Any]:
-    """The report of `opsmend eval rca --ablation`: fusions for methods, per system.
+    """The report of `opsmend eval rca --ablation`: fusions for methods, per system and (`faults`) per kind of fault.
 
     "metrics", "logs", "traces": the shipped ranker with every other modality taken away. "early": all in one feature
     space, which is what ships. "late": the probabilities of the three added up. "attention": the same with softmax
@@ -76,19 +77,24 @@ def evaluate_rca_ablation(data: Path, *, split: str = "", clock: str = "known", 
         lost += unread
         for case in cases:
             window = split_at(case.window, find_onset(case.window)) if clock == "detected" else case.window
-            seen.append(_through_series(window, case.system, case.root, ranker))
+            seen.append(replace(_through_series(window, case.system, case.root, ranker), fault=case.fault))
     if not seen and not failures:
         raise CaseError(f"{data}: no case in the split '{split}'")
     rows = _rows(seen)
-    groups = {}
-    for system in sorted({s.system for s in seen}):
-        at = [i for i, s in enumerate(seen) if s.system == system]
-        groups[system] = {"cases": {"n": float(len(at))}} | {name: summary([r[i] for i in at], seed)
-                                                             for name, r in rows.items()}
     return {"what": "rca ablation", "data": str(data), "split": split or "all", "clock": clock, "seed": seed,
             "align_seconds": ALIGN_SECONDS, "cases": len(seen) + len(failures), "failed": len(failures),
-            "failures": failures, "groups": groups, "weights": _mean_weights(seen),
+            "failures": failures, "groups": _grouped([s.system for s in seen], rows, seed),
+            "weights": _mean_weights(seen),
+            "faults": _grouped([s.fault for s in seen], rows, seed),
             "methods": {name: summary([*r, *([MISS] * len(lost))], seed) for name, r in rows.items()}}
+
+
+def _grouped(names: Sequence[str], rows: Mapping[str, Sequence[Floats]], seed: int) -> dict[str, dict[str, Any]]:
+    out = {}
+    for name in sorted(set(names)):
+        at = [i for i, other in enumerate(names) if other == name]
+        out[name] = {"cases": {"n": float(len(at))}} | {method: summary([r[i] for i in at], seed) for method, r in rows.items()}
+    return out
 
 
 def only(window: CaseWindow, modality: str) -> CaseWindow | None:
@@ -126,7 +132,7 @@ def _through_alerts(cases: Sequence[LabelledAlerts]) -> list[_Seen]:
         by = {name: _zero_shot([_part(c.case, kind) for c in members])
               for name, kind in (("early", ""), *_ALERT_OF.items())}
         out += [_Seen(system, case.root_index, by["early"][i],
-                      {m: by[m][i] if _part(case.case, kind).alerts else None for m, kind in _ALERT_OF.items()})
+                      {m: by[m][i] if _part(case.case, kind).alerts else None for m, kind in _ALERT_OF.items()}, case.fault)
                 for i, case in enumerate(members)]
     return out
 
