@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import permutations
 
 from detect.types import Signal
 
 Calls = frozenset[tuple[str, str]]
 Hosts = frozenset[tuple[str, str]]
+_MOST_CALLEES = 32  # bounds the pairs, too
 _LOOPBACK = ("127.", "localhost", "::1", "[::1]")
 
 
@@ -33,9 +35,11 @@ class Relations:
 def relations(calls: Calls, hosts: Hosts, most: int) -> Relations:
     """Relations over at most `most` hops along the direction of calls, either way.
 
-    Caller and callee are related; two callees of one caller are not (they only meet in it). `hosts` are (service,
-    host) pairs: the host itself is next to what runs on it, and so is a service that no call names to the others on
-    its host; nothing is related through these, as it is through calls.
+    Caller and callee are related. Two callees of one caller are as far from each other as anything related, since they
+    only meet in it: what both see at the same moment is one fault, what they see in turn is two. Through a caller of more
+    than 32, a gateway, they are not related at all. `hosts` are (service, host) pairs: the host itself is next to what runs
+    on it, and so is a service that no call names to the others on its host; nothing is related through these, as it is
+    through calls.
     """
     hops: dict[str, dict[str, int]] = {}
     down: dict[str, set[str]] = {}
@@ -47,6 +51,9 @@ def relations(calls: Calls, hosts: Hosts, most: int) -> Relations:
             for a, b in ((start, end), (end, start)):
                 there = hops.setdefault(a, {a: 0})
                 there[b] = min(depth, there.get(b, depth))
+    for callees in down.values():
+        for a, b in permutations(sorted(callees), 2) if len(callees) <= _MOST_CALLEES else ():
+            hops.setdefault(a, {a: 0}).setdefault(b, most)
     on: dict[str, list[str]] = {}
     for service, host in sorted(hosts):
         on.setdefault(host, []).append(service)

@@ -60,7 +60,15 @@ def test_services_that_no_call_names_are_placed_by_their_host() -> None:
     related = relations(CALLS, hosts, 4)
     assert related.near("cache") == {"cache", "cart", "orders", "h1"}
     assert related.near("queue") == {"queue", "mail", "h2"}
-    assert "orders" not in related.of("cart")  # both are called: that they share a host relates them no more
+    assert related.of("cart")["orders"] == 4  # both are called: that they share a host brings them no nearer
+
+
+def test_callees_of_one_caller_are_far_and_those_of_a_gateway_unrelated() -> None:
+    related = relations(frozenset({("front", "cart"), ("front", "orders")}), frozenset(), 4)
+    assert related.of("cart") == {"cart": 0, "front": 1, "orders": 4}
+    assert related.near("cart") == {"cart", "front"}
+    gateway = relations(frozenset(("front", f"s{n}") for n in range(33)), frozenset(), 4)
+    assert gateway.of("s0") == {"s0": 0, "front": 1}
 
 
 @pytest.mark.parametrize(("instance", "host"), [
