@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.parse import quote
-from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Request, build_opener
 
 from ingest.errors import OpsmendError, TransportError
 
@@ -27,6 +27,13 @@ _PAGE: Final = 500
 _OVER: Final = ("Succeeded", "Failed")
 Fact = tuple[str, dict[str, str]]
 """(name of the metric, labels)"""
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """The token is for the server that was named, and for no other that it may name."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class ApiServer:
         except OSError as error:
             raise OpsmendError(f"{error.filename or token_file}: {error.strerror}. Outside a cluster: run `kubectl proxy`, "
                                "and give --server http://127.0.0.1:8001", reason="configuration") from error
-        opener = build_opener(ProxyHandler({}), HTTPSHandler(context=context))
+        opener = build_opener(ProxyHandler({}), HTTPSHandler(context=context), _NoRedirect)
         try:
             with opener.open(Request(self.url.rstrip("/") + path, headers=headers), timeout=self.timeout_seconds) as answer:
                 found: dict[str, Any] = json.load(answer)

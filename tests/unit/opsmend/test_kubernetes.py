@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from small_http import Answer, Asked, small_http
 
@@ -16,6 +18,16 @@ def test_what_may_be_better_in_a_minute_is_no_question_of_rights(answer: Answer)
     with small_http(lambda asked: answer) as url, pytest.raises(TransportError) as caught:
         read_facts(ApiServer(url))
     assert url in str(caught.value) and "ClusterRole" not in str(caught.value)
+
+
+def test_the_token_goes_to_no_other_server(tmp_path: Path) -> None:
+    asked: list[Asked] = []
+    (token := tmp_path / "token").write_text("s3cret")
+    with (small_http(lambda one: asked.append(one) or Answer({})) as other,  # type: ignore[func-returns-value]
+          small_http(lambda one: Answer(status=302, headers={"location": f"{other}{one.path}"})) as url):
+        with pytest.raises(TransportError, match="302"):
+            read_facts(ApiServer(url, token))
+    assert asked == []
 
 
 def test_nobody_there() -> None:
