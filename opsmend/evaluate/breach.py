@@ -27,6 +27,8 @@ def _ours(series: Recorded) -> Told:
 
 METHODS: Final[dict[str, Callable[[Recorded], Told]]] = {OURS: _ours, **BASELINES}
 _WORKERS: Final = 2
+RECORDED_LEAKS: Final = Path(__file__).parent / "recorded_leaks"
+"""An hour of the fault lab by `bench/record_leaks.py`: slow leaks of memory and connections, and what stayed well."""
 
 Job = tuple[str, Any]
 Scored = tuple[str, bool, dict[str, Tally]]
@@ -34,11 +36,12 @@ Scored = tuple[str, bool, dict[str, Tally]]
 
 def evaluate_breach(data: Path | None, *, show_progress: bool = False, seed: int = 7) -> dict[str, Any]:
     """The report. `data`: a folder with `meta.json` and `<id>.csv`; None: made series of kinds and ranges that the
-    models have not seen (`seed`). Series that can't be read are counted as failed and named. Raises BreachDataError
-    where there is no series at all. `scored_out_of_fold`: how many series the shipped models have learned from, and
-    were therefore judged by models that have not."""
+    models have not seen (`seed`), and leaks recorded in the lab. Series that can't be read are counted as failed and
+    named. Raises BreachDataError where there is no series at all. `scored_out_of_fold`: how many series the shipped
+    models have learned from, and were therefore judged by models that have not."""
     if data is None:
         jobs: list[Job] = [("", (kind, k, seed)) for kind in UNSEEN for k in range(UNSEEN[kind])]
+        jobs += [(str(RECORDED_LEAKS), entry) for entry in read_meta(RECORDED_LEAKS)]
     else:
         jobs = [(str(data), entry) for entry in read_meta(data)]
     failures: list[str] = []
@@ -54,8 +57,8 @@ def evaluate_breach(data: Path | None, *, show_progress: bool = False, seed: int
     groups = {kind: {"cases": {"n": scores["series"]}} | {name: kinds[name][kind] for name in METHODS}
               for kind, scores in kinds[OURS].items()}
     card = (MODELS_DIR / "breach.json").read_text()
-    return {"what": "breach", "data": str(data) if data else f"made, unseen kinds (seed {seed})", "cases": len(jobs),
-            "failed": len(failures), "failures": failures, "seed": seed,
+    source = str(data) if data else f"made, unseen kinds (seed {seed}), and recorded in the lab"
+    return {"what": "breach", "data": source, "cases": len(jobs), "failed": len(failures), "failures": failures, "seed": seed,
             "config_hash": hashlib.sha256(json.dumps([list(METHODS), card]).encode()).hexdigest()[:12],
             "model": json.loads(card)["version"], "model_saw_this_data": False,
             "scored_out_of_fold": n_out_of_fold,
