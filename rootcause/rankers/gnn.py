@@ -88,8 +88,9 @@ class GnnRanker:
     def rank(self, case: CaseWindow) -> Ranking:
         weights = load_weights(self._directory)
         p, calls = by_service(sharpen(self.log_probabilities(case), weights.temperature), case)
-        p = decide(p, weights.none_bias)
-        return Ranking(p[:-1], float(p[-1]), weights.version, calls)
+        said = decide(p, weights.none_bias)
+        part = float(said[:-1].sum()) / max(float(p[:-1].sum()), 1e-12)  # calls are in the services' scores, and move with them
+        return Ranking(said[:-1], float(said[-1]), weights.version, calls * part)
 
 
 def by_service(p: NDArray[np.float64], case: CaseWindow) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

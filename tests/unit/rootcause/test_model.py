@@ -173,6 +173,16 @@ def test_fused_keeps_the_decision_about_none(bias: float, monkeypatch: pytest.Mo
         assert both.scores.sum() + both.p_none == pytest.approx(1.0)
 
 
+def test_calls_keep_their_part_of_the_scores_that_they_are_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, weights = np.random.default_rng(7), load_weights()
+    case = next(s.case for s in iter(lambda: simulate(rng), None) if s.root < 0 and GnnRanker().rank(s.case).p_none > 0.8)
+    before = GnnRanker().rank(case)
+    monkeypatch.setattr("rootcause.rankers.gnn.load_weights", lambda directory: replace(weights, none_bias=20.0))
+    after = GnnRanker().rank(case)
+    assert before.calls is not None and after.calls is not None and before.p_none != after.p_none
+    np.testing.assert_allclose(after.calls / after.scores.sum(), before.calls / before.scores.sum())
+
+
 def test_temperature_changes_confidence_and_not_the_order() -> None:
     log_p = np.log(np.array([0.7, 0.2, 0.1]))
     cool, hot = sharpen(log_p, 0.5), sharpen(log_p, 2.0)
