@@ -104,7 +104,7 @@ class BreachPredictor(Generic[K]):
               ticks: NDArray[np.float64]) -> Forecast[K]:
         low, middle, high = ticks.tolist()
         if self._quick:
-            probability = max(0.5, probability) if is_ramp(row) else 0.0
+            probability = max(0.5, probability) if is_ramp(row, stands=one.episode.warned) else 0.0
         warned = one.episode.step(self._policy, probability, low, middle, float(row[LEVEL]))
         left = (1.0 - float(row[LEVEL])) * one.size
         slope = left / middle if np.isfinite(middle) else 0.0

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from detect.breach.features import FEATURES, LEVEL
 
-_WINDOWS: Final = ((30, "over_30"), (60, "over_120"), (120, "over_120"), (240, "over_480"))
+_WINDOWS: Final = ((30, "over_30"), (60, "over_120"), (120, "over_120"), (240, "over_480"), (480, "over_480"))
 """Ticks, and the feature that tells whether the level is above all that are older."""
 _PLACE: Final = {name: k for k, name in enumerate(FEATURES)}
 _NEVER: Final = 10.0
 """Logarithm of the ticks to a limit that nothing moves to."""
+_LATTER_HALF: Final = ((240, 120.0),)
+"""The same of the longest window (twelve blocks of twenty), with twice the error: the residuals of stairs are no noise."""
 SURE: Final = 4.0
 """Slope over its error."""
 RISE: Final = 0.15
@@ -25,23 +27,29 @@ LATEST: Final = ((16, 13.0), (30, 27.2))
 the scale of the residuals over the error of the slope (eight blocks of two, ten of three)."""
 
 
-def is_ramp(row: NDArray[np.float64]) -> bool:
-    """Whether any window holds a clear rise to a level that was not there before. NaN features count against it."""
+def is_ramp(row: NDArray[np.float64], *, stands: bool = False) -> bool:
+    """Whether any window holds a clear rise to a level that was not there before. NaN features count against it.
+
+    `stands`: a warning has been given. Then the longest window need not rise in its latest ticks, but in its latter half,
+    and half as surely: a count of ten grows in steps that are minutes apart, and is told of once.
+    """
     left = 1.0 - row[LEVEL]
-    fastest = _fastest(row)
+    fastest, lately = _fastest(row, LATEST), _fastest(row, _LATTER_HALF)
     for ticks, over in _WINDOWS:
         eta = float(np.exp(row[_PLACE[f"eta_{ticks}"]]))
         older = row[_PLACE[over]]
-        if (row[_PLACE[f"sure_{ticks}"]] >= SURE and eta <= REACH * ticks and left * ticks / eta >= RISE
-                and not older <= 0.0 and fastest >= 0.5 / eta):
+        is_held = stands and ticks == _WINDOWS[-1][0]
+        less = 0.5 if is_held else 1.0
+        if (row[_PLACE[f"sure_{ticks}"]] >= less * SURE and eta <= REACH * ticks and left * ticks / eta >= less * RISE
+                and not older <= 0.0 and (lately if is_held else fastest) >= 0.5 / eta):
             return True
     return False
 
 
-def _fastest(row: NDArray[np.float64]) -> float:
+def _fastest(row: NDArray[np.float64], windows: tuple[tuple[int, float], ...]) -> float:
     """The steepest slope that the latest ticks allow, in shares of what is left a tick; 0 where they are flat."""
     least = np.inf
-    for ticks, error in LATEST:
+    for ticks, error in windows:
         eta, rough = row[_PLACE[f"eta_{ticks}"]], row[_PLACE[f"rough_{ticks}"]]
         slope = 0.0 if not eta < _NEVER else float(np.exp(-eta))
         least = min(least, slope + 2.0 * float(np.nan_to_num(rough)) / error)
