@@ -47,5 +47,5 @@ def is_count(y: Floats, used: float, within: float, size: float, scratch: Floats
     if whole < _WHOLE * n:
         return False
     noise = middle(scratch, n) / 0.954
-    chance = (noise * noise + within * within) / (used * grain)
-    return _CHANCE[0] < chance < _CHANCE[1]
+    variance, mean = noise * noise + within * within, used * grain  # never divided: both may be as small as floats get
+    return _CHANCE[0] * mean < variance < _CHANCE[1] * mean

@@ -54,6 +54,8 @@ LEVEL: Final = AT_GENERAL
 BEST_ETA: Final = AT_GENERAL + 5
 BEST_SURE: Final = AT_GENERAL + 6
 SCRATCH: Final = 2048
+SMALLEST: Final = 1e-200
+"""Shares of what is left have to stay numbers; nearer to the limit than this is at it."""
 
 
 @compiled()
@@ -86,7 +88,7 @@ def _hinge_features(y: Floats, n: int, size: float, left: float, fit: Floats, ou
         out[at + 5] = ratio(last - first, abs(first) + abs(second) + abs(last) + 1e-300, 3.0)
         if first > last > 0.0:
             shrink = math.sqrt(last / first)
-            out[at + 6] = ratio(last * shrink / (1.0 - shrink), left, 20.0)
+            out[at + 6] = ratio(last * shrink / (1.0 - shrink), left, 20.0) if shrink < 1.0 else 20.0
         elif last > 0.0:
             out[at + 6] = 20.0
         else:
@@ -186,7 +188,7 @@ def features(state: Floats, limit: float, size: float, scratch: Floats, out: Flo
                 level = candidate
                 break
     left = limit - level
-    if not left > 0.0:
+    if not left > SMALLEST:
         return False
     best, best_eta, best_window, best_share = 0.0, 10.0, math.nan, math.nan
     for w in range(_W):

@@ -167,7 +167,7 @@ def hinge(y: Floats, n: int, out: Floats) -> bool:
     if there < 6:
         return False
     total = sum_yy - sum_y * sum_y / there
-    if total <= 0.0:
+    if total <= 1e-250:  # squares: a share of less is no number
         return False
     var_t = sum_tt - sum_t * sum_t / there
     cov = sum_ty - sum_t * sum_y / there

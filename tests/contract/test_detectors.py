@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from detect.detectors.base import BucketWindow, Detector
@@ -141,6 +141,7 @@ def test_no_curve_raises(name: str, curve: str) -> None:
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=st.lists(st.lists(STRANGE, min_size=len(USUAL), max_size=len(USUAL)), min_size=1, max_size=8),
        gap=st.integers(0, 10_000))
+@example(rows=[[math.nan] * 8 + [0.0, 1e-308], [math.nan] * 8 + [1e-308, math.nan]], gap=0)
 def test_no_values_raise(name: str, rows: list[list[float]], gap: int) -> None:
     detector = make(name)
     series = SERIES[: len(USUAL)]
