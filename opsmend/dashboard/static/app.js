@@ -11,7 +11,7 @@
   const typing = () => { const e = document.activeElement; return e && (/^(TEXTAREA|SELECT)$/.test(e.tagName) || (e.tagName === "INPUT" && !/^(checkbox|radio)$/.test(e.type))); };
 
   // --- changing the page in place
-  // A list that somebody points at, or is in with the keyboard, keeps the order and the rows that it has.
+  // A list that is pointed at, or focused, keeps its order and rows.
   function keepOrder(page) {
     for (const list of document.querySelectorAll("#page ul.rows")) {
       const next = list.id && page.querySelector("#" + list.id);
