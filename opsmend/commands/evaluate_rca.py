@@ -11,15 +11,13 @@ _TRUST = {"ECE": "ECE", "none_recognised": "none", "none_with_deploy": "deploy",
 """Says "none of these": where nothing was wrong; where nothing was wrong but somebody deployed; where something was.
 told: share of the cases in which the service would name a suspect; right: how many of these."""
 
-_FILE_WIDTH = 128
-"""Columns where nobody looks: a file should not depend on somebody's window."""
-
 
 def draw_rca(report: dict[str, Any]) -> None:
     """Scores with their intervals, trust, the same by group, every ranker by group, and accuracy by coverage."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
+
+    from opsmend.commands.console import table_console
 
     style: dict[str, Any] = {"title_justify": "left", "box": SIMPLE_HEAD, "padding": (0, 0, 0, 1)}
     what = "rca on alerts" if "level" in report else "rca"
@@ -34,9 +32,7 @@ def draw_rca(report: dict[str, Any]) -> None:
         table.add_row(method, *(_shown(scores, name) for name in _SCORES))
         if "ECE" in scores:
             trust.add_row(method, *(_shown(scores, name) for name in _TRUST))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_FILE_WIDTH)
+    console = table_console()
     console.print(table)
     if trust.rows:
         console.print(trust)

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from opsmend.evaluate.rca_cases import CaseError
+from opsmend.evaluate.rca_files import read_edges
 
 METRIC, LOG, TRACE = "metric", "log", "trace"
 MODALITIES: Final = (METRIC, LOG, TRACE)
@@ -84,14 +85,7 @@ def read_faults(data: Path) -> list[Fault]:
 def read_graph(data: Path) -> frozenset[tuple[str, str]]:
     """(caller, callee) of graph.csv (source, target), where `data` has one: alerts name only the calls that went wrong,
     and a service that none of them names would be in a system of its own. CaseError where it can't be read."""
-    path = data / "graph.csv"
-    if not path.exists():
-        return frozenset()
-    try:
-        with path.open(newline="") as file:
-            return frozenset((row["source"], row["target"]) for row in csv.DictReader(file))
-    except (OSError, ValueError, KeyError) as error:
-        raise CaseError(f"{path}: {error}; it has one row a call, with source (the caller) and target") from error
+    return frozenset(read_edges(data / "graph.csv"))
 
 
 def split_faults(faults: list[Fault], split: str) -> list[Fault]:
