@@ -144,15 +144,14 @@ class Convergence:
         onset where there are several, "" for none. Next to a level that merely stays (memory that is not given back) a
         new fault is one of its own, unless it is at the same place."""
         ends = {s.service: related.near(s.service) for s in new}
-        same = {s.service: {s.service} for s in new}
         found = (0, "", "")
         for incident_id, case in self._cases.by_id.items():
             incident = case.incident
             last_onset_ns = max(s.start_ns for s in incident.signals)
             if now_ns - last_onset_ns > self._c.join_seconds * 1e9 or not is_alive(incident):
                 continue
-            places = same if is_level(incident, now_ns) else ends
-            if any(places[s.service] & set(incident.services) or s.peer in incident.services for s in new):
+            services, level = set(incident.services), is_level(incident, now_ns)
+            if any({s.service, s.peer} & services or (not level and ends[s.service] & services) for s in new):
                 found = max(found, (last_onset_ns, incident_id, case.run))
         return found[2]
 
