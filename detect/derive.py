@@ -47,16 +47,16 @@ class Derivation:
     def row(self, bucket: Bucket, ts_ns: int) -> NDArray[np.float64]:
         """[s] with NaN where nothing was reported. `ts_ns`: when the bucket begins."""
         found: dict[int, float] = {at: total / self._seconds for at, total in bucket.sums.items()}
-        for at, (ts_ns, value) in bucket.points.items():
+        for at, (at_ns, value) in bucket.points.items():
             if self._table.keys[at].kind != "counter":
                 found[at] = value
                 continue
             last = self.counters.get(at)
-            self.counters[at] = (ts_ns, value)
-            if last is not None and ts_ns > last[0]:
+            self.counters[at] = (at_ns, value)
+            if last is not None and at_ns > last[0]:
                 # A counter that fell was reset: what it shows now is what it grew by.
                 grown = value - last[1] if value >= last[1] else value
-                found[at] = grown / ((ts_ns - last[0]) / 1e9)
+                found[at] = grown / ((at_ns - last[0]) / 1e9)
         self._histograms.settle(found)
         told = self._reported(found, ts_ns)
         self._spans(bucket, found, told)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from detect.buckets import Bucket, SeriesTable
+from detect.derive import Derivation
 from detect.indicators import indicator_of
 from detect.stage import Detection, DetectionConfig
 from detect.types import Incident, Observations
@@ -62,6 +64,15 @@ def window_traffic(found: Observations, service: str) -> np.ndarray[Any, Any]:
     incident = Incident("", "", "", now, now, "open", "info", "", (), (), (), now)
     window = case_window(incident, ServiceGraph((service,), frozenset(), frozenset(), {}), found, (), baseline_seconds=1e4)
     return window.node_metrics["traffic"][:, window.services.index(service)]
+
+
+def test_who_told_traffic_is_remembered_by_the_bucket_whatever_the_times_of_other_points() -> None:
+    table = SeriesTable(10)
+    at = table.index(SeriesKey("cart", "http.server.requests_per_second"))
+    other = table.index(SeriesKey("cart", "process.memory.rss"))
+    derivation = Derivation(table, 10.0)
+    derivation.row(Bucket(points={at: (T0 * 10**9 + 1, 5.0), other: (T0 * 10**9 + 9 * 10**9, 1.0)}), T0 * 10**9)
+    assert derivation.counted == {("cart", ""): T0 * 10**9}
 
 
 def test_traffic_of_a_service_that_has_both_is_counted_once() -> None:
