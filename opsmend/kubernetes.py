@@ -6,16 +6,12 @@ on pods, replicasets (apps) and jobs (batch), cluster-wide, and nothing else.
 
 from __future__ import annotations
 
-import json
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
-from urllib.error import HTTPError
 from urllib.parse import quote
-from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Request, build_opener
 
 from ingest.errors import OpsmendError, TransportError
 
@@ -27,13 +23,6 @@ _PAGE: Final = 500
 _OVER: Final = ("Succeeded", "Failed")
 Fact = tuple[str, dict[str, str]]
 """(name of the metric, labels)"""
-
-
-class _NoRedirect(HTTPRedirectHandler):
-    """The token is for the server that was named, and for no other that it may name."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
 
 
 @dataclass(frozen=True)
@@ -57,6 +46,8 @@ class ApiServer:
                 return
 
     def _get(self, path: str) -> dict[str, Any]:
+        import httpx
+
         # Read each time: the kubelet puts a new token there before the old one ends.
         headers = {"accept": "application/json"}
         token_file, ca_file = self.token_file, self.ca_file
@@ -69,19 +60,20 @@ class ApiServer:
         except OSError as error:
             raise OpsmendError(f"{error.filename or token_file}: {error.strerror}. Outside a cluster: run `kubectl proxy`, "
                                "and give --server http://127.0.0.1:8001", reason="configuration") from error
-        opener = build_opener(ProxyHandler({}), HTTPSHandler(context=context), _NoRedirect)
+        kind = path.partition("?")[0].rpartition("/")[2]
         try:
-            with opener.open(Request(self.url.rstrip("/") + path, headers=headers), timeout=self.timeout_seconds) as answer:
-                found: dict[str, Any] = json.load(answer)
-                return found
-        except HTTPError as error:
-            kind = path.partition("?")[0].rpartition("/")[2]
-            if error.code not in (401, 403):  # too busy, or a list that took so long that its next page is gone
-                raise TransportError(f"{self.url}: {error.code} {error.reason} for {kind}") from error
-            raise OpsmendError(f"{self.url}: {error.code} for {kind}. It takes a ClusterRole that may `list` pods, "
-                               "replicasets.apps and jobs.batch", reason="refused") from error
-        except (OSError, HTTPException, ValueError) as error:  # also an answer that breaks off or is no JSON
+            # No redirect is followed: the token is for the server that was named, and for no other that it may name.
+            answer = httpx.get(self.url.rstrip("/") + path, headers=headers, verify=context, timeout=self.timeout_seconds,
+                               follow_redirects=False, trust_env=False)
+            if answer.status_code in (401, 403):
+                raise OpsmendError(f"{self.url}: {answer.status_code} for {kind}. It takes a ClusterRole that may `list` "
+                                   "pods, replicasets.apps and jobs.batch", reason="refused")
+            if not answer.is_success:  # too busy, or a list that took so long that its next page is gone
+                raise TransportError(f"{self.url}: {answer.status_code} {answer.reason_phrase} for {kind}")
+            found: dict[str, Any] = answer.json()
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # also an answer that breaks off or is no JSON
             raise TransportError(f"{self.url}: {error}") from error
+        return found
 
 
 def read_facts(server: ApiServer) -> list[Fact]:
