@@ -20,11 +20,11 @@ from rootcause.machines import Machine, shaken_machine
 from rootcause.rankers.registry import ranker_of
 from rootcause.reasons import Reasons
 from rootcause.simulate import simulate
-from rootcause.simulator.physics import Conditions, flow
-from rootcause.simulator.sensors import draw_profile, measure
-from rootcause.simulator.topology import draw_system
-from rootcause.simulator.watchers import names_of, usual_rows
-from rootcause.simulator.weather import disturb, settle
+from rootcause.simulate.physics import Conditions, flow
+from rootcause.simulate.sensors import draw_profile, measure
+from rootcause.simulate.topology import draw_system
+from rootcause.simulate.watchers import names_of, usual_rows
+from rootcause.simulate.weather import disturb, settle
 from rootcause.stage import RootCauseConfig
 from rootcause.types import CaseWindow, ServiceGraph
 

@@ -1,7 +1,7 @@
 """Simulated faults in a system's own fault-free rows: its graph, its noise, its missing series, and a known culprit.
 
 What a fault does is added to what was recorded: failures and waiting go up the calls, thinned by the share of a caller's
-requests that make the call; traffic that is not served is missing further down. Coarser than `rootcause/simulator`,
+requests that make the call; traffic that is not served is missing further down. Coarser than `rootcause/simulate`,
 which makes the system as well; nothing here is known of how its services really fail.
 """
 

@@ -70,7 +70,7 @@ def train_rootcause(out_dir: Path, *, seed: int = 0, progress: bool = True,
     save_file(tensors, str(out_dir / "rootcause.safetensors"))
     card: dict[str, Any] = {
         "model": "rootcause", "version": f"rootcause-6-{seed}", "members": c.members, "temperature": 1.0,
-        "none_bias": c.none_bias, "seed": seed, "data": f"{c.graphs} simulated cases (rootcause/simulate.py), no real one; "
+        "none_bias": c.none_bias, "seed": seed, "data": f"{c.graphs} simulated cases (rootcause/simulate), no real one; "
                               f"{c.calibration} for the temperature, {c.held_out} held out", "revision": _revision()}
     _write(out_dir, card)
     ranker = GnnRanker(out_dir)

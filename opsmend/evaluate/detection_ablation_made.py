@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from detect.detectors.usual import Usual
 from detect.evidence.streams import Evidence, Lstm
 from detect.forecaster.lstm import Forecaster, Weights
-from rootcause.simulator.faults import Struck, draw_fault, draw_root, strike
-from rootcause.simulator.physics import Conditions, flow
-from rootcause.simulator.sensors import Profile, measure
-from rootcause.simulator.topology import System, draw_system
-from rootcause.simulator.weather import blip, disturb, settle
+from rootcause.simulate.faults import Struck, draw_fault, draw_root, strike
+from rootcause.simulate.physics import Conditions, flow
+from rootcause.simulate.sensors import Profile, measure
+from rootcause.simulate.topology import System, draw_system
+from rootcause.simulate.weather import blip, disturb, settle
 from rootcause.window import EDGE_INDICATORS, NODE_INDICATORS
 
 Floats = NDArray[np.float64]

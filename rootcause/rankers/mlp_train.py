@@ -50,7 +50,7 @@ def train_mlp(out_dir: Path, *, seed: int = 0, progress: bool = True, graphs: in
     out_dir.mkdir(parents=True, exist_ok=True)
     save_file({k: v.contiguous() for k, v in net.state_dict().items()}, str(out_dir / "mlp.safetensors"))
     card: dict[str, Any] = {"model": "rootcause-mlp", "version": f"mlp-1-{seed}", "seed": seed,
-                            "data": f"{graphs} simulated cases (rootcause/simulate.py), no real one",
+                            "data": f"{graphs} simulated cases (rootcause/simulate), no real one",
                             "indicators": list(NODE_INDICATORS), "seconds": round(time.monotonic() - began)}
     (out_dir / "mlp.json").write_text(json.dumps(card, indent=2) + "\n")
     load_mlp.cache_clear()

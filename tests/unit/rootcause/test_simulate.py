@@ -8,10 +8,10 @@ import pytest
 from rootcause.rankers.registry import RANKERS
 from rootcause.scoring import accuracy, rank_chances
 from rootcause.simulate import FAULTS, Simulated, simulate
-from rootcause.simulator.faults import strike
-from rootcause.simulator.history import strike_before
-from rootcause.simulator.physics import Conditions, flow
-from rootcause.simulator.topology import System, draw_system
+from rootcause.simulate.faults import strike
+from rootcause.simulate.history import strike_before
+from rootcause.simulate.physics import Conditions, flow
+from rootcause.simulate.topology import System, draw_system
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rootcause.simulator.channels import LOG_CHANNELS, TRACE_CHANNELS, few_rows, logs_of, spans_of, wire_of
-from rootcause.simulator.faults import Struck
-from rootcause.simulator.gauges import Table, gauges
-from rootcause.simulator.physics import Conditions, Flow
-from rootcause.simulator.topology import Bools, Floats, System
+from rootcause.simulate.channels import LOG_CHANNELS, TRACE_CHANNELS, few_rows, logs_of, spans_of, wire_of
+from rootcause.simulate.faults import Struck
+from rootcause.simulate.gauges import Table, gauges
+from rootcause.simulate.physics import Conditions, Flow
+from rootcause.simulate.topology import Bools, Floats, System
 from rootcause.window import EDGE_INDICATORS, NODE_INDICATORS
 
 _SPANS = frozenset({"errors", "latency", "traffic"})

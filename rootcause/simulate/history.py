@@ -6,9 +6,9 @@ from dataclasses import fields
 
 import numpy as np
 
-from rootcause.simulator.faults import Struck, draw_fault, draw_root, strike
-from rootcause.simulator.physics import Conditions
-from rootcause.simulator.topology import Floats, System
+from rootcause.simulate.faults import Struck, draw_fault, draw_root, strike
+from rootcause.simulate.physics import Conditions
+from rootcause.simulate.topology import Floats, System
 
 
 def strike_before(system: System, given: Conditions, base: int, step: float, rng: np.random.Generator) -> list[Struck]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rootcause.simulator.faults import Struck
-from rootcause.simulator.physics import Conditions, Flow
-from rootcause.simulator.topology import Floats, System
+from rootcause.simulate.faults import Struck
+from rootcause.simulate.physics import Conditions, Flow
+from rootcause.simulate.topology import Floats, System
 
 Table = dict[str, Floats]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rootcause.simulator.physics import Conditions
-from rootcause.simulator.topology import Floats, System
+from rootcause.simulate.physics import Conditions
+from rootcause.simulate.topology import Floats, System
 
 
 def wander(t: int, width: int, sigma: float, rng: np.random.Generator, memory: float = 0.8) -> Floats:

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from detect.types import Signal
 from rootcause.contrast import call_share, call_surprise
 from rootcause.robust import Change, edge_changes, node_changes
-from rootcause.simulator.faults import FAULTS, Struck, draw_fault, draw_root, strike
-from rootcause.simulator.history import strike_before
-from rootcause.simulator.physics import Conditions, flow
-from rootcause.simulator.sensors import draw_profile, measure
-from rootcause.simulator.topology import draw_system
-from rootcause.simulator.watchers import draw_changes, names_of, usual_rows, watch
-from rootcause.simulator.weather import blip, disturb, settle
+from rootcause.simulate.faults import FAULTS, Struck, draw_fault, draw_root, strike
+from rootcause.simulate.history import strike_before
+from rootcause.simulate.physics import Conditions, flow
+from rootcause.simulate.sensors import draw_profile, measure
+from rootcause.simulate.topology import draw_system
+from rootcause.simulate.watchers import draw_changes, names_of, usual_rows, watch
+from rootcause.simulate.weather import blip, disturb, settle
 from rootcause.types import CaseWindow
 
 _NOVEL = float(np.log1p(1.2))

@@ -9,9 +9,9 @@ import numpy as np
 from detect.types import Evidence, Signal, SignalKind
 from ingest.types import Change
 from rootcause.robust import quantiles
-from rootcause.simulator.faults import BY_CHANGE, Struck
-from rootcause.simulator.gauges import Table
-from rootcause.simulator.topology import Floats, System
+from rootcause.simulate.faults import BY_CHANGE, Struck
+from rootcause.simulate.gauges import Table
+from rootcause.simulate.topology import Floats, System
 
 _S = 10**9
 _EVIDENCE = (Evidence("simulated"),)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from rootcause.simulator.physics import Conditions
-from rootcause.simulator.topology import Floats, System
+from rootcause.simulate.physics import Conditions
+from rootcause.simulate.topology import Floats, System
 
 FAULTS = ("down", "hang", "crash_loop", "bad_config", "cpu", "leak", "pool", "lock", "cache_full", "logs", "error",
           "slow", "net_delay", "net_loss", "early_return", "none", "none_change", "none_load", "none_host",

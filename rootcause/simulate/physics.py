@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rootcause.simulator.topology import Bools, Floats, System
+from rootcause.simulate.topology import Bools, Floats, System
 
 
 @dataclass

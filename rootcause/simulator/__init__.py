@@ -1,1 +1,0 @@
-"""Made-up systems with made-up faults: what the ranker is trained on. Nothing here has seen a real case."""
