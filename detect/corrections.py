@@ -1,6 +1,8 @@
-"""What people may change about incidents, wherever these converge."""
+"""What is done to incidents from outside, wherever these converge: by people, and where state was lost."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from detect.convergence.converge import Convergence
 from detect.types import Incident
@@ -26,3 +28,12 @@ class Corrections:
                        calls: Calls = frozenset()) -> list[Incident]:
         """A person merged two incidents."""
         return self._convergence.merge(gone, into, by, now_ns, calls)
+
+    def adopt(self, incidents: Sequence[Incident]) -> None:
+        """Go on with open incidents of which a lost state knew. Which of them were one run is forgotten."""
+        self._convergence.adopt(incidents)
+
+    def orphan_signals(self, now_ns: int) -> None:
+        """Those who would close what is open now have forgotten it: it ends once it is told of anew, or after as long as
+        a new signal may join an incident."""
+        self._convergence.orphan(now_ns)

@@ -82,10 +82,12 @@ class Detection(Corrections):
             return {"detect": rows}
         return {"detect": rows, "detectors": msgspec.msgpack.encode(self._shard.dump_detectors())}
 
-    def restore(self, data: bytes, detectors: bytes = b"") -> None:
-        """Go on from `snapshot`, or from the two parts of `changed`."""
+    def restore(self, data: bytes) -> None:
+        """Go on from `snapshot`, or from the part `detect` of `changed`."""
         state = msgspec.msgpack.decode(data)
         self._shard.load(state)
-        if detectors and "detectors" not in state:
-            self._shard.load_detectors(msgspec.msgpack.decode(detectors, type=dict[str, bytes]))
         self._convergence.load(state["convergence"])
+
+    def restore_detectors(self, data: bytes) -> None:
+        """The other part of `changed`, after `restore`."""
+        self._shard.load_detectors(msgspec.msgpack.decode(data, type=dict[str, bytes]))

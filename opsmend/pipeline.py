@@ -12,7 +12,7 @@ Synchronous and deterministic: it depends on its state and the batch alone, neve
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +26,7 @@ from ingest.types import Batch, Change, Record, Watermark
 from opsmend.corrections import Correction, apply
 from opsmend.history import History
 from opsmend.retries import RetryConfig, RetryWindow
+from opsmend.store.bodies import reading_state
 from opsmend.store.records import StepResult
 from rootcause.graph import GraphBuilder, GraphConfig
 from rootcause.stage import RootCause, RootCauseConfig
@@ -98,7 +99,7 @@ class Pipeline:
         self.history.add(result.observations, tuple(origin.changes))
         self._note(result.incidents)
         diagnoses = self._diagnose(result.watermark_ns)
-        return replace(origin, states=self._changed(), incidents=result.incidents, diagnoses=diagnoses,
+        return replace(origin, states=self.changed(), incidents=result.incidents, diagnoses=diagnoses,
                        observations=result.observations)
 
     def correct(self, correction: Correction) -> StepResult:
@@ -106,7 +107,15 @@ class Pipeline:
         the state that knows of it."""
         changed = apply(correction, self.detection, self.graph.edges)
         self._note(changed)
-        return StepResult(Watermark(), self._changed(), incidents=changed)
+        return StepResult(Watermark(), self.changed(), incidents=changed)
+
+    def go_on_without(self, stages: Collection[str], incidents: Sequence[Incident], now_ns: int) -> None:
+        """The states of these stages were lost: of `incidents`, which are open, none must stay so for want of somebody
+        who knows of it. Once, after `restore`."""
+        if "detect" in stages:
+            self.detection.adopt(incidents)
+        if "detectors" in stages and isinstance(self.detection, Detection):  # of a tenant the shards have them
+            self.detection.orphan_signals(now_ns)
 
     def _note(self, incidents: Sequence[Incident]) -> None:
         for incident in incidents:
@@ -135,7 +144,7 @@ class Pipeline:
         """All stage states, by name. What can be read back from the store (history, incidents) is not in it."""
         return {"graph": self._graph_builder.snapshot(), "detect": self.detection.snapshot()}
 
-    def _changed(self) -> dict[str, bytes]:
+    def changed(self) -> dict[str, bytes]:
         """The states that a step must store. Those of the detectors are large and stay as they are until a bucket closes,
         that of the graph until something comes or goes; a batch comes many times as often."""
         graph = self._graph_builder.changed()
@@ -144,14 +153,19 @@ class Pipeline:
 
     def restore(self, states: Mapping[str, bytes], *, incidents: Sequence[Incident],
                 observations: Observations, changes: Sequence[Change]) -> None:
-        """Go on from a snapshot and what the store holds."""
+        """Go on from a snapshot and what the store holds. Raises UnreadableState, and is of no use then."""
         if "graph" in states:
-            self._graph_builder.restore(states["graph"])
-        self.graph = self._graph_builder.graph()
-        if "detect" in states and isinstance(self.detection, Detection):
-            self.detection.restore(states["detect"], states.get("detectors", b""))
-        elif "detect" in states:
-            self.detection.restore(states["detect"])
+            with reading_state("graph"):
+                self._graph_builder.restore(states["graph"])
+                self.graph = self._graph_builder.graph()
+        else:
+            self.graph = self._graph_builder.graph()
+        if "detect" in states:
+            with reading_state("detect", "detectors"):  # the detectors' is by the numbers that series have in the other
+                self.detection.restore(states["detect"])
+        if "detectors" in states and isinstance(self.detection, Detection):
+            with reading_state("detectors"):
+                self.detection.restore_detectors(states["detectors"])
         self.open_incidents = {i.id: i for i in incidents if i.state == "open"}
         self.history.add(observations, tuple(changes))
 

@@ -91,9 +91,10 @@ class Service:
         bodies = Bodies(self.metrics.unreadable)
         self.shown = SqlLedger(self.engine, bodies=bodies)
         self.queries = Queries(self.engine, bodies)
-        self.corrections = CorrectionLog(self.engine)
+        self.corrections = CorrectionLog(self.engine, bodies)
         self.seat = Seat(self.engine)
-        self.records = Records(self.engine, retention_seconds=s.service.retention_seconds, seat=self.seat.number)
+        self.records = Records(self.engine, retention_seconds=s.service.retention_seconds, seat=self.seat.number,
+                               bodies=bodies)
         self.outlet = Outlet(self.engine, receivers(s, self.engine), on_result=self.metrics.delivery)
         transport = transport_config(s)
         self.consumer = self._from_shards(transport) if s.service.runner == "quix" else open_consumer(

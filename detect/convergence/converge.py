@@ -35,6 +35,7 @@ class Convergence:
         self._runs = Runs(config, self._cases)
         self._signals: dict[str, Signal] = {}  # open signals
         self._hosts: dict[str, str] = {}  # service -> host, from alerts
+        self._orphans: dict[str, int] = {}  # signals that nobody will close -> when they end
 
     def __len__(self) -> int:
         return len(self._cases.by_id)
@@ -44,7 +45,7 @@ class Convergence:
         moments of the runs that these are in."""
         cases = self._cases.by_id
         before = {i: case.incident for i, case in cases.items()}
-        touched = self._take(fresh)
+        touched = self._take([*self._ended(now_ns, fresh), *fresh])
         out: dict[str, Incident] = {}
         loose = [s for s in self._signals.values() if s.id not in self._cases.of]
         if loose:
@@ -215,9 +216,33 @@ class Convergence:
             self._cases.describe(incident_id, now_ns, entries(calls))
         return [self._cases.by_id[i].incident for i in ids]
 
+    def adopt(self, incidents: Sequence[Incident]) -> None:
+        """See Corrections."""
+        for incident in incidents:
+            if incident.id not in self._cases.by_id:
+                self._cases.by_id[incident.id] = Case(incident, 0, incident.id, incident.first_signal_ns)
+                self._cases.of |= {s.id: incident.id for s in incident.signals}
+                self._signals |= {s.id: s for s in incident.signals if s.is_open}
+                self._runs.note(incident.id, incident.signals)
+
+    def orphan(self, now_ns: int) -> None:
+        """See Corrections."""
+        self._orphans = dict.fromkeys(self._signals, now_ns + int(self._c.join_seconds * 1e9))
+
+    def _ended(self, now_ns: int, fresh: Sequence[Signal]) -> list[Signal]:
+        """Orphans whose time is over. One that is told of anew stays for this step, so that what is new finds the incident
+        alive that it belongs to."""
+        if not self._orphans:
+            return []
+        again, ids = {_same(s) for s in fresh}, {s.id for s in fresh}
+        over = [s for i, until in self._orphans.items() if until < now_ns and i not in ids and (s := self._signals.get(i))]
+        self._orphans = {i: now_ns if _same(self._signals[i]) in again else until for i, until in self._orphans.items()
+                         if until >= now_ns and i not in ids and i in self._signals}
+        return [msgspec.structs.replace(s, is_open=False, end_ns=max(now_ns, s.start_ns)) for s in over]
+
     def dump(self) -> object:
         return {"signals": list(self._signals.values()), "of": self._cases.of, "hosts": self._hosts,
-                "cases": list(self._cases.by_id.values()), "runs": self._runs.by_id}
+                "cases": list(self._cases.by_id.values()), "runs": self._runs.by_id, "orphans": self._orphans}
 
     def load(self, state: Mapping[str, object]) -> None:
         """Go on from `dump`, as msgpack gave it back; states from before there were runs are good."""
@@ -226,7 +251,12 @@ class Convergence:
         self._cases.of = msgspec.convert(state["of"], dict[str, str])
         self._cases.by_id = {c.incident.id: c for c in msgspec.convert(state["cases"], list[Case])}
         self._runs.by_id = msgspec.convert(state.get("runs", {}), dict[str, Run])
+        self._orphans = msgspec.convert(state.get("orphans", {}), dict[str, int])
         for incident_id, case in self._cases.by_id.items():
             if case.run not in self._runs.by_id:
                 case.run, case.onset_ns = incident_id, case.incident.first_signal_ns
                 self._runs.note(incident_id, case.incident.signals)
+
+
+def _same(signal: Signal) -> tuple[str, str, str, str]:
+    return signal.detector, signal.service, signal.peer, signal.key

@@ -20,13 +20,12 @@ from opsmend.corrections import as_record
 from opsmend.journal import JournalWriter
 from opsmend.pipeline import Pipeline
 from opsmend.runners.poison import PoisonBudget, PoisonConfig, dead_letter
+from opsmend.runners.restoring import CORRECTED, restore_budget, restored
 from opsmend.store.corrections import CorrectionLog
 from opsmend.store.queries import Queries
 from opsmend.store.records import Fenced, Records, StepResult
 
 log = structlog.get_logger()
-CORRECTED = "runner.corrected"
-"""Beside the stages' states: the number of the last correction that they know of."""
 _T = TypeVar("_T")
 
 
@@ -93,7 +92,7 @@ class LocalRunner:
     def recover(self) -> None:
         """Restore state as of the stored watermark, and go on reading from there."""
         self._restore()
-        self._budget.restore(self._records.states())
+        restore_budget(self._budget, self._records)
         self._consumer.start(self._records.forget(), self._stored)
 
     def _stored(self, places: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
@@ -115,16 +114,9 @@ class LocalRunner:
 
     def _restore(self) -> None:
         """The stored state again, and what people asked for since it was stored."""
-        self.pipeline = self._make_pipeline()
-        incidents = self._queries.incidents(state="open", limit=1000)
-        newest = self._queries.newest_observation_ns()
-        start = newest - int(self._config.history_seconds * 1e9)
-        states = self._records.states()
-        self._corrected = msgspec.msgpack.decode(states[CORRECTED], type=int) if CORRECTED in states else 0
+        self.pipeline, self._corrected = restored(self._make_pipeline, self._records, self._queries,
+                                                  self._config.history_seconds)
         self._looked = 0.0
-        self.pipeline.restore(
-            states, incidents=incidents, observations=self._queries.observations(start, newest),
-            changes=self._queries.changes(start, newest + 3600 * 10**9))
         self._remember_requests()
         for change in self._uncommitted:
             change(self.pipeline)
@@ -250,7 +242,7 @@ class LocalRunner:
         log.warning("runner.fenced", error=str(error))
         self._aside.clear()
         self._ask_store(self._restore)
-        self._budget.restore(self._ask_store(self._records.states))
+        self._ask_store(partial(restore_budget, self._budget, self._records))
         self._came.clear()
         self._consumer.rewind(self._ask_store(self._records.forget))
 

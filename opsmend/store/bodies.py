@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,6 +15,9 @@ from ingest.errors import OpsmendError
 log = structlog.get_logger()
 UNREADABLE: tuple[type[Exception], ...] = (msgspec.MsgspecError, UnicodeDecodeError)
 """What msgspec raises for a body that is no longer what was written."""
+_NOT_A_STATE: tuple[type[Exception], ...] = (msgspec.MsgspecError, ValueError, LookupError, TypeError, AttributeError,
+                                              ArithmeticError)
+"""What code that takes a state apart raises where that is not what was written; UnicodeDecodeError is a ValueError."""
 _TOLD = 10_000
 _T = TypeVar("_T")
 
@@ -22,6 +26,23 @@ class Unreadable(OpsmendError):
     """The one row that was asked for by its id can't be read."""
 
     reason = "unreadable"
+
+
+class UnreadableState(Unreadable):
+    """What was stored of these stages can't be read, or is no use without what can't."""
+
+    def __init__(self, stages: tuple[str, ...], error: Exception) -> None:
+        super().__init__(f"the stored state of {' and '.join(stages)} can't be read: {error!r:.300}")
+        self.stages = stages
+
+
+@contextmanager
+def reading_state(*stages: str) -> Iterator[None]:
+    """Around whatever reads the stored state of `stages`: raises UnreadableState where it can't be read."""
+    try:
+        yield
+    except _NOT_A_STATE as error:
+        raise UnreadableState(stages, error) from error
 
 
 class Bodies:
@@ -52,14 +73,14 @@ class Bodies:
         try:
             return decode(body)
         except UNREADABLE as error:
-            self._tell(table, row_id, error)
+            if (table, row_id) not in self._told:
+                if len(self._told) >= _TOLD:
+                    self._told.clear()
+                self._told[table, row_id] = None
+                self.tell(table, row_id, error)
             return None
 
-    def _tell(self, table: str, row_id: str, error: Exception) -> None:
-        if (table, row_id) in self._told:
-            return
-        if len(self._told) >= _TOLD:
-            self._told.clear()
-        self._told[table, row_id] = None
+    def tell(self, table: str, row_id: str, error: Exception) -> None:
+        """Log it and count it, whether or not it was told of before."""
         log.error("store.unreadable_row", table=table, id=row_id, error=str(error))
         self._on_unreadable(table)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 import sqlalchemy as sa
 
 from opsmend.corrections import Correction
 from opsmend.store import tables as t
+from opsmend.store.bodies import Bodies
 from opsmend.store.engine import reading
 
 _RACES = 8
@@ -14,10 +17,12 @@ _KEPT = 10_000
 
 
 class CorrectionLog:
-    """Append-only, numbered from 1 in the order of commits. Thread-safe; every method is a transaction."""
+    """Append-only, numbered from 1 in the order of commits. Thread-safe; every method is a transaction. One that can't be
+    read is left out (see `Bodies`): it stays in its table, and those after it count."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, bodies: Bodies | None = None) -> None:
         self._engine = engine
+        self._bodies = bodies or Bodies()
 
     def append(self, correction: Correction) -> int:
         """Its number. The newest 10,000 are kept. Raises sqlalchemy errors when the store is away."""
@@ -39,4 +44,6 @@ class CorrectionLog:
         """Those with a higher number, in order."""
         query = sa.select(t.corrections).where(t.corrections.c.seq > seq).order_by(t.corrections.c.seq)
         with reading(self._engine) as c:
-            return [(row.seq, msgspec.json.decode(row.body, type=Correction)) for row in c.execute(query)]
+            found = [(row.seq, self._bodies.one("corrections", str(row.seq), row.body,
+                                                partial(msgspec.json.decode, type=Correction))) for row in c.execute(query)]
+        return [(seq, correction) for seq, correction in found if correction is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -17,6 +18,7 @@ from rootcause.types import Diagnosis
 
 _INCIDENT, _DIAGNOSIS = msgspec.json.Decoder(Incident), msgspec.json.Decoder(Diagnosis)
 _CHANGE = msgspec.json.Decoder(Change)
+_BAND_BYTES = 12  # three float32
 _OBSERVED = msgspec.msgpack.Decoder(tuple[list[int], list[float]])
 
 
@@ -86,7 +88,8 @@ class Queries:
             self._learn_keys(c)
         rows, decoded = [row for row, body in found if body is not None], [body for _, body in found if body is not None]
         there = {i for ids, _ in decoded for i in ids}  # `keep` is asked once per series, not once per point
-        wanted = sorted(i for i in there if keep is None or keep(self._keys[i]))
+        named = ((i, self._keys[i]) for i in there if i in self._keys)  # but for those whose name can't be read
+        wanted = sorted(i for i, key in named if keep is None or keep(key))
         column = {series_id: at for at, series_id in enumerate(wanted)}
         times = sorted({r.ts_ns for r in rows})  # of members that share the store, a bucket has a row each
         row_of = {ts_ns: at for at, ts_ns in enumerate(times)}
@@ -97,7 +100,7 @@ class Queries:
             for series_id, point in zip(ids, points, strict=True):
                 if (to := column.get(series_id)) is not None:
                     values[at, to] = point
-            if told is not None and row.forecast:
+            if told is not None and len(row.forecast or b"") == _BAND_BYTES * len(ids):
                 bands = np.frombuffer(row.forecast, "<f4").reshape(-1, 3)
                 for source, series_id in enumerate(ids):
                     if (to := column.get(series_id)) is not None:
@@ -113,4 +116,6 @@ class Queries:
     def _learn_keys(self, c: sa.Connection) -> None:
         newest = max(self._keys, default=0)
         for row in c.execute(sa.select(t.series).where(t.series.c.id > newest)):
-            self._keys[row.id] = msgspec.json.decode(row.key, type=SeriesKey)
+            key = self._bodies.one("series", str(row.id), row.key, partial(msgspec.json.decode, type=SeriesKey))
+            if key is not None:
+                self._keys[row.id] = key

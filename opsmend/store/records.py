@@ -5,9 +5,11 @@ That single transaction is why nothing is lost and nothing counted twice, whatev
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -18,13 +20,14 @@ from ingest.errors import OpsmendError
 from ingest.types import Change, DeadLetter, SeriesKey, Watermark
 from opsmend.retries import SeenRequest
 from opsmend.store import tables as t
-from opsmend.store.bodies import UNREADABLE
+from opsmend.store.bodies import UNREADABLE, Bodies, UnreadableState
 from opsmend.store.engine import reading
 from opsmend.store.outbox import add_event, trim_events
 from rootcause.types import Diagnosis
 
 REFUSED = "io.opsmend.records.refused"
 """The event of a step's dead letters; its body lists their (topic, partition, offset)."""
+_QUARANTINED = 1000
 _RACES = 3
 """How often a commit is tried that met a row which another member had just made."""
 _NAMESPACE = uuid.UUID("6f1b7a0e-6a0c-5f6e-9b0e-0a4f0c1f4f10")
@@ -69,16 +72,20 @@ class Records:
     `Fenced`, and no record counts twice.
     """
 
-    def __init__(self, engine: sa.Engine, *, retention_seconds: int, seat: int = 0) -> None:
+    def __init__(self, engine: sa.Engine, *, retention_seconds: int, seat: int = 0, bodies: Bodies | None = None) -> None:
         self._engine = engine
+        self._bodies = bodies or Bodies()
         self._seat = seat
         self._prefix = f"{seat}/" if seat else ""
         self._retention_ns = retention_seconds * 1_000_000_000
         self._series_ids: dict[SeriesKey, int] = {}
         self._steps = 0
         with reading(engine) as c:
+            # One that can't be read stays where it is: observations refer to its number, which nothing else may get.
             for row in c.execute(sa.select(t.series)):
-                self._series_ids[msgspec.json.decode(row.key, type=SeriesKey)] = row.id
+                key = self._bodies.one("series", str(row.id), row.key, partial(msgspec.json.decode, type=SeriesKey))
+                if key is not None:
+                    self._series_ids[key] = row.id
         self._known = dict(self.watermark().next_offsets)
 
     def commit(self, step: StepResult) -> None:
@@ -215,6 +222,25 @@ class Records:
             return {stage: body for stage, body in found.items() if not stage.partition("/")[0].isdigit()}
         return {stage.removeprefix(self._prefix): body for stage, body in found.items()
                 if stage.startswith(self._prefix)}
+
+    def is_alone(self) -> bool:
+        """Whether no other member has left a state here."""
+        with reading(self._engine) as c:
+            found = [stage for (stage,) in c.execute(sa.select(t.stage_state.c.stage))]
+        return not self._seat and not any(stage.partition("/")[0].isdigit() for stage in found)
+
+    def quarantine(self, error: UnreadableState) -> None:
+        """Keep a copy of states that can't be read before they are overwritten; the newest 1,000 are kept."""
+        with self._engine.begin() as c:
+            for stage in error.stages:
+                here = t.stage_state.c.stage == self._prefix + stage
+                if (row := c.execute(sa.select(t.stage_state.c.body).where(here)).first()) is not None:
+                    c.execute(t.quarantine.insert().values(table="stage_state", row=self._prefix + stage, at_ns=time.time_ns(),
+                                                           detail=str(error), body=row.body))
+            newest = c.execute(sa.select(sa.func.max(t.quarantine.c.seq))).scalar_one() or 0
+            c.execute(t.quarantine.delete().where(t.quarantine.c.seq <= newest - _QUARANTINED))
+        for stage in error.stages:
+            self._bodies.tell("stage_state", self._prefix + stage, error)
 
     def put_alone(self, incident: Incident) -> None:
         """Store one incident outside of a step (a person closed or merged it)."""

@@ -26,6 +26,15 @@ stage_state = sa.Table(
     sa.Column("stage", sa.Text, primary_key=True),
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
+quarantine = sa.Table(  # rows that could not be read and had to give way; bounded (opsmend/store/records.py)
+    "quarantine", metadata,
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("table", sa.Text, nullable=False),
+    sa.Column("row", sa.Text, nullable=False),  # its key
+    sa.Column("at_ns", sa.BigInteger, nullable=False),  # wall clock
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
 ingest_totals = sa.Table(  # written with the watermark, so they count each record once
     "ingest_totals", metadata,
     sa.Column("what", sa.Text, primary_key=True),  # records, duplicates, logs, points, spans, alerts, changes, dead, late
