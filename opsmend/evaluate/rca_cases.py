@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opsmend.evaluate.rca_columns import ENTRY, SERVED, Role, one_name, role_of, services_of
+from opsmend.evaluate.rca_columns import ENTRY, SERVED, WAITED, Role, one_name, role_of, services_of
 from opsmend.evaluate.rca_files import CaseError, read_edges, read_label, read_table
+from opsmend.evaluate.rca_levels import joined, take_waits
 from opsmend.evaluate.rca_modalities import read_channels
 from opsmend.evaluate.rca_names import known_as
 from opsmend.evaluate.rca_rows import add_channels, with_rows
@@ -164,11 +165,13 @@ def build_window(normal: Floats, abnormal: Floats, columns: tuple[str, ...],
         table = tables.setdefault(indicator, np.full((len(rows), width), np.nan))
         best = min(role.rank for _, role in members)
         parts = [role.value(rows[:, k + 1]) for k, role in members if role.rank == best]
-        table[:, where] = _joined(parts, indicator, base)
+        table[:, where] = joined(parts, indicator, base)
     if SERVED in edge:
         served = edge.pop(SERVED)
         if "latency" in edge:
             edge["network"] = edge["latency"] - served
+    if WAITED in node:
+        take_waits(node, edge, pairs, base)
     step_seconds = _step_seconds(rows[:base, 0])
     # A clock of its own: usual rows may come from another day, or from both sides of the fault.
     ts_ns = np.arange(len(rows), dtype=np.int64) * max(int(step_seconds * 1e9), 1)
@@ -210,26 +213,6 @@ def _per_second(traffic: Floats, step_seconds: float) -> Floats:
     one from the other."""
     known = traffic[np.isfinite(traffic)]
     return traffic / step_seconds if len(known) and bool((known == np.round(known)).all()) else traffic
-
-
-def _joined(parts: list[Floats], indicator: str, base: int) -> Floats:
-    if len(parts) == 1:
-        return parts[0]
-    stack = np.stack(parts)  # [k, t]
-    if indicator == "errors":
-        return np.asarray(np.fmax.reduce(stack))
-    ratios, levels = [], []
-    for part in stack:
-        usual = part[:base][np.isfinite(part[:base]) & (part[:base] > 0)]
-        if len(usual):
-            levels.append(float(np.median(usual)))
-            ratios.append(np.log(np.maximum(part, 1e-3 * levels[-1]) / levels[-1]))
-    if not ratios:
-        return np.asarray(stack[0])
-    together = np.stack(ratios)
-    counts = np.isfinite(together).sum(axis=0)
-    mean = np.nansum(together, axis=0) / np.maximum(counts, 1)
-    return np.where(counts > 0, np.median(levels) * np.exp(mean), np.nan)
 
 
 def _rows(folder: Path, label: dict[str, Any], clock: str) -> tuple[Floats, Floats, tuple[str, ...]]:

@@ -63,6 +63,8 @@ ENTRY = "__entry__"
 _SUCCESS = re.compile(r"success_?(rate|ratio)?$", re.IGNORECASE)
 SERVED = "served"
 """Seconds of a call as the callee measures them: what the caller waits beyond these is the network's."""
+WAITED = "waited"
+"""Seconds that a service waits for whom it calls, whomever: of all its calls together."""
 _CALL = re.compile(r"edge_(?P<end>source|destination)_p50__from_(?P<caller>.+)")  # as the caller, the callee measures it
 _IGNORED = re.compile(r"node_|sysread|syswrite|net_[rt]x|disk|socket")  # of the machine, or no indicator
 _MEANINGS: tuple[tuple[re.Pattern[str], str, Callable[[Floats], Floats]], ...] = (
@@ -70,6 +72,7 @@ _MEANINGS: tuple[tuple[re.Pattern[str], str, Callable[[Floats], Floats]], ...] =
     (_SUCCESS, "errors", _failed_share),
     (re.compile(r"^err(or)?s?(_rate|_ratio|_count)?$"), "errors", _as_share),
     (re.compile(r"requests|workload|_qps|^load$"), "traffic", _same),
+    (re.compile(r"client_?lat"), WAITED, _same),
     (re.compile(r"lat(ency)?([_-]|\d|$)"), "latency", _same),
     (re.compile(r"cpu"), "cpu", _same),
     (re.compile(r"mem"), "memory", _same),
