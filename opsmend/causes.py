@@ -93,6 +93,10 @@ def unpacked(body: bytes) -> CaseWindow:
     s = msgspec.msgpack.decode(zlib.decompress(body), type=_Stored)
     ts_ns = np.frombuffer(s.ts_ns, "<i8").astype(np.int64)
     edges = np.frombuffer(s.edges, "<i4").astype(np.int32).reshape(-1, 2)
+    if not 0 < s.baseline_rows < len(ts_ns):
+        raise ValueError(f"{s.baseline_rows} rows of {len(ts_ns)} are from before")
+    if edges.size and not 0 <= edges.min() <= edges.max() < len(s.services):
+        raise ValueError(f"a call of a service that is none of the {len(s.services)}")
     return CaseWindow(ts_ns, s.services, _tables_back(s.node, len(ts_ns), len(s.services)), edges,
                       _tables_back(s.edge, len(ts_ns), len(edges)), s.baseline_rows, s.changes, s.signals)
 

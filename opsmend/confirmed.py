@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from opsmend.causes import targets_of
+from opsmend.causes import ConfirmedCause, targets_of
 from opsmend.evaluate.rca_cases import RecordedCase, cases_to_learn_from
 from opsmend.evaluate.rca_made import calm_windows
+from opsmend.store.bodies import Bodies
 from opsmend.store.causes import CauseLog
 from opsmend.store.engine import open_engine
+from opsmend.store.tables import confirmed_causes
 from rootcause.tune import Confirmed
 from rootcause.types import CaseWindow
 
@@ -30,16 +32,25 @@ def of_case(case: RecordedCase) -> list[Confirmed]:
             *(Confirmed(w, (), group) for w in list(calm_windows(case))[:1])]
 
 
-def stored(store_url: str) -> list[Confirmed]:
+def stored(store_url: str, tell: Callable[[str], None] = lambda text: None) -> list[Confirmed]:
     """What people confirmed, of one service or several that share a store. Incidents of the same cause are one group, and
-    so are those in which nothing was wrong, and those that overlap in time. Raises StoreError."""
+    so are those in which nothing was wrong, and those that overlap in time. What can't be read, or names what is not in its
+    window, is left out: the log names each, `tell` is told how many. Raises StoreError."""
+    lost: list[str] = []
+    bodies, kept = Bodies(lost.append), list[tuple[ConfirmedCause, CaseWindow, tuple[int, ...]]]()
     engine = open_engine(store_url)
     try:
-        kept = CauseLog(engine).all()
+        for cause, window in CauseLog(engine, bodies).all():
+            try:
+                kept.append((cause, window, targets_of(cause, window)))
+            except ValueError as error:
+                bodies.tell(confirmed_causes.name, cause.incident_id, error)
     finally:
         engine.dispose()
-    groups = grouped([(cause.service or NOTHING, window) for cause, window in kept])
-    return [Confirmed(window, targets_of(cause, window), group) for (cause, window), group in zip(kept, groups, strict=True)]
+    if lost:
+        tell(f"{len(lost)} of {len(kept) + len(lost)} confirmed causes can't be used and are left out; each is named above")
+    groups = grouped([(cause.service or NOTHING, window) for cause, window, _ in kept])
+    return [Confirmed(window, targets, group) for (_, window, targets), group in zip(kept, groups, strict=True)]
 
 
 def grouped(windows: Sequence[tuple[str, CaseWindow]]) -> list[str]:

@@ -52,7 +52,7 @@ class StorePort:
     def __init__(self, service: Service) -> None:
         self._s = service
         self._q = service.queries
-        self._causes = CauseLog(service.engine)
+        self._causes = CauseLog(service.engine, service.bodies)
         self._rates: list[tuple[float, int]] = []
 
     def now_ns(self) -> int:

@@ -88,7 +88,7 @@ class Service:
         self.ledger = SqlLedger(self.engine, default_mode=s.repair.mode)
         self._adopt_mode()
         self.metrics = ServiceMetrics()
-        bodies = Bodies(self.metrics.unreadable)
+        self.bodies = bodies = Bodies(self.metrics.unreadable)
         self.shown = SqlLedger(self.engine, bodies=bodies)
         self.queries = Queries(self.engine, bodies)
         self.corrections = CorrectionLog(self.engine, bodies)

@@ -118,7 +118,7 @@ def run_tuning(what: str, out: Path | None, seed: int, *, data: Path | None, con
         from opsmend.confirmed import recorded, stored
         from rootcause.tune_contest import fine_tune as tuned
 
-        incidents = recorded(data) if data else stored(settings.store_url)
+        incidents = recorded(data) if data else stored(settings.store_url, output.note)
         card = tuned(incidents, where, data=source, seed=seed, tell=output.note)
     typer.echo(json.dumps(card, indent=2))
     if not card["kept"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -13,11 +14,11 @@ import structlog
 from ingest.errors import OpsmendError
 
 log = structlog.get_logger()
-UNREADABLE: tuple[type[Exception], ...] = (msgspec.MsgspecError, UnicodeDecodeError)
-"""What msgspec raises for a body that is no longer what was written."""
+UNREADABLE: tuple[type[Exception], ...] = (msgspec.MsgspecError, ValueError, zlib.error)
+"""What decoding raises for a body that is no longer what was written; UnicodeDecodeError is a ValueError."""
 _NOT_A_STATE: tuple[type[Exception], ...] = (msgspec.MsgspecError, ValueError, LookupError, TypeError, AttributeError,
                                               ArithmeticError)
-"""What code that takes a state apart raises where that is not what was written; UnicodeDecodeError is a ValueError."""
+"""What code that takes a state apart raises where that is not what was written."""
 _TOLD = 10_000
 _T = TypeVar("_T")
 

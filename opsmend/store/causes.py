@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 import sqlalchemy as sa
 
 from opsmend.causes import ConfirmedCause, packed, unpacked
 from opsmend.store import tables as t
+from opsmend.store.bodies import Bodies
 from opsmend.store.engine import reading
 from rootcause.types import CaseWindow
 
 _KEPT = 1000
+_TABLE = t.confirmed_causes.name
+_cause = partial(msgspec.json.decode, type=ConfirmedCause)
 
 
 class CauseLog:
     """One per incident, the newest word; the newest 1,000 are kept. Thread-safe; every method is a transaction. All
-    raise sqlalchemy errors when the store is away."""
+    raise sqlalchemy errors when the store is away. One that can't be read is left out (see `Bodies`)."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, bodies: Bodies | None = None) -> None:
         self._engine = engine
+        self._bodies = bodies or Bodies()
 
     def put(self, cause: ConfirmedCause, window: CaseWindow) -> None:
         """Keep it in place of what was said before of this incident."""
@@ -33,11 +39,15 @@ class CauseLog:
         with reading(self._engine) as c:
             row = c.execute(sa.select(t.confirmed_causes.c.body)
                             .where(t.confirmed_causes.c.incident_id == incident_id)).first()
-        return msgspec.json.decode(row.body, type=ConfirmedCause) if row else None
+        return self._bodies.one(_TABLE, incident_id, row.body, _cause) if row else None
 
     def all(self) -> list[tuple[ConfirmedCause, CaseWindow]]:
         """Oldest first."""
-        table = t.confirmed_causes
+        table, found = t.confirmed_causes, []
         with reading(self._engine) as c:
-            return [(msgspec.json.decode(row.body, type=ConfirmedCause), unpacked(row.window))
-                    for row in c.execute(sa.select(table).order_by(table.c.at_ns, table.c.incident_id))]
+            for row in c.execute(sa.select(table).order_by(table.c.at_ns, table.c.incident_id)):
+                cause = self._bodies.one(_TABLE, row.incident_id, row.body, _cause)
+                window = self._bodies.one(_TABLE, row.incident_id, row.window, unpacked) if cause is not None else None
+                if cause is not None and window is not None:
+                    found.append((cause, window))
+        return found

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
-from opsmend.causes import ConfirmedCause
+from opsmend.causes import ConfirmedCause, packed
 from opsmend.cli import app
 from opsmend.compose import pipeline_config
 from opsmend.config import ConfigError, Settings
@@ -18,8 +20,10 @@ from opsmend.confirmed import grouped, recorded, stored
 from opsmend.evaluate.rca import evaluate_rca
 from opsmend.evaluate.rca_cases import CaseError
 from opsmend.rootcause_weights import usable_weights, weights_dir
+from opsmend.store.bodies import Bodies
 from opsmend.store.causes import CauseLog
 from opsmend.store.engine import open_engine
+from opsmend.store.tables import confirmed_causes
 from rootcause.rankers.gnn import MODELS_DIR
 from rootcause.simulate import simulate
 from rootcause.tune import load_members
@@ -61,6 +65,29 @@ def test_a_false_alarm_is_a_window_without_a_culprit(tmp_path: Path) -> None:
     engine.dispose()
     assert [(c.targets, c.services) for c in stored(url)] == [((), ()), ((0,), (0,)), ((), ())]
     assert [c.group for c in stored(url)] == ["nothing was wrong", window(0).services[0], "nothing was wrong"]
+
+
+@pytest.mark.parametrize(("column", "body"), [
+    ("body", b"{"), ("window", b""), ("window", packed(window(0))[:-20]), ("window", zlib.compress(b"\x80")),
+    ("window", packed(replace(window(0), services=("other",)))),
+    ("window", packed(replace(window(0), baseline_rows=10**6)))], ids=range(6))
+def test_one_that_cannot_be_used_is_left_out_named_and_counted(tmp_path: Path, column: str, body: bytes) -> None:
+    url = f"sqlite:///{tmp_path / 'opsmend.db'}"
+    engine = open_engine(url)
+    told: list[str] = []
+    log = CauseLog(engine, Bodies(told.append))
+    for n in range(3):
+        log.put(ConfirmedCause(f"i{n}", window(0).services[n], "", "ana", n), window(n * 10**6))
+    with engine.begin() as c:
+        c.execute(confirmed_causes.update().where(confirmed_causes.c.incident_id == "i1").values({column: body}))
+    assert (log.get("i1") is None) == (column == "body") == bool(told), "the page of the incident is shown all the same"
+    engine.dispose()
+    notes: list[str] = []
+    with capture_logs() as logs:
+        found = stored(url, notes.append)
+    assert [c.targets for c in found] == [(0,), (2,)]
+    assert [(line["table"], line["id"]) for line in logs] == [("confirmed_causes", "i1")]
+    assert [note.partition(";")[0] for note in notes] == ["1 of 3 confirmed causes can't be used and are left out"]
 
 
 def test_recorded_cases_marked_test_are_left_out(tmp_path: Path) -> None:
