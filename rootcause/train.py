@@ -1,15 +1,17 @@
-"""Making the ranker's weights: `opsmend train rootcause`. One thread, a few minutes, simulated cases alone."""
+"""Making the ranker's weights: `opsmend train rootcause`. A thread per process, simulated cases alone."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -38,7 +40,7 @@ class TrainConfig:
     calibration: int = 1000
     """Simulated cases that the temperature is fitted on."""
     workers: int = 2
-    """Processes that simulate; 0: this one."""
+    """Processes that simulate, then fit a member each; 0: this one. What comes out is the same."""
     none_bias: float = 1.2
     """How far the log odds of "none of these" against all suspects together must be above 0 for it to be the answer: likelier
     than three to one. An engineer who is told "nothing" stops looking. Made-up faults are fainter than those that somebody
@@ -59,13 +61,13 @@ def train_rootcause(out_dir: Path, *, seed: int = 0, progress: bool = True,
     began = time.monotonic()
     torch.set_num_threads(1)
     console = Console(stderr=True)
-    items = [_torched(arrays) for arrays in track(
-        _simulated(seed, c), "simulate", total=c.graphs, console=console, disable=not progress)]
+    made = track(_simulated(seed, c), "simulate", total=c.graphs, console=console, disable=not progress)
     tensors: dict[str, Any] = {}
-    for member in range(c.members):
-        steps = track(range(c.epochs), f"model {member + 1} of {c.members}", console=console, disable=not progress)
-        net = _fit(items, c, seed, member, steps)
-        tensors |= {f"{member}/{k}": v.contiguous() for k, v in net.state_dict().items()}
+    with TemporaryDirectory(prefix="opsmend-train-") as folder:
+        _keep(made, Path(folder))
+        for member, weights in enumerate(track(_fitted(Path(folder), c, seed), "fit", total=c.members, console=console,
+                                               disable=not progress)):
+            tensors |= {f"{member}/{k}": torch.from_numpy(v) for k, v in weights.items()}
     out_dir.mkdir(parents=True, exist_ok=True)
     save_file(tensors, str(out_dir / "rootcause.safetensors"))
     card: dict[str, Any] = {
@@ -108,25 +110,54 @@ def _simulated(seed: int, c: TrainConfig) -> Iterator[Arrays]:
         yield from pool.map(_arrays, wanted, chunksize=50)
 
 
-def _torched(arrays: Arrays) -> tuple[Any, Any, Any, tuple[int, ...]]:
+_PARTS = ("node", "edges", "edge", "targets")
+
+
+def _keep(made: Iterable[Arrays], folder: Path) -> None:
+    """All cases end to end in one file per part, and where each one begins: processes map them, and share the memory."""
+    cases = [(node, edges.T, edge, np.array(targets, dtype=np.int64)) for node, edges, edge, targets in made]
+    for k, part in enumerate(_PARTS):
+        np.save(folder / f"{part}.npy", np.concatenate([case[k] for case in cases]))
+        np.save(folder / f"{part}_begins.npy", np.cumsum([0] + [len(case[k]) for case in cases]))
+
+
+def _items(folder: Path) -> list[Item]:
     import torch
 
-    node, edges, edge, targets = arrays
-    return torch.from_numpy(node), torch.from_numpy(edges), torch.from_numpy(edge), targets
+    columns = []
+    for part in _PARTS:
+        table = np.load(folder / f"{part}.npy", mmap_mode="c")  # copy on write: torch wants it writable, nobody writes
+        begins = np.load(folder / f"{part}_begins.npy").tolist()
+        columns.append([table[a:b] for a, b in pairwise(begins)])
+    return [(torch.from_numpy(node), torch.from_numpy(edges).T, torch.from_numpy(edge), tuple(targets.tolist()))
+            for node, edges, edge, targets in zip(*columns, strict=True)]
 
 
-def _fit(items: list[Item], c: TrainConfig, seed: int, member: int, epochs: Any) -> Any:
+def _fitted(folder: Path, c: TrainConfig, seed: int) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """The weights of each member, in order; the same whoever fits them, as each has a thread and a seed of its own."""
+    wanted = [(folder, c, seed, member) for member in range(c.members)]
+    if c.workers == 0:
+        yield from map(_fit, wanted)
+        return
+    with ProcessPoolExecutor(min(c.workers, c.members), mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_fit, wanted)
+
+
+def _fit(of: tuple[Path, TrainConfig, int, int]) -> dict[str, NDArray[np.float32]]:
     import torch
 
     from rootcause.rankers.model import RootCauseNet, log_probabilities
 
+    folder, c, seed, member = of
+    torch.set_num_threads(1)
+    items = _items(folder)
     torch.manual_seed(seed * 100 + member)
     order = np.random.default_rng([seed, 3, member])
     net = RootCauseNet().train()
     optimiser = torch.optim.AdamW(net.parameters(), lr=c.learning_rate, weight_decay=1e-2)
     total = c.epochs * -(-len(items) // c.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, c.learning_rate, total_steps=total)
-    for _ in epochs:
+    for _ in range(c.epochs):
         shuffled = order.permutation(len(items))
         for at in range(0, len(items), c.batch):
             x, edges, attr, graph, count, where, share = _batch([items[i] for i in shuffled[at:at + c.batch]])
@@ -136,7 +167,7 @@ def _fit(items: list[Item], c: TrainConfig, seed: int, member: int, epochs: Any)
             torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
             optimiser.step()
             schedule.step()
-    return net.eval()
+    return {name: v.contiguous().numpy() for name, v in net.state_dict().items()}
 
 
 def _batch(items: list[Item]) -> tuple[Any, ...]:

@@ -32,7 +32,7 @@ class Profile:
 def draw_profile(rng: np.random.Generator) -> Profile:
     kind = str(rng.choice(["full", "spans", "pods", "mixed"], p=[0.3, 0.25, 0.2, 0.25]))
     told = frozenset(name for names, share in ((LOG_CHANNELS, 0.4), (TRACE_CHANNELS, 0.4)) if rng.random() < share
-                     for name in names if rng.random() < 0.85)
+                     for name in sorted(names) if rng.random() < 0.85)
     wire = frozenset({"network"}) if rng.random() < 0.4 else frozenset()
     if kind == "full":
         usual = frozenset(NODE_INDICATORS) - LOG_CHANNELS - TRACE_CHANNELS

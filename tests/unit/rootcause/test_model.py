@@ -192,7 +192,8 @@ def test_temperature_changes_confidence_and_not_the_order() -> None:
 
 
 def test_training_writes_what_the_ranker_loads_and_repeats_itself(tmp_path: Path) -> None:
-    cards = [train_rootcause(tmp_path / name, seed=4, progress=False, config=TINY) for name in ("a", "b")]
+    cards = [train_rootcause(tmp_path / name, seed=4, progress=False, config=replace(TINY, workers=workers))
+             for name, workers in (("a", 0), ("b", 2))]
     one, two = (load_file(tmp_path / name / "rootcause.safetensors") for name in ("a", "b"))
     assert all(np.array_equal(one[k], two[k]) for k in one)
     assert cards[0]["metrics"] == cards[1]["metrics"]
