@@ -7,7 +7,7 @@ is to be learned from for longer than that (`opsmend train rootcause --fine-tune
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -15,22 +15,54 @@ from numpy.typing import NDArray
 
 from detect.types import Incident, Observations, Signal
 from ingest.types import Change
-from rootcause.types import CaseWindow, ServiceGraph
+from rootcause.instances import instance_of
+from rootcause.placements import GROUND
+from rootcause.types import CaseWindow, ServiceGraph, Suspect
 from rootcause.window import case_window
 
 BEFORE_SECONDS, AFTER_SECONDS = 300.0, 300.0
 """Of the first sign: rows from so long before it up to so long after it, or to the end of the incident."""
 
 
+class Culprit(msgspec.Struct, frozen=True):
+    """A service; with `peer` the calls from it to `peer`, and neither end; with `instance` that one of it; a host or volume
+    where `kind` says so."""
+
+    service: str
+    peer: str = ""
+    instance: str = ""
+    kind: str = ""  # host, volume; "": a service, or a call
+
+    @property
+    def is_ground(self) -> bool:
+        """A host or volume: no candidate of the ranker."""
+        return self.kind in GROUND
+
+
 class ConfirmedCause(msgspec.Struct, frozen=True):
-    """The service that was at fault; with `peer` the calls from it to `peer`, and neither end; with neither, nothing was
-    wrong. The newest word counts."""
+    """What was at fault: the first culprit, and in `also` those that were at fault at the same time. With no service
+    nothing was wrong. The newest word counts."""
 
     incident_id: str
     service: str
     peer: str
     by: str
     at_ns: int
+    instance: str = ""
+    kind: str = ""
+    also: tuple[Culprit, ...] = ()
+
+    @classmethod
+    def of(cls, incident_id: str, culprits: Sequence[Culprit], by: str, at_ns: int) -> ConfirmedCause:
+        """`culprits`: none where nothing was wrong; who is named twice counts once."""
+        first, *also = dict.fromkeys(culprits) or (Culprit(""),)
+        return cls(incident_id, first.service, first.peer, by, at_ns, first.instance, first.kind, tuple(also))
+
+    @property
+    def culprits(self) -> tuple[Culprit, ...]:
+        if not self.service:
+            return ()
+        return Culprit(self.service, self.peer, self.instance, self.kind), *self.also
 
 
 def span_ns(incident: Incident, now_ns: int) -> tuple[int, int]:
@@ -40,18 +72,42 @@ def span_ns(incident: Incident, now_ns: int) -> tuple[int, int]:
     return incident.first_signal_ns - int(BEFORE_SECONDS * 1e9), min(ends)
 
 
+def told_apart(culprits: Iterable[Culprit], graph: ServiceGraph, diagnosed: Iterable[Suspect]) -> tuple[Culprit, ...]:
+    """The same with hosts and volumes marked as such: by the graph, or by a diagnosis where the graph has forgotten them."""
+    kinds = {s.service: s.kind for s in diagnosed if s.kind}
+    kinds |= {thing: graph.kind_of(thing) for _, thing in graph.rests_on}
+    return tuple(msgspec.structs.replace(c, kind=kinds[c.service]) if kinds.get(c.service) in GROUND else c for c in culprits)
+
+
 def window_of(incident: Incident, graph: ServiceGraph, seen: Observations, changes: tuple[Change, ...],
-              cause: ConfirmedCause) -> CaseWindow:
-    """`seen` of `span_ns`. Raises ValueError, in words for people, where nothing could be learned from it."""
+              cause: ConfirmedCause, diagnosed: Iterable[Suspect] = ()) -> CaseWindow:
+    """`seen` of `span_ns`. Raises ValueError, in words for people, where nothing could be learned from it, or where what is
+    named was not seen then: by the telemetry, the graph as it is, or a diagnosis of the incident (`diagnosed`)."""
     window = case_window(incident, graph, seen, changes, baseline_seconds=BEFORE_SECONDS)
     if not 0 < window.baseline_rows < len(window.ts_ns):
         raise ValueError("its telemetry is gone already, or there is none from before it")
-    for name in (cause.service, cause.peer):
-        if name and name not in window.services:
-            raise ValueError(f"no service {name} was seen then")
-    if cause.peer and (cause.service, cause.peer) not in edges_of(window):
-        raise ValueError(f"no calls from {cause.service} to {cause.peer} were seen then")
+    there = {s.service: set(s.instances) for s in diagnosed}
+    calls = edges_of(window)
+    for culprit in cause.culprits:
+        service, peer, instance = culprit.service, culprit.peer, culprit.instance
+        if culprit.is_ground:
+            if peer or instance:
+                raise ValueError(f"{service} is a {culprit.kind}: it calls nobody and has no instances")
+            continue
+        for name in (service, peer):
+            if name and name not in window.services:
+                raise ValueError(f"no service {name} was seen then, and no host or volume of this name")
+        if peer and (service, peer) not in calls:
+            raise ValueError(f"no calls from {service} to {peer} were seen then")
+        if peer and instance:
+            raise ValueError("an instance is of a service, not of calls")
+        if instance and instance not in _instances(service, graph, seen) | there.get(service, set()):
+            raise ValueError(f"no instance {instance} of {service} was seen then")
     return window
+
+
+def _instances(service: str, graph: ServiceGraph, seen: Observations) -> set[str]:
+    return set(graph.instances.get(service, ())) | {instance_of(key) for key in seen.series if key.service == service}
 
 
 def edges_of(window: CaseWindow) -> list[tuple[str, str]]:
@@ -60,13 +116,12 @@ def edges_of(window: CaseWindow) -> list[tuple[str, str]]:
 
 
 def targets_of(cause: ConfirmedCause, window: CaseWindow) -> tuple[int, ...]:
-    """The candidate that it names: a service by its index, a call by n + its row; none where nothing was wrong. Raises
-    ValueError where it is not in the window."""
-    if not cause.service:
-        return ()
-    if cause.peer:
-        return (len(window.services) + edges_of(window).index((cause.service, cause.peer)),)
-    return (window.services.index(cause.service),)
+    """The candidates that it names: a service, or that of an instance, by its index, a call by n + its row; none where
+    nothing was wrong. Hosts and volumes are left out: the ranker has no candidate for them. Raises ValueError where one
+    is not in the window."""
+    found = [len(window.services) + edges_of(window).index((c.service, c.peer)) if c.peer else window.services.index(c.service)
+             for c in cause.culprits if not c.is_ground]
+    return tuple(dict.fromkeys(found))
 
 
 class _Stored(msgspec.Struct, frozen=True):

@@ -27,7 +27,7 @@ from opsmend.api.port import (
     not_merged,
     still_open,
 )
-from opsmend.causes import ConfirmedCause, span_ns, window_of
+from opsmend.causes import ConfirmedCause, Culprit, span_ns, told_apart, window_of
 from opsmend.corrections import Correction
 from opsmend.service import Service
 from opsmend.store.causes import CauseLog
@@ -127,13 +127,15 @@ class StorePort:
         raise OpsmendError("it is noted, and will be done as soon as telemetry is read again", reason="store",
                            is_transient=True)
 
-    def confirm_cause(self, incident_id: str, service: str, peer: str = "", *, by: str) -> ConfirmedCause:
+    def confirm_cause(self, incident_id: str, culprits: Sequence[Culprit], *, by: str) -> ConfirmedCause:
         incident = not_merged(self._q.incident(incident_id), incident_id)
-        cause = ConfirmedCause(incident_id, service, peer, by, self.now_ns())
+        diagnosed = [s for d in self._q.diagnoses(incident_id, limit=200) for s in d.suspects]
+        named = told_apart(culprits, self.graph(), diagnosed)
+        cause = ConfirmedCause.of(incident_id, named, by, self.now_ns())
         start_ns, end_ns = span_ns(incident, cause.at_ns)
         try:
             window = window_of(incident, self.graph(), self._q.observations(start_ns, end_ns),
-                               tuple(self._q.changes(start_ns - int(900e9), end_ns)), cause)
+                               tuple(self._q.changes(start_ns - int(900e9), end_ns)), cause, diagnosed)
             self._causes.put(cause, window)
         except ValueError as error:
             raise Conflict(str(error)) from error

@@ -12,6 +12,8 @@ from rootcause.last_seen import room
 from rootcause.owners import Owners
 
 HOST, VOLUME = "host", "volume"
+GROUND = (HOST, VOLUME)
+"""What services rest on: no services themselves, and nobody calls them."""
 Thing = tuple[str, str, str]
 """(service, what it rests on, host or volume)"""
 

@@ -126,8 +126,9 @@ def _machine(machine: Machine, case: CaseWindow, graph: ServiceGraph, reasons: R
     """A host or volume as a suspect: nobody calls it, and nothing repairs it."""
     services = list(case.services)
     deciding = [one for s in machine.services[:4] for one in reasons.deciding(services.index(s), (s,))[:1]]
-    return Suspect(machine.name, PROBABILITY, path=(machine.name,), deciding=tuple(deciding),
-                   evidence=(machine.evidence(graph.kind_of(machine.name)),
+    kind = graph.kind_of(machine.name)
+    return Suspect(machine.name, PROBABILITY, path=(machine.name,), deciding=tuple(deciding), kind=kind,
+                   evidence=(machine.evidence(kind),
                              Evidence(f"these are {', '.join(s[:60] for s in machine.services[:6])}"
                                       + (f" and {len(machine.services) - 6} more" if len(machine.services) > 6 else ""))))
 

@@ -77,7 +77,7 @@ class Deciding(msgspec.Struct, frozen=True):
 
 class Suspect(msgspec.Struct, frozen=True):
     """A candidate cause: a service (`peer` empty) or an edge (calls from `service` to `peer`); as `service` also a host or
-    volume that services rest on, which `ServiceGraph.kind_of` tells."""
+    volume that services rest on (`kind`)."""
 
     service: str
     probability: float  # 0..1
@@ -88,6 +88,7 @@ class Suspect(msgspec.Struct, frozen=True):
     signal_kinds: tuple[str, ...] = ()  # typed kinds of open signals on it
     deciding: tuple[Deciding, ...] = ()  # the series behind the evidence, at most ten
     instances: tuple[str, ...] = ()  # of the service, those that are unusual while others of it are not
+    kind: str = ""  # host, volume; "": a service, or calls
 
 
 class Diagnosis(msgspec.Struct, frozen=True):

@@ -6,6 +6,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from opsmend.causes import Culprit
+
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -45,18 +47,32 @@ class MergeBody(_Body):
     into: str = Field(min_length=1, max_length=64)
 
 
-class CauseBody(_Body):
-    """The service that was at fault; with `peer` the calls from it to that one. Or `nothing`: there was no fault."""
+class CulpritBody(BaseModel):
+    """A service, host or volume; with `peer` the calls from the service to that one, with `instance` that one of it."""
 
+    model_config = ConfigDict(extra="forbid")
     service: str = Field("", max_length=500)
     peer: str = Field("", max_length=500)
+    instance: str = Field("", max_length=500)
+
+
+class CauseBody(CulpritBody):
+    """What was at fault, and in `also` what else was at the same time. Or `nothing`: there was no fault."""
+
+    by: str = Field("", max_length=80, description="who asks; else the header X-Opsmend-By")
+    also: list[CulpritBody] = Field(default=[], max_length=9)
     nothing: bool = False
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
-        if self.nothing == bool(self.service) or (self.peer and not self.service):
+        more = bool(self.peer or self.instance or self.also)
+        if self.nothing == bool(self.service) or (more and not self.service) or not all(c.service for c in self.also):
             raise ValueError("say which service was at fault, or that nothing was")
         return self
+
+    @property
+    def culprits(self) -> list[Culprit]:
+        return [Culprit(c.service, c.peer, c.instance) for c in (self, *self.also) if c.service]
 
 
 class CancelBody(_Body):

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 from detect.types import Incident, IncidentState, Observations, Signal
 from ingest.errors import OpsmendError
 from ingest.types import Change, DeadLetter, SeriesKey
-from opsmend.causes import ConfirmedCause
+from opsmend.causes import ConfirmedCause, Culprit
 from opsmend.store.outbox import Event
 from remediate.ports import RepairsControl
 from remediate.types import Mode, Outcome, Plan, PlanState, Run
@@ -139,9 +139,9 @@ class ServicePort(Protocol):
     def merge_incident(self, incident_id: str, into: str, *, by: str) -> Incident:
         """Merge into another open incident, which is returned. Raises NotFound, Conflict."""
 
-    def confirm_cause(self, incident_id: str, service: str, peer: str = "", *, by: str) -> ConfirmedCause:
-        """What a person found out, of an incident that is open or closed; with `peer` the calls from `service` to it, with
-        "" for both that nothing was wrong.
+    def confirm_cause(self, incident_id: str, culprits: Sequence[Culprit], *, by: str) -> ConfirmedCause:
+        """What a person found out, of an incident that is open or closed; without a culprit that nothing was wrong. Which
+        of them is a host or volume is found out here.
         Raises NotFound; Conflict where it was merged, or nothing can be learned from it."""
 
     def cause(self, incident_id: str) -> ConfirmedCause | None:

@@ -26,7 +26,7 @@ from opsmend.api.port import (
     not_merged,
     still_open,
 )
-from opsmend.causes import ConfirmedCause
+from opsmend.causes import ConfirmedCause, Culprit, told_apart
 from opsmend.store.outbox import Event
 from remediate.ports import RepairsControl
 from remediate.types import Mode, Outcome, Plan, PlanState, Run
@@ -154,10 +154,12 @@ class MemoryPort:
             self.put_incident(merged)
             return merged
 
-    def confirm_cause(self, incident_id: str, service: str, peer: str = "", *, by: str) -> ConfirmedCause:
+    def confirm_cause(self, incident_id: str, culprits: Sequence[Culprit], *, by: str) -> ConfirmedCause:
         with self._lock:
             not_merged(self._incidents.get(incident_id), incident_id)
-            self._causes[incident_id] = ConfirmedCause(incident_id, service, peer, by, self._now_ns)
+            diagnosed = [s for d in self._diagnoses.get(incident_id, ()) for s in d.suspects]
+            named = told_apart(culprits, self.service_graph, diagnosed)
+            self._causes[incident_id] = ConfirmedCause.of(incident_id, named, by, self._now_ns)
             return self._causes[incident_id]
 
     def cause(self, incident_id: str) -> ConfirmedCause | None:

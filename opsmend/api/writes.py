@@ -64,7 +64,7 @@ def merge(request: Request, incident_id: str, body: MergeBody) -> dict[str, Any]
             responses=answers(ref("ConfirmedCause"), 404, 409))
 def confirm_cause(request: Request, incident_id: str, body: CauseBody) -> dict[str, Any]:
     found: dict[str, Any] = present(_port(request).confirm_cause(
-        incident_id, body.service, body.peer, by=operator_of(request, body.by)))
+        incident_id, body.culprits, by=operator_of(request, body.by)))
     return found
 
 

@@ -50,7 +50,7 @@ def show(incident_id: str, url: Url = DEFAULT_URL, as_json: Json = False) -> Non
                       f"{where}: {said}")
     _diagnosis(found.get("diagnosis"))
     if cause := found.get("cause"):
-        said = _where(cause) if cause["service"] else "nothing was wrong"
+        said = _caused(cause) if cause["service"] else "nothing was wrong"
         output.result(f"confirmed cause: {said} (by {cause['by'] or 'nobody named'})")
     for plan in found["plans"]:
         _plan(plan)
@@ -67,7 +67,8 @@ def _diagnosis(diagnosis: dict[str, Any] | None) -> None:
         output.result("diagnosis: cannot tell")
     for suspect in diagnosis["suspects"][:3]:
         which = f" ({', '.join(suspect['instances'])})" if suspect.get("instances") else ""
-        output.result(f"suspect {suspect['probability']:.0%}  {_where(suspect)}{which}")
+        kind = f"{suspect['kind']} " if suspect.get("kind") else ""
+        output.result(f"suspect {suspect['probability']:.0%}  {kind}{_where(suspect)}{which}")
         if len(suspect["path"]) > 1:
             output.result(f"    path: {' -> '.join(suspect['path'])}")
         for evidence in suspect["evidence"]:
@@ -150,17 +151,42 @@ def _leaving(held: Sequence[dict[str, Any]], services: Sequence[str], signals: S
 
 
 @app.command()
-def cause(incident_id: str, service: Annotated[str, typer.Argument(help="What was at fault.")] = "",
+def cause(incident_id: str,
+          service: Annotated[str, typer.Argument(help="What was at fault: a service, host, volume, or CALLER->CALLEE.")] = "",
           peer: Annotated[str, typer.Option(help="The calls from it to this one, and neither end.")] = "",
+          instance: Annotated[str, typer.Option(help="This instance of it.")] = "",
+          also: Annotated[list[str] | None, typer.Option(
+              help="What else was at fault at the same time; may be given several times.")] = None,
           nothing: Annotated[bool, typer.Option("--nothing", help="Nothing was at fault: a false alarm.")] = False,
           url: Url = DEFAULT_URL, token: Token = "", as_json: Json = False) -> None:
     """Say what the cause was, or that there was none, whatever the diagnosis says; `opsmend train rootcause --fine-tune`
     learns from it."""
+    first = _culprit(service)
+    first |= {name: said for name, said in (("peer", peer), ("instance", instance)) if said}
     found = call("PUT", url, f"/api/v1/incidents/{part(incident_id)}/cause", token,
-                 {"service": service, "peer": peer, "nothing": nothing, "by": me()})
+                 first | {"also": [_culprit(one) for one in also or ()], "nothing": nothing, "by": me()})
     if as_json:
         output.as_json(found)
     elif found["service"]:
-        output.result(f"incident {found['incident_id']} was caused by {_where(found)}")
+        output.result(f"incident {found['incident_id']} was caused by {_caused(found)}")
     else:
         output.result(f"incident {found['incident_id']}: nothing was wrong")
+
+
+def _culprit(said: str) -> dict[str, str]:
+    """`CALLER->CALLEE`, with or without spaces as `show` prints it, is a call.
+
+    >>> _culprit("cart -> db"), _culprit("cart")
+    ({'service': 'cart', 'peer': 'db'}, {'service': 'cart', 'peer': ''})
+    """
+    service, _, peer = said.partition("->")
+    return {"service": service.strip(), "peer": peer.strip()}
+
+
+def _caused(cause: dict[str, Any]) -> str:
+    """All culprits in words."""
+    words = []
+    for one in (cause, *cause["also"]):
+        kind = f"{one['kind']} " if one["kind"] else ""
+        words.append(f"{kind}{_where(one)}{' (' + one['instance'] + ')' if one['instance'] else ''}")
+    return " and ".join(words)

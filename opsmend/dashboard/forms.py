@@ -20,6 +20,7 @@ from ingest.errors import OpsmendError
 from opsmend.api.port import Conflict, Decision, NotFound, ServicePort
 from opsmend.api.security import NAME_COOKIE, TOKEN_COOKIE, operator_of
 from opsmend.api.uploads import Uploads
+from opsmend.causes import Culprit
 from opsmend.dashboard.folds import expand
 from opsmend.dashboard.incident import CALLS, NOTHING
 from remediate.types import Mode
@@ -94,12 +95,13 @@ def install(app: FastAPI, refuse: Refuse) -> None:
             raise Conflict("choose the incident that this one is part of")
         return f"/incidents/{port.merge_incident(request.path_params['id'], into, by=operator_of(request)).id}"
 
-    def cause(request: Request, given: dict[str, str], _: Pairs) -> str:
-        chosen = given.get("cause", "")
-        service, _sign, peer = chosen.partition(CALLS)
-        if chosen != NOTHING and (not 0 < len(service) <= 500 or len(peer) > 500):
-            raise Conflict("choose what was at fault")
-        port.confirm_cause(request.path_params["id"], service, peer, by=operator_of(request))
+    def cause(request: Request, _given: dict[str, str], pairs: Pairs) -> str:
+        chosen = [value for name, value in pairs if name == "cause"]
+        culprits = [Culprit(*value.split(CALLS)[:3]) for value in chosen if value != NOTHING]
+        if not chosen or len(chosen) > 10 or (culprits and NOTHING in chosen) or not all(
+                0 < len(c.service) <= 500 and len(c.peer) <= 500 and len(c.instance) <= 500 for c in culprits):
+            raise Conflict("choose what was at fault, or that nothing was")
+        port.confirm_cause(request.path_params["id"], culprits, by=operator_of(request))
         return f"/incidents/{request.path_params['id']}"
 
     def cancel(request: Request, _given: dict[str, str], _: Pairs) -> str:

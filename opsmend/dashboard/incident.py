@@ -9,6 +9,7 @@ import numpy as np
 from detect.indicators import indicator_of
 from detect.types import Incident
 from ingest.types import SeriesKey
+from opsmend.causes import ConfirmedCause, Culprit
 from opsmend.dashboard import charts, folds
 from opsmend.dashboard.progress import VERDICTS, progress
 from opsmend.dashboard.reading import Reading
@@ -16,10 +17,10 @@ from opsmend.dashboard.runs import run_view
 from opsmend.dashboard.spread import spread
 from opsmend.dashboard.words import NS, kind_words, likely, minute, plural, share, span
 from remediate.types import Plan, Run
-from rootcause.types import Diagnosis, ServiceGraph
+from rootcause.types import Diagnosis, ServiceGraph, Suspect
 
 CALLS = "\t"
-"""Between the two ends of an edge, in the form that says what the cause was."""
+"""Between service, callee and instance, in the form that says what the cause was."""
 NOTHING = CALLS
 """Between no ends: nothing was wrong."""
 _CAUSES = 60
@@ -46,17 +47,40 @@ def incident_view(reading: Reading, incident: Incident, *, window: charts.Window
             "runs": [run_view(r, reading.port.outcome(r.id), reading.port.plan(r.plan_id)) for r in runs],
             "charts": charts.charts(reading, incident, diagnosis, window),
             "alerts": rows, "shown": len(rows) if all_alerts else folds.MOST, "proposal": folds.proposed(incident, rows),
-            "cause": reading.port.cause(incident.id), "causes": causes(incident, diagnosis, reading.graph),
+            "cause": reading.port.cause(incident.id), "caused": caused, "named": named,
+            "causes": causes(incident, diagnosis, reading.graph),
             "again": _again(reading, incident), "failed": _failed_requests(reading, incident, end)}
 
 
 def causes(incident: Incident, diagnosis: Diagnosis | None, graph: ServiceGraph) -> list[tuple[str, str]]:
-    """(value, words) of what a person may call the cause: the suspects, the incident's services, what these call, nothing. No
-    machine: the ranker scores none, so nothing could be learned from that."""
-    found = [(s.service + CALLS + s.peer, f"calls {s.service} → {s.peer}") if s.peer else (s.service, s.service)
-             for s in (diagnosis.suspects if diagnosis else ()) if graph.kind_of(s.service) not in ("host", "volume")]
-    near = sorted(incident.services) + sorted({c for s in incident.services for c in graph.callees(s)})
-    return [*list(dict.fromkeys(found + [(s, s) for s in near]))[:_CAUSES], (NOTHING, "nothing: a false alarm")]
+    """(value, words) of what a person may call the cause: the suspects and their instances, the incident's services, what
+    these call and rest on, nothing."""
+    found = []
+    for s in diagnosis.suspects if diagnosis else ():
+        found.append((s.service + CALLS + s.peer if s.peer else s.service, named(s)))
+        found += [(CALLS.join((s.service, "", one)), f"{s.service}: {one}") for one in s.instances]
+    mine = sorted(incident.services)
+    ground = sorted({thing for service, thing in graph.rests_on if service in incident.services})
+    near = mine + sorted({c for s in mine for c in graph.callees(s)})
+    found += [(s, s) for s in near] + [(thing, f"{graph.kind_of(thing)} {thing}") for thing in ground]
+    unique: dict[str, str] = {}
+    for value, words in found:
+        unique.setdefault(value, words)
+    return [*list(unique.items())[:_CAUSES], (NOTHING, "nothing: a false alarm")]
+
+
+def named(one: Culprit | Suspect) -> str:
+    """What is, or may be, at fault.
+
+    >>> named(Culprit("cart", "db")), named(Culprit("n1", kind="host"))
+    ('calls cart → db', 'host n1')
+    """
+    return f"calls {one.service} → {one.peer}" if one.peer else f"{one.kind} {one.service}".lstrip()
+
+
+def caused(cause: ConfirmedCause) -> str:
+    """What was confirmed, in words."""
+    return " and ".join(named(c) + (f" ({c.instance})" if c.instance else "") for c in cause.culprits)
 
 
 # the story ----------------------------------------------------------------------------------------
@@ -73,11 +97,11 @@ def story(incident: Incident, diagnosis: Diagnosis | None, plan: Plan | None, ru
         is_open = incident.state == "open"
         out.append(_station(0, "diagnosis", "looking" if is_open else "none was made", "on" if is_open else ""))
     elif diagnosis.cannot_tell:
-        said = ", ".join(f"{s.service} {likely(s.probability)}" for s in diagnosis.suspects[:2]) or "nothing stands out"
+        said = ", ".join(f"{named(s)} {likely(s.probability)}" for s in diagnosis.suspects[:2]) or "nothing stands out"
         out.append(_station(diagnosis.ts_ns, "diagnosis", f"cannot tell: {said}", "on"))
     else:
         top = diagnosis.suspects[0]
-        out.append(_station(diagnosis.ts_ns, "diagnosis", f"{top.service} {likely(top.probability)}", "done"))
+        out.append(_station(diagnosis.ts_ns, "diagnosis", f"{named(top)} {likely(top.probability)}", "done"))
     if plan is not None and out[-1]["at"] > plan.created_ns:
         out[-1]["at"] = plan.created_ns  # it goes on being diagnosed, but this is what the plan rests on
     out.append(_plan_station(plan, runs, incident))

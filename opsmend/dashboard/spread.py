@@ -43,6 +43,7 @@ class _Seen:
     cause: dict[str, float] = field(default_factory=dict)
     call: dict[tuple[str, str], float] = field(default_factory=dict)
     instances: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    ground: dict[str, str] = field(default_factory=dict)  # suspects that are a host or volume, as which they were found
     path: tuple[str, ...] = ()
 
     @classmethod
@@ -58,6 +59,8 @@ class _Seen:
             else:
                 out.cause[suspect.service] = suspect.probability
             out.instances[suspect.service] = suspect.instances
+            if suspect.kind:
+                out.ground[suspect.service] = suspect.kind
         if diagnosis is not None and diagnosis.suspects:
             out.path = diagnosis.suspects[0].path
         return out
@@ -80,7 +83,8 @@ def cause_graph(reading: Reading, incident: Incident, diagnosis: Diagnosis | Non
     step = {service: n for n, service in enumerate(seen.path)}
     first = _first(diagnosis)
     nodes = tuple(GraphNode(
-        name, graph.kind_of(name), hit if name in seen.onset else states.get(name, "unknown"), seen.cause.get(name),
+        name, seen.ground.get(name) or graph.kind_of(name),
+        hit if name in seen.onset else states.get(name, "unknown"), seen.cause.get(name),
         name == first, name in graph.external, seen.onset[name] / NS if name in seen.onset else None, step.get(name),
         seen.instances.get(name, ())) for name in sorted(shown))
     pairs = [e for e in sorted(graph.edges) if e[0] in shown and e[1] in shown and e[0] != e[1]]

@@ -129,7 +129,8 @@ def test_split_merge_and_close(shop: Any) -> None:
     assert (closed.status_code, closed.json()["state"]) == (200, "closed")
     assert [shop.get(base)[key] for key in ("closed_by", "closed_reason")] == ["ana", "a test"]
     assert shop.client.post(f"{base}/close", json={}).status_code == 409
-    for wrong in ({"service": "nobody"}, {"service": "checkout", "peer": "front"}):
+    for wrong in ({"service": "nobody"}, {"service": "checkout", "peer": "front"}, {"service": "checkout", "instance": "x"},
+                  {"service": "checkout", "also": [{"service": "nobody"}]}):
         assert shop.client.put(f"{base}/cause", json=wrong).status_code == 409
     assert shop.client.put(f"/api/v1/incidents/{part.json()['id']}/cause", json={"service": "checkout"}).status_code == 409
     assert shop.get(base)["cause"] is None
@@ -137,7 +138,9 @@ def test_split_merge_and_close(shop: Any) -> None:
     assert said.status_code == 200
     check(said.json(), {"$ref": "#/components/schemas/ConfirmedCause"}, shop.get("/api/openapi.json"))
     assert shop.get(base)["cause"] == said.json()
-    for wrong in ({}, {"nothing": True, "service": "checkout"}, {"peer": "front"}, {"nothing": True, "peer": "front"}):
+    for wrong in ({}, {"nothing": True, "service": "checkout"}, {"peer": "front"}, {"nothing": True, "peer": "front"},
+                  {"service": "checkout", "also": [{"peer": "front"}]}, {"instance": "front-1"},
+                  {"nothing": True, "also": [{"service": "front"}]}):
         assert shop.client.put(f"{base}/cause", json=wrong).status_code == 422, wrong
     nothing = shop.client.put(f"{base}/cause", json={"nothing": True, "by": "ana"})
     assert (nothing.status_code, nothing.json()["service"], nothing.json()["peer"]) == (200, "", "")

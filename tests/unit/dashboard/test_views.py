@@ -10,6 +10,7 @@ from dashboard_scene import T, ident, scene
 from opsmend.api.app import create_app
 from opsmend.api.port import IngestStats
 from opsmend.api.port_memory import MemoryPort
+from opsmend.causes import Culprit
 from opsmend.dashboard.charts import charts
 from opsmend.dashboard.incident import incident_view
 from opsmend.dashboard.now import now_view
@@ -157,7 +158,18 @@ async def test_a_person_says_what_the_cause_was(client: httpx.AsyncClient, port:
     assert said is not None and (said.service, said.peer) == ("", "")
     page = (await client.get(path)).text
     assert "Nothing was wrong" in page and "Caused by" not in page
-    assert (await client.post(f"{path}/cause", data={"cause": "\tpay"})).status_code == 409
+    for wrong in ("\tpay", "", ["pay", "\t"], ["pay"] * 11, "pay\t\t" + "x" * 501):
+        assert (await client.post(f"{path}/cause", data={"cause": wrong})).status_code == 409, wrong
+
+
+async def test_an_instance_a_call_and_two_at_once_may_be_the_cause(client: httpx.AsyncClient, port: MemoryPort) -> None:
+    path = f"/incidents/{ident('checkout')}"
+    page = (await client.get(path)).text
+    assert '<option value="payments\t\tpayments-2">payments: payments-2' in page
+    assert (await client.post(f"{path}/cause", data={"cause": ["payments\t\tpayments-2", "orders\tcart"]})).status_code == 303
+    noted = port.cause(ident("checkout"))
+    assert noted is not None and noted.culprits == (Culprit("payments", instance="payments-2"), Culprit("orders", "cart"))
+    assert "Caused by <b>payments (payments-2) and calls orders → cart</b>" in (await client.get(path)).text
 
 
 async def test_silence_is_said(client: httpx.AsyncClient, port: MemoryPort) -> None:
@@ -190,7 +202,8 @@ async def test_a_machine_as_the_cause_is_drawn_beneath_its_services(port: Memory
     known = port.graph()
     port.service_graph = dataclasses.replace(known, kinds={**known.kinds, "node-7": "host"}, rests_on=frozenset({
         ("payments", "node-7"), ("stock", "node-7"), ("front", "node-8")}))
-    machine = msgspec.structs.replace(said.suspects[0], service="node-7", probability=0.8, path=("node-7",), instances=())
+    machine = msgspec.structs.replace(said.suspects[0], service="node-7", probability=0.8, path=("node-7",), instances=(),
+                                      kind="host")
     drawn = spread(reading, found, msgspec.structs.replace(said, suspects=(machine, *said.suspects)))
     node = {n["name"]: n for n in drawn["nodes"]}
     assert node["node-7"]["kind"] == "host" and node["node-7"]["is_suspect"] and node["node-7"]["heat"] == 4
@@ -199,7 +212,14 @@ async def test_a_machine_as_the_cause_is_drawn_beneath_its_services(port: Memory
     port.put_diagnosis(msgspec.structs.replace(said, suspects=(machine, *said.suspects)))
     page = (await client.get(f"/incidents/{found.id}")).text
     assert "node-7: unknown, cause" in page and page.count('class="rests"') == 3 and "runs on" in page
-    assert 'value="node-7"' not in page and 'value="payments"' in page, "only what can be learned from is asked for"
+    assert '<option value="node-7">host node-7' in page and "<option>payments" in page
+    port.service_graph = known  # machines are forgotten sooner than incidents: the diagnosis knows what it was
+    assert (await client.post(f"/incidents/{found.id}/cause", data={"cause": ["node-7", "stock"]})).status_code == 303
+    noted = port.cause(found.id)
+    assert noted is not None and [(c.service, c.kind) for c in noted.culprits] == [("node-7", "host"), ("stock", "")]
+    page = (await client.get(f"/incidents/{found.id}")).text
+    assert "Caused by <b>host node-7 and stock</b>" in page and "<b>host node-7</b>" in page
+    assert "node-7: unknown, cause" in page, "also on the graph"
 
 
 def test_who_can_not_tell_marks_no_suspect_and_a_broken_call_is_an_edge(port: MemoryPort, reading: Reading) -> None:

@@ -225,6 +225,10 @@ def test_the_kill_switch_and_runs(url: str, port: MemoryPort) -> None:
     assert "closed by " in shown and ": a drill" in shown
     assert "i1 was caused by cart -> db" in inside("incidents", "cause", "i1", "cart", "--peer", "db", env=env).stdout
     assert "confirmed cause: cart -> db (by " in inside("incidents", "show", "i1", env=env).stdout
+    several = inside("incidents", "cause", "i1", "cart", "--instance", "cart-2", "--also", "web -> cart", "--also", "db",
+                     env=env)
+    assert "i1 was caused by cart (cart-2) and web -> cart and db" in several.stdout
+    assert "confirmed cause: cart (cart-2) and web -> cart and db (by " in inside("incidents", "show", "i1", env=env).stdout
     assert "404" in inside("incidents", "cause", "nobody", "cart", env=env).stderr
     assert "nothing was wrong" in inside("incidents", "cause", "i1", "--nothing", env=env).stdout
     assert "confirmed cause: nothing was wrong (by " in inside("incidents", "show", "i1", env=env).stdout

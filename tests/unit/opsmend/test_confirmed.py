@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
-from opsmend.causes import ConfirmedCause, packed
+from opsmend.causes import ConfirmedCause, Culprit, packed
 from opsmend.cli import app
 from opsmend.compose import pipeline_config
 from opsmend.config import ConfigError, Settings
@@ -38,9 +38,9 @@ def window(begin_seconds: int, seed: int = 0) -> CaseWindow:
 
 def test_incidents_of_one_cause_or_one_time_are_one_group() -> None:
     far = 10**6
-    windows = [("cart", window(0)), ("db", window(far)), ("cart", window(2 * far)), ("web", window(2 * far + 1)),
-               ("db", window(5 * far)), ("mail", window(9 * far))]
-    assert grouped(windows) == ["cart + web", "db", "cart + web", "cart + web", "db", "mail"]
+    windows = [({"cart"}, window(0)), ({"db"}, window(far)), ({"cart"}, window(2 * far)), ({"web"}, window(2 * far + 1)),
+               ({"db"}, window(5 * far)), ({"mail"}, window(9 * far)), ({"mail", "disk"}, window(12 * far))]
+    assert grouped(windows) == ["cart + web", "db", "cart + web", "cart + web", "db", "disk + mail", "disk + mail"]
 
 
 def test_confirmed_incidents_come_from_the_store(tmp_path: Path) -> None:
@@ -88,6 +88,24 @@ def test_one_that_cannot_be_used_is_left_out_named_and_counted(tmp_path: Path, c
     assert [c.targets for c in found] == [(0,), (2,)]
     assert [(line["table"], line["id"]) for line in logs] == [("confirmed_causes", "i1")]
     assert [note.partition(";")[0] for note in notes] == ["1 of 3 confirmed causes can't be used and are left out"]
+
+
+def test_an_instance_is_learned_as_its_service_two_causes_as_two_and_a_host_not_at_all(tmp_path: Path) -> None:
+    url, one = f"sqlite:///{tmp_path / 'opsmend.db'}", window(0)
+    first, second = one.services[:2]
+    caller, callee = (one.services[i] for i in one.edges[0])
+    said = [[Culprit(first, instance=f"{first}-1")], [Culprit(second), Culprit(caller, callee)],
+            [Culprit("node-7", kind="host")], [Culprit(second), Culprit("disk", kind="volume")], []]
+    engine = open_engine(url)
+    for n, culprits in enumerate(said):
+        CauseLog(engine).put(ConfirmedCause.of(f"i{n}", culprits, "ana", n), window(n * 10**6))
+    assert CauseLog(engine).get("i1").culprits == tuple(said[1])  # type: ignore[union-attr]
+    engine.dispose()
+    told: list[str] = []
+    found = stored(url, told.append)
+    assert [c.targets for c in found] == [(0,), (1, len(one.services)), (1,), ()]
+    assert [c.services for c in found][1] == (1, one.services.index(callee)), "of a call who is called"
+    assert len(told) == 1 and "1 confirmed cause left out: a host or volume" in told[0]
 
 
 def test_recorded_cases_marked_test_are_left_out(tmp_path: Path) -> None:

@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from opsmend.causes import ConfirmedCause, packed, targets_of, unpacked
+from detect.types import Incident, Observations, Signal
+from ingest.types import SeriesKey
+from opsmend.causes import ConfirmedCause, Culprit, packed, targets_of, told_apart, unpacked, window_of
 from opsmend.store import causes
 from opsmend.store.causes import CauseLog
 from rootcause.simulate import simulate
-from rootcause.types import CaseWindow
+from rootcause.types import CaseWindow, ServiceGraph, Suspect
+
+S = 10**9
+T = 1_795_530_200 * S
 
 
 def window(seed: int = 0) -> CaseWindow:
@@ -39,6 +44,34 @@ def test_a_call_is_a_candidate_behind_the_services() -> None:
     caller, callee = (one.services[i] for i in one.edges[1])
     assert targets_of(word(0, caller, callee), one) == (len(one.services) + 1,)
     assert targets_of(word(0, callee), one) == (one.services.index(callee),)
+
+
+def seen_of(*series: SeriesKey) -> Observations:
+    ts_ns = np.arange(T - 200 * S, T + 100 * S, 2 * S)
+    return Observations(ts_ns, series, np.ones((len(ts_ns), len(series))))
+
+
+def test_what_was_not_seen_then_is_refused_and_hosts_are_told_from_services() -> None:
+    sign = Signal("s", "t", "d", "latency", "cart", T, T, 0.9, "k")
+    incident = Incident("i", "t", "f", T, T, "open", "warning", "cart", ("cart",), (sign,), (), T)
+    graph = ServiceGraph(("cart", "db"), frozenset({("cart", "db")}), kinds={"node-7": "host"},
+                         rests_on=frozenset({("cart", "node-7")}), instances={"cart": {"cart-1": "node-7"}})
+    seen = seen_of(SeriesKey("cart", "process.up", "cart-2"), SeriesKey("db", "process.up"))
+    before = (Suspect("node-3", 0.8, kind="host"), Suspect("cart", 0.1, instances=("cart-0",)))
+
+    def said(*culprits: Culprit) -> ConfirmedCause:
+        return ConfirmedCause.of("i", told_apart(culprits, graph, before), "ana", T)
+
+    for fine in ((Culprit("node-7"),), (Culprit("node-3"), Culprit("db")), (Culprit("cart", "db"),), (),
+                 *((Culprit("cart", instance=f"cart-{n}"),) for n in range(3))):
+        window_of(incident, graph, seen, (), said(*fine), before)
+    assert [c.kind for c in said(Culprit("node-7"), Culprit("node-3"), Culprit("cart")).culprits] == ["host", "host", ""]
+    assert said(Culprit("db"), Culprit("db")).also == (), "who is named twice counts once"
+    for wrong, why in ((Culprit("node-9"), "no host"), (Culprit("db", "cart"), "no calls"),
+                       (Culprit("cart", instance="x"), "no instance"),
+                       (Culprit("node-7", "cart"), "calls nobody"), (Culprit("cart", "db", "cart-1"), "not of calls")):
+        with pytest.raises(ValueError, match=why):
+            window_of(incident, graph, seen, (), said(Culprit("cart"), wrong), before)
 
 
 def test_the_newest_word_counts_and_the_log_is_bounded(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
