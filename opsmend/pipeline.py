@@ -63,6 +63,7 @@ class Pipeline:
         self.history = History(config.history_seconds)
         self.graph = ServiceGraph((), frozenset())
         self.open_incidents: dict[str, Incident] = {}
+        self.closed_incidents: dict[str, Incident] = {}  # of the recent past: their rows are not usual ones
         self._diagnosed_ns: dict[str, int] = {}
 
     def step(self, records: Sequence[Record]) -> StepResult:
@@ -124,6 +125,9 @@ class Pipeline:
             else:
                 self.open_incidents.pop(incident.id, None)
                 self._diagnosed_ns.pop(incident.id, None)
+                self.closed_incidents[incident.id] = incident
+        oldest = self.history.newest_ns - int(self._config.history_seconds * 1e9)
+        self.closed_incidents = {i: incident for i, incident in self.closed_incidents.items() if incident.closed_ns >= oldest}
 
     def _diagnose(self, now_ns: int) -> tuple[Diagnosis, ...]:
         """Diagnose the open incidents whose turn it is, in the order of their opening."""
@@ -136,7 +140,8 @@ class Pipeline:
             self._diagnosed_ns[incident.id] = now_ns
             began = time.perf_counter()
             diagnoses.append(self._rootcause.diagnose(
-                incident, self.graph, self.history.observations(), self.history.changes(), now_ns))
+                incident, self.graph, self.history.observations(), self.history.changes(), now_ns,
+                (*self.open_incidents.values(), *self.closed_incidents.values())))
             self._on_diagnosed(time.perf_counter() - began)
         return tuple(diagnoses)
 
@@ -166,8 +171,9 @@ class Pipeline:
         if "detectors" in states and isinstance(self.detection, Detection):
             with reading_state("detectors"):
                 self.detection.restore_detectors(states["detectors"])
-        self.open_incidents = {i.id: i for i in incidents if i.state == "open"}
         self.history.add(observations, tuple(changes))
+        self.open_incidents = {}
+        self._note(incidents)
 
 
 def _origin(batch: Batch, result: DetectResult) -> StepResult:

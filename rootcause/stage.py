@@ -12,6 +12,7 @@ from detect.types import Evidence, Incident, Observations, Signal
 from ingest.errors import OpsmendError
 from ingest.types import Change
 from rootcause.calls import with_broken_call
+from rootcause.earlier import usual_rows
 from rootcause.features import CAUSES
 from rootcause.graph import graph_hash
 from rootcause.instances import UnusualInstance, instance_evidence, instance_of, unusual_instances
@@ -49,9 +50,12 @@ class RootCause:
         self._ranker = ranker_of(self._c.ranker, self._c.weights_dir)
 
     def diagnose(self, incident: Incident, graph: ServiceGraph, seen: Observations, changes: Sequence[Change],
-                 now_ns: int) -> Diagnosis:
-        """Rank the services; say "cannot tell" when no one is ahead by enough, or nothing was observed."""
-        case = case_window(incident, graph, seen, changes)
+                 now_ns: int, others: Sequence[Incident] = ()) -> Diagnosis:
+        """Rank the services; say "cannot tell" when no one is ahead by enough, or nothing was observed. `others` are open and
+        closed incidents: those that were over before this one are no part of what is usual."""
+        usual = usual_rows(incident, seen, others)
+        seen = usual.seen
+        case = case_window(incident, graph, seen, changes, baseline_seconds=usual.baseline_seconds)
         if len(case.ts_ns) <= case.baseline_rows or case.baseline_rows == 0 or not case.services:
             return Diagnosis(incident.id, now_ns, (), 1.0, True, "", graph_hash(graph))
         ranking = self._ranker.rank(case)
@@ -62,7 +66,8 @@ class RootCause:
         reasons = Reasons(case, incident.first_signal_ns)
         order = np.argsort(-p, kind="stable")
         seen = _of_instances(seen, {*incident.services, *(case.services[i] for i in order[: self._c.max_suspects])})
-        unusual = {s: unusual_instances(s, seen, incident.first_signal_ns) for s in sorted({k.service for k in seen.series})}
+        unusual = {s: unusual_instances(s, seen, incident.first_signal_ns, baseline_seconds=usual.baseline_seconds)
+                   for s in sorted({k.service for k in seen.series})}
         machine = shaken_machine(case, graph, reasons, unusual)
         if machine is not None:
             p, p_none = p * (1 - PROBABILITY), p_none * (1 - PROBABILITY)

@@ -17,6 +17,8 @@ from opsmend.store.records import Records, StepResult
 CORRECTED: Final = "runner.corrected"
 """Beside the stages' states: the number of the last correction that they know of."""
 _HOUR_NS: Final = 3600 * 10**9
+_CLOSED: Final = 100
+"""The last incidents that closed, which `rootcause.earlier` needs: those of the history that is looked at, and not of more."""
 
 
 def restored(make_pipeline: Callable[[], Pipeline], records: Records, queries: Queries,
@@ -31,11 +33,12 @@ def restored(make_pipeline: Callable[[], Pipeline], records: Records, queries: Q
     incidents, newest = queries.incidents(state="open", limit=1000), queries.newest_observation_ns()
     start = newest - int(history_seconds * 1e9)
     observations, changes = queries.observations(start, newest), queries.changes(start, newest + _HOUR_NS)
+    closed = queries.incidents(state="closed", limit=_CLOSED)
     states, lost = records.states(), set[str]()
     while True:
         pipeline = make_pipeline()
         try:
-            pipeline.restore(states, incidents=incidents, observations=observations, changes=changes)
+            pipeline.restore(states, incidents=(*incidents, *closed), observations=observations, changes=changes)
             with reading_state(CORRECTED):
                 corrected = msgspec.msgpack.decode(states[CORRECTED], type=int) if CORRECTED in states else 0
             break
