@@ -11,12 +11,17 @@ from numpy.typing import NDArray
 
 from ingest.types import Change
 from opsmend.evaluate.rca_cases import RecordedCase
+from rootcause.robust import quantiles
 from rootcause.types import CaseWindow
 
 Floats = NDArray[np.float64]
 CALM_PER_CASE = 4
 _USUAL_ROWS = 30
 _SHARES = ("errors", "saturation", "up", "responsive")
+_RANGE = (0.01, 0.5, 0.99)
+"""Of a column's usual rows: between the outer two a cell is as usual."""
+_BY_CHANCE = 0.02
+"""So many missing cells are no chance."""
 
 
 def calm_windows(case: RecordedCase) -> Iterator[CaseWindow]:
@@ -52,8 +57,8 @@ def pairs(cases: Sequence[RecordedCase]) -> Iterator[tuple[RecordedCase, Recorde
 
 
 def overlaid(one: RecordedCase, other: RecordedCase) -> CaseWindow | None:
-    """`one` with what `other` changed against its own usual median added, row by row from the onset on. Calls that
-    only one of them has are left out; None where they share no indicator."""
+    """`one` with what `other` changed against its own usual rows put on top, row by row from the onset on (`_both`).
+    Calls that only one of them has are left out; None where they share no indicator."""
     a, b = one.window, other.window
     size = min(len(a.ts_ns) - a.baseline_rows, len(b.ts_ns) - b.baseline_rows)
     end = a.baseline_rows + size
@@ -63,25 +68,37 @@ def overlaid(one: RecordedCase, other: RecordedCase) -> CaseWindow | None:
     pairs_b = {tuple(e): k for k, e in enumerate(b.edges.tolist())}
     shared = sorted(set(pairs_a) & set(pairs_b))
     ia, ib = [pairs_a[e] for e in shared], [pairs_b[e] for e in shared]
-    node = {k: _added(a.node_metrics[k], b.node_metrics[k], k, a, b, size) for k in a.node_metrics if k in b.node_metrics}
-    edge = {k: _added(a.edge_metrics[k][:, ia], b.edge_metrics[k][:, ib], k, a, b, size)
+    node = {k: _both(a.node_metrics[k], b.node_metrics[k], k, a, b, size) for k in a.node_metrics if k in b.node_metrics}
+    edge = {k: _both(a.edge_metrics[k][:, ia], b.edge_metrics[k][:, ib], k, a, b, size)
             for k in a.edge_metrics if k in b.edge_metrics}
     edges = np.array(shared, dtype=np.int32).reshape(-1, 2)
     return replace(a, ts_ns=a.ts_ns[:end], node_metrics=node, edges=edges, edge_metrics=edge)
 
 
-def _added(a: Floats, b: Floats, name: str, one: CaseWindow, other: CaseWindow, size: int) -> Floats:
+def _both(a: Floats, b: Floats, name: str, one: CaseWindow, other: CaseWindow, size: int) -> Floats:
+    """[t, k] the rows of `a` up to its first `size` of the fault, with those of `b` joined, cell by cell.
+
+    Within the usual range of its column a cell holds nothing but the chance of that row, and chance does not double
+    because two things are wrong: the cell of the other counts. Where both are outside of it, waiting adds up, failures
+    are those of independent chances, and traffic is the product of what is left. A cell without a value means something
+    only where so many of them would hardly be missing by chance.
+    """
     out = a[:one.baseline_rows + size].copy()
-    now = out[one.baseline_rows:]
-    usual = _median(b[:other.baseline_rows])
-    moved = b[other.baseline_rows:other.baseline_rows + size] - usual
-    both = np.where(np.isfinite(moved), now + moved, now)
-    both = np.where(np.isnan(b[other.baseline_rows:other.baseline_rows + size]) & np.isfinite(usual), np.nan, both)
-    out[one.baseline_rows:] = np.clip(both, 0.0, 1.0 if name in _SHARES else np.inf)
+    now, then = out[one.baseline_rows:], b[other.baseline_rows:other.baseline_rows + size]
+    (low_a, usual_a, high_a), _ = quantiles(np.ascontiguousarray(a[:one.baseline_rows].T), _RANGE)
+    (low_b, usual_b, high_b), count = quantiles(np.ascontiguousarray(b[:other.baseline_rows].T), _RANGE)
+    is_odd, was_odd = (now < low_a) | (now > high_a), (then < low_b) | (then > high_b)
+    moved = then - usual_b
+    together, alone = now + moved, usual_a + moved
+    if name == "errors":
+        together = np.where(moved > 0, 1 - (1 - now) * (1 - np.minimum(moved, 1.0)), together)
+    elif name == "traffic":
+        left = np.where(usual_b > 0, then / np.where(usual_b > 0, usual_b, 1.0), np.nan)
+        together = np.where(np.isfinite(left), now * left, together)
+        alone = np.where(np.isfinite(left) & (usual_a > 0), usual_a * left, alone)
+    joined = np.where(was_odd, np.where(is_odd, together, alone), now)
+    missing = np.isnan(then)
+    by_chance = (1 - count / max(1, other.baseline_rows)) ** missing.sum(axis=0)
+    joined = np.where(missing & (by_chance < _BY_CHANCE), np.nan, np.where(np.isnan(now) & was_odd, then, joined))
+    out[one.baseline_rows:] = np.clip(joined, 0.0, 1.0 if name in _SHARES else np.inf)
     return out
-
-
-def _median(rows: Floats) -> Floats:
-    ordered = np.sort(rows, axis=0)
-    count = np.isfinite(rows).sum(axis=0)
-    return np.asarray(ordered[np.maximum(count - 1, 0) // 2, np.arange(rows.shape[1])])

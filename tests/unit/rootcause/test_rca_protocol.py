@@ -126,3 +126,44 @@ def test_two_faults_at_once_show_both() -> None:
     assert window.node_metrics["latency"][:window.baseline_rows].max() < 0.5
     assert window.edge_metrics["latency"][window.baseline_rows:].mean(axis=0).min() > 0.8
 
+
+
+def _with(case: RecordedCase, **tables: np.ndarray) -> RecordedCase:
+    return replace(case, window=replace(case.window, node_metrics={**case.window.node_metrics, **tables}))
+
+
+def test_a_window_in_which_nothing_is_wrong_changes_no_fault_that_it_is_laid_on() -> None:
+    rng = np.random.default_rng(4)
+    fault = recorded("cart", seed=1)
+    gaps = np.where(rng.random((400, 3)) < 0.3, np.nan, fault.window.node_metrics["latency"])
+    fault, calm = _with(fault, latency=gaps), recorded("store", seed=2, shift=0.0)
+    few = np.where(rng.random((400, 3)) < 0.3, np.nan, calm.window.node_metrics["latency"])  # seldom asked for anything
+    window = overlaid(fault, _with(calm, latency=few))
+    assert window is not None
+    was, now = fault.window.node_metrics["latency"], window.node_metrics["latency"]
+    assert np.isclose(was, now, equal_nan=True).mean() > 0.995  # a cell in a hundred is beyond its usual range
+
+
+def test_two_faults_at_one_place_add_up_as_requests_do() -> None:
+    rows = np.zeros((400, 3))
+    one, other = recorded("cart", seed=1), recorded("store", seed=2)
+    now = slice(one.window.baseline_rows, None)
+    tables = []
+    for share, failing, part in ((0, 0.4, 0.5), (1, 0.8, 0.1)):
+        errors, traffic = rows.copy(), (one, other)[share].window.node_metrics["traffic"].copy()
+        errors[now, 2], traffic[now, 2] = failing, 50 * part
+        tables.append({"errors": errors, "traffic": traffic})
+    window = overlaid(_with(one, **tables[0]), _with(other, **tables[1]))
+    assert window is not None
+    assert window.node_metrics["errors"][now, 2] == pytest.approx(1 - 0.6 * 0.2)
+    assert window.node_metrics["traffic"][now, 2] == pytest.approx(50 * 0.5 * 0.1, rel=0.05)
+
+
+def test_who_falls_silent_in_one_of_two_faults_is_silent_in_both() -> None:
+    one, other = recorded("cart", seed=1), recorded("store", seed=2)
+    latency = other.window.node_metrics["latency"].copy()
+    latency[other.window.baseline_rows:, 2] = np.nan
+    window = overlaid(one, _with(other, latency=latency))
+    assert window is not None
+    assert np.isnan(window.node_metrics["latency"][window.baseline_rows:, 2]).all()
+    assert np.isfinite(window.node_metrics["latency"][:, :2]).all()
