@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Literal
 
@@ -16,7 +16,7 @@ from ingest.errors import OpsmendError
 from opsmend.store.engine import StoreError
 from opsmend.store.queries import Queries
 from remediate.planner.planner import Planner
-from remediate.ports import Ledger, Observer
+from remediate.ports import Ledger, Observer, Unclear
 from remediate.repair import Repair
 from remediate.types import Outcome, Plan
 from rootcause.types import Diagnosis
@@ -39,11 +39,12 @@ class Healer:
     """One thread. An incident is planned for when it has ripened, and again after a repair that did not help."""
 
     def __init__(self, planner: Planner, repair: Repair, ledger: Ledger, observer: Observer, queries: Queries, *,
-                 ripen_seconds: float, on_bug: Callable[[str], None] = lambda place: None) -> None:
+                 ripen_seconds: float, on_bug: Callable[[str], None] = lambda place: None,
+                 on_put_off: Callable[[str, str], None] = lambda place, reason: None) -> None:
         self._planner, self._repair, self._ledger = planner, repair, ledger
         self._observer, self._queries = observer, queries
         self._ripen_ns = int(ripen_seconds * 1e9)
-        self._on_bug = on_bug
+        self._on_bug, self._on_put_off = on_bug, on_put_off
         self._wake, self._stop = threading.Event(), threading.Event()
         self._refused: dict[str, int] = {}  # incident -> event time before which it is not planned for again
         self._thread = threading.Thread(target=self._run, name="healer", daemon=True)
@@ -81,6 +82,7 @@ class Healer:
             return False
         except OpsmendError as error:
             # The store may be away for a moment; nothing was started, and the next turn looks again.
+            self._on_put_off(place, error.reason)
             log.warning("healer.turn_failed", place=place, reason=error.reason, error=str(error))
         return True
 
@@ -94,33 +96,39 @@ class Healer:
         for incident in sorted(incidents, key=lambda i: (i.opened_ns, i.id)):
             if now - incident.opened_ns < self._ripen_ns or now < self._refused.get(incident.id, 0):
                 continue
-            plans = self._ledger.plans(incident_id=incident.id)
-            if any(p.state in ("proposed", "approved", "running") for p in plans):
-                continue
-            if self._just_fixed(incident, now):
-                continue
-            diagnoses = self._queries.diagnoses(incident.id, limit=1)
-            if diagnoses:
-                self._plan_safely(incident, diagnoses[0], now)
+            try:
+                self._consider(incident, now)
+            except Unclear as error:
+                # What was tried, or what a person rejected, may be in there: this one is for people, the others go on.
+                self._refused[incident.id] = now + _PATIENCE_NS
+                self._on_put_off("planning", error.reason)
+                log.error("healer.held", incident_id=incident.id, reason=error.reason, error=str(error))
         still_open = {i.id for i in incidents}
         self._refused = {i: until for i, until in self._refused.items() if i in still_open}
 
-    def _just_fixed(self, incident: Incident, now: int) -> bool:
-        """A verified repair gets time for the last signals to close before anything else is tried."""
-        return any(o.incident_id == incident.id and o.verdict == "fixed" and now - o.ts_ns < _PATIENCE_NS
-                   for o in self._ledger.outcomes(limit=50))
+    def _consider(self, incident: Incident, now: int) -> None:
+        """One incident that has ripened. Raises Unclear where what was done about it can't be read: it might be done again,
+        or against a person's word. What limits count is read by the gates, see `remediate.ports.Ledger`."""
+        plans = self._ledger.plans(incident_id=incident.id)
+        if any(p.state in ("proposed", "approved", "running") for p in plans):
+            return
+        tried = self._ledger.outcomes(incident_id=incident.id, limit=200)
+        if any(o.verdict == "fixed" and now - o.ts_ns < _PATIENCE_NS for o in tried):
+            return  # a verified repair gets time for the last signals to close before anything else is tried
+        diagnoses = self._queries.diagnoses(incident.id, limit=1)
+        if diagnoses:
+            self._plan_safely(incident, diagnoses[0], tried, now)
 
-    def _plan_safely(self, incident: Incident, diagnosis: Diagnosis, now: int) -> None:
+    def _plan_safely(self, incident: Incident, diagnosis: Diagnosis, tried: Sequence[Outcome], now: int) -> None:
         """An error nobody foresaw in planning one incident must not keep all others from being mended."""
         try:
             with _named("planning"):
-                self._plan(incident, diagnosis, now)
+                self._plan(incident, diagnosis, tried, now)
         except HealerBug as error:
             self._bug(error, incident_id=incident.id)
             self._refused[incident.id] = now + _PATIENCE_NS
 
-    def _plan(self, incident: Incident, diagnosis: Diagnosis, now: int) -> None:
-        tried: list[Outcome] = [o for o in self._ledger.outcomes(limit=200) if o.incident_id == incident.id]
+    def _plan(self, incident: Incident, diagnosis: Diagnosis, tried: Sequence[Outcome], now: int) -> None:
         result = asyncio.run(self._planner.plan(incident, diagnosis, self._observer.graph(), tried, now))
         if not isinstance(result, Plan):
             self._refused[incident.id] = now + 2 * 10**9

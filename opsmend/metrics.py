@@ -45,6 +45,8 @@ class ServiceMetrics:
         self._llm_usd = Counter("opsmend_llm_cost_usd", "Money spent on models", registry=r)
         self._deliveries = Counter("opsmend_outlet_events", "Events out", ["receiver", "outcome"], registry=r)
         self._bugs = Counter("opsmend_remediate_bugs", "Parts of repairing that failed unforeseen", ["place"], registry=r)
+        self._put_off = Counter(
+            "opsmend_remediate_put_off", "Parts of repairing put off for a known reason", ["place", "reason"], registry=r)
         self._unreadable = Counter("opsmend_store_unreadable_rows", "Rows that can't be read", ["table"], registry=r)
         self._seen_signals: set[str] = set()
         self._seen_incidents: set[str] = set()
@@ -96,6 +98,11 @@ class ServiceMetrics:
         for gate in plan.gates:
             if not gate.passed:
                 self._gate_blocks.labels(gate.gate).inc()
+
+    def put_off(self, place: str, reason: str) -> None:
+        """Count a part of repairing that is tried again later: the store is away or busy, or a row of its incident can't
+        be read."""
+        self._put_off.labels(place, reason).inc()
 
     def bug(self, place: str) -> None:
         """Repairing failed there in a way nobody foresaw; it goes on, and what failed is tried again."""

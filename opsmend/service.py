@@ -85,11 +85,11 @@ class Service:
         s.data_dir.mkdir(parents=True, exist_ok=True)
         self._lock = lock_data_dir(s.data_dir)
         self.engine = open_engine(s.store_url)
-        self.ledger = SqlLedger(self.engine, default_mode=s.repair.mode)
-        self._adopt_mode()
         self.metrics = ServiceMetrics()
         self.bodies = bodies = Bodies(self.metrics.unreadable)
-        self.shown = SqlLedger(self.engine, bodies=bodies)
+        self.ledger = SqlLedger(self.engine, default_mode=s.repair.mode, bodies=bodies)
+        self._adopt_mode()
+        self.shown = SqlLedger(self.engine, bodies=bodies, is_shown=True)
         self.queries = Queries(self.engine, bodies)
         self.corrections = CorrectionLog(self.engine, bodies)
         self.seat = Seat(self.engine)
@@ -118,12 +118,13 @@ class Service:
         self.executor = self._executor()
         self.repair = Repair(RepairConfig(s.repair.approval_expires_seconds), self.ledger, self.observer, self.gates,
                              self.executor, self.runbooks, on_plan=self.metrics.plan)
-        models = planner_models(s, self.ledger, self.metrics)
+        models = planner_models(s, self.shown, self.metrics)
         allow = gate_config(s)
         self.planner = Planner(planner_config(s), self.catalogue, self.runbooks, self.ledger, models.llm, models.memory,
                                is_allowed=lambda service, action: allowed_mode(allow, service, action) is not None)
         self.healer = Healer(self.planner, self.repair, self.ledger, self.observer, self.queries,
-                             ripen_seconds=s.repair.diagnose_after_seconds, on_bug=self.metrics.bug)
+                             ripen_seconds=s.repair.diagnose_after_seconds, on_bug=self.metrics.bug,
+                             on_put_off=self.metrics.put_off)
         self.metrics.registry.register(StateCollector(
             lag=lambda: dict(self.consumer.lag()), incidents=lambda: self.queries.incidents(state="open", limit=1000),
             state_entries=lambda: self.runner.pipeline.detection.state_entries(),

@@ -11,8 +11,15 @@ from typing import Protocol
 import msgspec
 
 from detect.types import Incident, Observations, Signal
+from ingest.errors import OpsmendError
 from remediate.types import Mode, Outcome, Plan, PlanState, Run, StepRecord
 from rootcause.types import ServiceGraph
+
+
+class Unclear(OpsmendError):
+    """Something that was stored, and that what to do depends on, can't be read: nothing is done."""
+
+    reason = "unreadable"
 
 
 class RepairsControl(msgspec.Struct, frozen=True):
@@ -37,6 +44,12 @@ class Ledger(Protocol):
 
     Raises OpsmendError with reason "store" when the store can't be reached: callers treat that as
     "do nothing" (gates fail closed).
+
+    Of a row that can't be read (a broken disk, another version): limits count runs, so a run is given as far as its columns
+    tell, and counts as before; that is all that cooldown and budget look at. What is decided of one incident rests on its
+    plans (what a person rejected) and outcomes (what was tried and did not help): where one of these can't be read, asking
+    for those of that incident raises Unclear, and that incident is left to people. In lists over all incidents a plan is
+    left out, as nothing can be done with it; an outcome is given as far as its columns tell.
     """
 
     def control(self) -> RepairsControl: ...
@@ -45,9 +58,12 @@ class Ledger(Protocol):
     def put_plan(self, plan: Plan) -> bool:
         """Insert; False if a plan with this id is there already (ids are derived from content)."""
 
-    def plan(self, plan_id: str) -> Plan | None: ...
+    def plan(self, plan_id: str) -> Plan | None:
+        """Raises Unclear."""
+
     def plans(self, *, incident_id: str | None = None, state: PlanState | None = None,
-              limit: int = 100) -> Sequence[Plan]: ...
+              limit: int = 100) -> Sequence[Plan]:
+        """Newest first. Raises Unclear if `incident_id` is given."""
 
     def move_plan(self, plan: Plan, *, expected: PlanState) -> bool:
         """Replace the stored plan if it is still in state `expected` (compare and set)."""
@@ -73,8 +89,12 @@ class Ledger(Protocol):
     def put_outcome(self, outcome: Outcome) -> None:
         """Insert once per run_id; a repeat changes nothing."""
 
-    def outcome(self, run_id: str) -> Outcome | None: ...
-    def outcomes(self, *, limit: int = 1000) -> Sequence[Outcome]: ...
+    def outcome(self, run_id: str) -> Outcome | None:
+        """Raises Unclear."""
+
+    def outcomes(self, *, incident_id: str | None = None, limit: int = 1000) -> Sequence[Outcome]:
+        """Newest first. Raises Unclear if `incident_id` is given, or nobody can tell whose one is."""
+
     def prior(self, fault_signature: str, action: str) -> Prior: ...
 
 

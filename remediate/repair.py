@@ -13,7 +13,7 @@ from detect.types import NAMESPACE
 from ingest.errors import OpsmendError
 from remediate.executors.base import Executor, RunInput
 from remediate.gates import GateInput, Gates
-from remediate.ports import Ledger, Observer
+from remediate.ports import Ledger, Observer, Unclear
 from remediate.runbook import Runbook, Runbooks
 from remediate.types import Plan
 
@@ -96,7 +96,10 @@ class Repair:
         self._executor.reconcile()
         now = self._observer.now_ns()
         for plan in self._ledger.plans(state="proposed"):
-            incident = self._observer.incident(plan.incident_id)
+            try:
+                incident = self._observer.incident(plan.incident_id)
+            except Unclear:
+                incident = None  # its time may be over all the same
             is_over = incident is not None and incident.state != "open"
             if (plan.expires_ns and now > plan.expires_ns) or is_over:
                 self._ledger.move_plan(msgspec.structs.replace(plan, state="expired"), expected="proposed")

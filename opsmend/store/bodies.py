@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
-from ingest.errors import OpsmendError
+from remediate.ports import Unclear
 
 log = structlog.get_logger()
 UNREADABLE: tuple[type[Exception], ...] = (msgspec.MsgspecError, ValueError, zlib.error)
@@ -23,10 +23,8 @@ _TOLD = 10_000
 _T = TypeVar("_T")
 
 
-class Unreadable(OpsmendError):
+class Unreadable(Unclear):
     """The one row that was asked for by its id can't be read."""
-
-    reason = "unreadable"
 
 
 class UnreadableState(Unreadable):

@@ -18,22 +18,25 @@ from opsmend.store import tables as t
 from opsmend.store.bodies import Bodies
 from opsmend.store.engine import StoreError, reading
 from opsmend.store.outbox import add_event
-from remediate.ports import Prior, RepairsControl
+from opsmend.store.rebuilt import rebuilt_outcome, rebuilt_run, rebuilt_step
+from remediate.ports import Prior, RepairsControl, Unclear
 from remediate.types import Mode, Outcome, Plan, PlanState, Run, StepRecord
 
 _encode = msgspec.json.encode
+_PLAN, _RUN = partial(msgspec.json.decode, type=Plan), partial(msgspec.json.decode, type=Run)
+_STEP, _OUTCOME = partial(msgspec.json.decode, type=StepRecord), partial(msgspec.json.decode, type=Outcome)
 _T = TypeVar("_T")
 
 
 class SqlLedger:
-    """See `remediate.ports.Ledger`. Raises StoreError when the database can't be reached.
+    """See `remediate.ports.Ledger`, also for what becomes of a row that can't be read; each is told to `bodies`. Raises
+    StoreError when the database can't be reached. With `is_shown`, for those who decide nothing, such a row is left out
+    of every list."""
 
-    Lists with a row that can't be read raise as well: a budget that does not count it would allow too much. With `bodies`,
-    for those who merely show them, it is left out."""
-
-    def __init__(self, engine: sa.Engine, *, default_mode: Mode = "observe", bodies: Bodies | None = None) -> None:
+    def __init__(self, engine: sa.Engine, *, default_mode: Mode = "observe", bodies: Bodies | None = None,
+                 is_shown: bool = False) -> None:
         self._engine = engine
-        self._bodies = bodies
+        self._bodies, self._is_shown = bodies or Bodies(), is_shown
         with self._write() as c:
             if c.execute(sa.select(t.repairs_control.c.id)).first() is None:
                 c.execute(t.repairs_control.insert().values(
@@ -55,11 +58,21 @@ class SqlLedger:
         except sa.exc.DBAPIError as error:
             raise StoreError(f"store: {error}") from error
 
-    def _many(self, c: sa.Connection, query: sa.Select[Any], decode: Callable[[bytes], _T], limit: int) -> list[_T]:
-        """`query`: an id and a body."""
-        if self._bodies is not None:
-            return self._bodies.read(c, query, decode, limit)
-        return [decode(body) for _, body in c.execute(query.limit(limit)).all()]
+    def _one(self, table: str, row_id: str, body: bytes, decode: Callable[[bytes], _T]) -> _T:
+        found = self._bodies.one(table, row_id, body, decode)
+        if found is None:
+            raise Unclear(f"row {row_id} of {table} can't be read")
+        return found
+
+    def _run(self, c: sa.Connection, row: sa.Row[Any]) -> Run:
+        """`row` of `runs`, whole."""
+        run = self._bodies.one("runs", row.id, row.body, _RUN)
+        if run is None:
+            ended = c.execute(sa.select(t.outcomes).where(t.outcomes.c.run_id == row.id)).first()
+            run = rebuilt_run(row, ended)
+        steps = c.execute(sa.select(t.steps).where(t.steps.c.run_id == run.id).order_by(t.steps.c.position))
+        return msgspec.structs.replace(run, steps=tuple(
+            self._bodies.one("steps", f"{run.id}/{s.step_id}", s.body, _STEP) or rebuilt_step(run, s.step_id) for s in steps))
 
     # the kill switch ------------------------------------------------------------------------------
     def control(self) -> RepairsControl:
@@ -91,7 +104,7 @@ class SqlLedger:
     def plan(self, plan_id: str) -> Plan | None:
         with self._read() as c:
             row = c.execute(sa.select(t.plans.c.body).where(t.plans.c.id == plan_id)).first()
-        return msgspec.json.decode(row.body, type=Plan) if row else None
+        return self._one("plans", plan_id, row.body, _PLAN) if row else None
 
     def plans(self, *, incident_id: str | None = None, state: PlanState | None = None,
               limit: int = 100) -> Sequence[Plan]:
@@ -101,7 +114,9 @@ class SqlLedger:
         if state is not None:
             query = query.where(t.plans.c.state == state)
         with self._read() as c:
-            return self._many(c, query, partial(msgspec.json.decode, type=Plan), limit)
+            if incident_id is None or self._is_shown:
+                return self._bodies.read(c, query, _PLAN, limit)
+            return [self._one("plans", row.id, row.body, _PLAN) for row in c.execute(query.limit(limit))]
 
     def move_plan(self, plan: Plan, *, expected: PlanState) -> bool:
         with self._write() as c:
@@ -128,19 +143,26 @@ class SqlLedger:
 
     def run(self, run_id: str) -> Run | None:
         with self._read() as c:
-            row = c.execute(sa.select(t.runs.c.body).where(t.runs.c.id == run_id)).first()
-            return _run(c, row.body) if row else None
+            row = c.execute(sa.select(t.runs).where(t.runs.c.id == run_id)).first()
+            return self._run(c, row) if row else None
 
     def runs(self, *, service: str | None = None, incident_id: str | None = None, since_ns: int = 0,
              limit: int = 100) -> Sequence[Run]:
-        query = (sa.select(t.runs.c.id, t.runs.c.body).where(t.runs.c.started_ns >= since_ns)
+        query = (sa.select(t.runs).where(t.runs.c.started_ns >= since_ns)
                  .order_by(t.runs.c.started_ns.desc(), t.runs.c.id))
         if service is not None:
             query = query.where(t.runs.c.service == service)
         if incident_id is not None:
             query = query.where(t.runs.c.incident_id == incident_id)
         with self._read() as c:
-            return self._many(c, query, partial(_run, c), limit)
+            found = []
+            for row in c.execute(query.limit(limit)).all():
+                try:
+                    found.append(self._run(c, row))
+                except Unclear:
+                    if not self._is_shown:
+                        raise
+            return found
 
     def put_step(self, step: StepRecord) -> None:
         with self._write() as c:
@@ -174,18 +196,31 @@ class SqlLedger:
                 return
             c.execute(t.outcomes.insert().values(
                 run_id=outcome.run_id, fault_signature=outcome.fault_signature, action=outcome.action,
-                verdict=outcome.verdict, ts_ns=outcome.ts_ns, body=_encode(outcome)))
+                verdict=outcome.verdict, ts_ns=outcome.ts_ns, incident_id=outcome.incident_id, service=outcome.service,
+                body=_encode(outcome)))
             add_event(c, "io.opsmend.outcome.recorded", outcome.run_id, outcome.ts_ns, outcome)
 
     def outcome(self, run_id: str) -> Outcome | None:
         with self._read() as c:
             row = c.execute(sa.select(t.outcomes.c.body).where(t.outcomes.c.run_id == run_id)).first()
-        return msgspec.json.decode(row.body, type=Outcome) if row else None
+        return self._one("outcomes", run_id, row.body, _OUTCOME) if row else None
 
-    def outcomes(self, *, limit: int = 1000) -> Sequence[Outcome]:
-        query = sa.select(t.outcomes.c.run_id, t.outcomes.c.body).order_by(t.outcomes.c.ts_ns.desc(), t.outcomes.c.run_id)
+    def outcomes(self, *, incident_id: str | None = None, limit: int = 1000) -> Sequence[Outcome]:
+        of = t.outcomes.c
+        query = sa.select(t.outcomes).order_by(of.ts_ns.desc(), of.run_id)
+        if incident_id is not None:
+            query = query.where(of.incident_id.in_((incident_id, "")))  # "": nobody can tell without the body
+        found = []
         with self._read() as c:
-            return self._many(c, query, partial(msgspec.json.decode, type=Outcome), limit)
+            for row in c.execute(query.limit(limit)):
+                outcome = self._bodies.one("outcomes", row.run_id, row.body, _OUTCOME)
+                if outcome is None and not self._is_shown:
+                    outcome = rebuilt_outcome(row)
+                    if incident_id is not None:
+                        raise Unclear(f"outcome {row.run_id} of incident {incident_id} can't be read")
+                if outcome is not None and incident_id in (None, outcome.incident_id):
+                    found.append(outcome)
+        return found
 
     def prior(self, fault_signature: str, action: str) -> Prior:
         # cannot_tell says nothing about the action, so it is no trial.
@@ -209,9 +244,3 @@ def _put_step(c: sa.Connection, step: StepRecord) -> None:
         position = c.execute(sa.select(sa.func.count()).where(t.steps.c.run_id == step.run_id)).scalar_one()
         c.execute(t.steps.insert().values(run_id=step.run_id, step_id=step.step_id, position=position,
                                           body=_encode(step)))
-
-
-def _run(c: sa.Connection, body: bytes) -> Run:
-    run = msgspec.json.decode(body, type=Run)
-    rows = c.execute(sa.select(t.steps.c.body).where(t.steps.c.run_id == run.id).order_by(t.steps.c.position))
-    return msgspec.structs.replace(run, steps=tuple(msgspec.json.decode(r.body, type=StepRecord) for r in rows))

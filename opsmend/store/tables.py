@@ -133,6 +133,8 @@ outcomes = sa.Table(
     sa.Column("action", sa.Text, nullable=False, index=True),
     sa.Column("verdict", sa.Text, nullable=False),
     sa.Column("ts_ns", sa.BigInteger, nullable=False),
+    sa.Column("incident_id", sa.Text, nullable=False, index=True, server_default=""),
+    sa.Column("service", sa.Text, nullable=False, server_default=""),
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
 repairs_control = sa.Table(  # one row: the kill switch survives every restart

@@ -21,7 +21,7 @@ from remediate.actions.base import Action, ActionContext, ActionError, Endpoints
 from remediate.catalogue import Catalogue
 from remediate.executors.base import RunInput
 from remediate.gates import GateInput, Gates
-from remediate.ports import Ledger, Observer
+from remediate.ports import Ledger, Observer, Unclear
 from remediate.runbook import Runbook
 from remediate.types import Outcome, Plan, Run, StepRecord, Verdict
 from remediate.verify import Judgement, VerifyConfig, concerning, felt_by, judge, window_of
@@ -90,7 +90,10 @@ class Workshop:
         return self.ledger.move_plan(msgspec.structs.replace(plan, cancelled_by=by or "somebody"), expected="running")
 
     def _cancelled_by(self, given: RunInput) -> str:
-        stored = self.ledger.plan(given.plan.id)
+        try:
+            stored = self.ledger.plan(given.plan.id)
+        except Unclear:
+            return "somebody, perhaps: its plan can't be read"
         return stored.cancelled_by if stored else ""
 
     def _action(self, given: RunInput, step_id: str) -> tuple[Action, dict[str, Any]]:
@@ -247,8 +250,11 @@ class Workshop:
         run = self.ledger.run(given.run_id)
         if run is not None:
             self.ledger.put_run(msgspec.structs.replace(run, state=state, ended_ns=now, verdict=verdict))
-        stored = self.ledger.plan(plan.id)
-        if stored is not None and stored.state == "running":
+        try:
+            stored = self.ledger.plan(plan.id)
+        except Unclear:
+            stored = plan  # what was run, written anew: the lease must not be held for ever
+        if stored is not None and (stored is plan or stored.state == "running"):
             self.ledger.move_plan(msgspec.structs.replace(stored, state="done"), expected="running")
         self.ledger.release_service(plan.target, given.run_id)
         log.info("run.finished", run_id=given.run_id, action=plan.action, service=plan.target, verdict=verdict, why=why)
@@ -263,7 +269,10 @@ class Workshop:
 
     def refuse(self, given: RunInput, why: str) -> None:
         """The run may not begin: say so on the plan; nothing was done."""
-        stored = self.ledger.plan(given.plan.id)
+        try:
+            stored = self.ledger.plan(given.plan.id)
+        except Unclear:
+            stored = msgspec.structs.replace(given.plan, state="running")
         if stored is not None and stored.state in ("running", "approved"):
             self.ledger.move_plan(msgspec.structs.replace(stored, state="blocked", decided_reason=why),
                                   expected=stored.state)

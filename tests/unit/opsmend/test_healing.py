@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
@@ -15,7 +16,10 @@ from opsmend.config import Settings
 from opsmend.port_store import StorePort
 from opsmend.service import Service
 from opsmend.store import tables as t
-from remediate.types import Plan
+from opsmend.store.engine import open_engine
+from opsmend.store.ledger import SqlLedger
+from opsmend.store.records import Records
+from remediate.types import Outcome, Plan
 
 
 @pytest.fixture
@@ -41,32 +45,79 @@ def is_alive(service: Service) -> bool:
     return service.healer._thread.is_alive()
 
 
-def broken_row(service: Service) -> None:
-    """An ended plan of an open incident that can't be read: whoever acts on the ledger must not do without it."""
-    service.records.put_alone(Incident("i0", "default", "f", -(10**18), 1, "open", "info", "", (), (), (), 1))
-    with service.engine.begin() as c:
-        c.execute(t.plans.insert().values(id="broken", incident_id="i0", state="done", created_ns=1, body=b"{"))
+def an_incident(incident_id: str) -> Incident:
+    return Incident(incident_id, "default", "f", -(10**18), 1, "open", "info", "", ("cart",), (), (), 1)
 
 
-def test_the_thread_goes_on_and_the_error_is_counted_by_its_place(service: Service) -> None:
-    with capture_logs() as logs:
-        broken_row(service)
+def a_plan(plan_id: str, incident_id: str, **changes: object) -> Plan:
+    made = Plan(plan_id, incident_id, 1, "restart", "h", "h", "Restart cart", "cart", "process.restart", {}, "rule", 1.0, "",
+                "low", True)
+    return msgspec.structs.replace(made, **changes)
+
+
+def test_the_thread_goes_on_and_the_error_is_counted_by_its_place(
+        service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    with capture_logs() as logs, monkeypatch.context() as broken:
+        broken.setattr(service.healer, "_look", lambda: [][1])
         wait(lambda: bugs(service, "incidents") >= 1)
         wait(lambda: any(line["event"] == "healer.bug" for line in logs))
     said = next(line for line in logs if line["event"] == "healer.bug")
     assert said["place"] == "incidents"
-    assert "DecodeError" in said["error"]
+    assert "IndexError" in said["error"]
     assert is_alive(service)
     # What does not need the incidents is done meanwhile: a proposal whose time is over expires.
     closed = Incident("i1", "default", "f", 1, 2, "closed", "info", "", (), (), (), 1)
     service.records.put_alone(closed)
-    service.ledger.put_plan(Plan("p1", "i1", 1, "restart", "h", "h", "Restart cart", "cart", "process.restart", {}, "rule",
-                                 1.0, "", "low", True))
+    service.ledger.put_plan(a_plan("p1", "i1"))
     service.healer.wake()
     wait(lambda: service.ledger.plans(incident_id="i1")[0].state == "expired")
-    with service.engine.begin() as c:
-        c.execute(t.plans.delete().where(t.plans.c.id == "broken"))
     assert service.healer.turn(), "whole again"
+
+
+@pytest.mark.parametrize("what", ["plan", "outcome"])
+def test_what_cannot_be_read_holds_its_incident_and_no_other(service: Service, what: str) -> None:
+    service.healer.stop()
+    for n in (1, 2):
+        service.records.put_alone(an_incident(f"i{n}"))
+        service.ledger.put_plan(a_plan(f"p{n}", f"i{n}", state="done"))
+        service.ledger.put_outcome(Outcome(f"r{n}", f"p{n}", f"i{n}", "cart", "process.restart", "f", "not_fixed", 1))
+    asked: list[str] = []
+    service.queries.diagnoses = lambda incident_id, **asked_for: asked.append(incident_id) or []  # type: ignore[method-assign]
+    assert service.healer.turn() and asked == ["i1", "i2"], "both are considered"
+    table, key = (t.plans, t.plans.c.id == "p1") if what == "plan" else (t.outcomes, t.outcomes.c.run_id == "r1")
+    with service.engine.begin() as c:
+        c.execute(table.update().where(key).values(body=b"{"))
+    with capture_logs() as logs:
+        assert service.healer.turn() and asked == ["i1", "i2", "i2"]
+    held = [line for line in logs if line["event"] == "healer.held"]
+    assert [(line["incident_id"], line["reason"]) for line in held] == [("i1", "unreadable")]
+    value = service.metrics.registry.get_sample_value
+    assert value("opsmend_remediate_put_off_total", {"place": "planning", "reason": "unreadable"}) == 1
+    assert value("opsmend_store_unreadable_rows_total", {"table": f"{what}s"}) == 1
+    assert bugs(service, "incidents") == bugs(service, "planning") == 0
+
+
+def test_a_service_starts_with_plans_outcomes_and_incidents_that_cannot_be_read(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"service": {"data_dir": tmp_path}, "repair": {"executor": "memory"}})
+    engine = open_engine(settings.store_url)
+    ledger = SqlLedger(engine)
+    records = Records(engine, retention_seconds=60)
+    for n, state in enumerate(("proposed", "running", "proposed")):
+        records.put_alone(an_incident(f"i{n}"))
+        ledger.put_plan(a_plan(f"p{n}", f"i{n}", state=state))
+    ledger.put_plan(a_plan("p3", "i3", expires_ns=1))
+    ledger.put_outcome(Outcome("r", "p9", "i9", "cart", "process.restart", "f", "fixed", 1))
+    with engine.begin() as c:
+        c.execute(t.plans.update().where(t.plans.c.id.in_(("p0", "p1"))).values(body=b"{"))
+        c.execute(t.outcomes.update().values(body=b"{", incident_id="", service=""))
+        c.execute(t.incidents.update().where(t.incidents.c.id == "i2").values(body=b"{"))
+    engine.dispose()
+    service = Service(settings)
+    service.start()
+    service.observer.now_ns = lambda: 10**18  # type: ignore[method-assign]
+    service.repair.tick()
+    assert [p.id for p in service.ledger.plans(state="expired")] == ["p3"], "one that can't be read stops no other"
+    service.stop()
 
 
 def test_an_incident_that_cannot_be_read_hides_nothing_else(service: Service) -> None:

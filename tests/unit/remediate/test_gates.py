@@ -8,20 +8,23 @@ from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detect.types import Incident, Observations, Signal
+from opsmend.store import tables as t
 from opsmend.store.engine import open_engine
 from opsmend.store.ledger import SqlLedger
 from remediate.actions.base import ActionContext, Effect, Endpoints, Probe, Target
 from remediate.catalogue import Catalogue
+from remediate.executors.base import RunInput
 from remediate.executors.memory import MemoryExecutor
 from remediate.executors.work import Workshop
 from remediate.gates import AllowRule, GateConfig, GateInput, Gates
 from remediate.repair import DecisionError, Repair, RepairConfig
 from remediate.runbook import Runbook, Step, plan_hash
-from remediate.types import Plan, Run
+from remediate.types import Outcome, Plan, Run
 from remediate.verify import VerifyConfig
 from rootcause.types import ServiceGraph
 
@@ -242,3 +245,43 @@ def test_zero_samples_are_cannot_tell(bench: Bench) -> None:
     bench.submit(plan())
     (outcome,) = bench.ledger.outcomes()
     assert outcome.verdict == "cannot_tell"
+
+
+def spoil(bench: Bench, table: sa.Table) -> None:
+    with bench.ledger._engine.begin() as c:
+        assert c.execute(table.update().values(body=b"{")).rowcount == 1
+
+
+def test_a_run_that_cannot_be_read_still_counts_against_every_limit(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, GateConfig(allow=ALLOW, cooldown_seconds=30, actions_per_hour=1))
+    bench.ledger.put_run(Run("before", "p0", "i0", "cart", "count.up", "finished", 60 * NS, 80 * NS))
+    bench.ledger.put_outcome(Outcome("before", "p0", "i0", "cart", "count.up", "", "fixed", 80 * NS))
+    assert bench.failed(plan()) == {"cooldown", "budget"}
+    spoil(bench, t.runs)
+    (told,) = [r for r in bench.gates.check(GateInput(plan(), RUNBOOK)) if r.gate == "cooldown"]
+    assert bench.failed(plan()) == {"cooldown", "budget"} and "20 s ago" in told.detail
+    spoil(bench, t.outcomes)
+    assert bench.failed(plan()) == {"cooldown", "budget"}
+    with bench.ledger._engine.begin() as c:
+        c.execute(t.outcomes.delete())
+    assert bench.failed(plan()) == {"cooldown", "budget"}, "ended, and nobody knows when"
+
+
+def test_a_plan_that_can_no_longer_be_read_stops_its_run_and_leaves_no_lease(bench: Bench) -> None:
+    from remediate.repair import run_id_of
+
+    bench.ledger.put_plan(plan(state="running"))
+    bench.ledger.acquire_service("cart", run_id_of(plan()))
+    spoil(bench, t.plans)
+    bench.executor.start(RunInput(run_id_of(plan()), plan(state="running"), RUNBOOK))
+    bench.executor.wait(run_id_of(plan()), 20)
+    assert bench.action.done == 0, "a person may have cancelled it"
+    assert bench.ledger.plan("p").state == "blocked", "and it can be read again"
+    bench.ledger.put_run(Run("late", "p", "i", "cart", "count.up", "running", 60 * NS))
+    bench.ledger.move_plan(plan(state="running"), expected="blocked")
+    bench.ledger.release_service("cart", run_id_of(plan()))
+    bench.ledger.acquire_service("cart", "late")
+    spoil(bench, t.plans)
+    spoil(bench, t.runs)
+    bench.executor._work.finish(RunInput("late", plan(state="running"), RUNBOOK), "fixed", "", {}, {}, undone=False)
+    assert bench.ledger.leases() == [] and bench.ledger.plan("p").state == "done"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-import msgspec
 import numpy as np
 import pytest
 import sqlalchemy as sa
@@ -18,6 +17,7 @@ from opsmend.store.ledger import SqlLedger
 from opsmend.store.outbox import events_since
 from opsmend.store.queries import Queries
 from opsmend.store.records import Records, StepResult
+from remediate.ports import Unclear
 from remediate.types import Plan
 
 
@@ -71,15 +71,18 @@ def test_a_bucket_that_cannot_be_read_is_one_that_nobody_reported(engine: sa.Eng
     assert told == {"observations": 1}
 
 
-def test_who_acts_on_a_list_is_told_and_who_shows_it_is_not(engine: sa.Engine) -> None:
-    acting = SqlLedger(engine)
-    showing = SqlLedger(engine, bodies=Bodies())
+def test_who_acts_for_an_incident_is_told_and_who_shows_it_is_not(engine: sa.Engine) -> None:
+    told: Counter[str] = Counter()
+    acting = SqlLedger(engine, bodies=Bodies(lambda table: told.update([table])))
+    showing = SqlLedger(engine, is_shown=True)
     for n in range(3):
-        acting.put_plan(Plan(f"p{n}", "i1", n, "restart", "h", "h", "t", "cart", "process.restart", {}, "rule", 1.0, "",
+        acting.put_plan(Plan(f"p{n}", f"i{n % 2}", n, "restart", "h", "h", "t", "cart", "process.restart", {}, "rule", 1.0, "",
                              "low", True))
     with engine.begin() as c:
         c.execute(t.plans.update().where(t.plans.c.id == "p1").values(body=b"{"))
-    with pytest.raises(msgspec.DecodeError):
-        acting.plans()
-    assert [p.id for p in showing.plans()] == ["p2", "p0"]
-    assert [p.id for p in acting.plans(limit=1)] == [p.id for p in showing.plans(limit=1)] == ["p2"]
+    for ask in (lambda: acting.plans(incident_id="i1"), lambda: acting.plan("p1")):
+        with pytest.raises(Unclear, match="p1"):
+            ask()
+    assert [p.id for p in showing.plans()] == [p.id for p in acting.plans()] == ["p2", "p0"]
+    assert [p.id for p in acting.plans(incident_id="i0")] == ["p2", "p0"] and not showing.plans(incident_id="i1")
+    assert told == {"plans": 1}

@@ -3,9 +3,11 @@ import threading
 import pytest
 import sqlalchemy as sa
 
+from opsmend.store import tables as t
 from opsmend.store.engine import StoreError, open_engine
 from opsmend.store.ledger import SqlLedger
 from opsmend.store.outbox import events_since
+from remediate.ports import Unclear
 from remediate.types import Outcome, Plan, Run, StepRecord
 
 
@@ -104,3 +106,74 @@ def test_a_store_that_cannot_be_opened_says_which_and_hides_the_password() -> No
         open_engine("postgresql+psycopg://u:hunter2@127.0.0.1:1/x?connect_timeout=2")
     assert "127.0.0.1" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def spoil(engine: sa.Engine, table: sa.Table, **where: str) -> None:
+    with engine.begin() as c:
+        spoilt = table.update().where(*(table.c[name] == value for name, value in where.items())).values(body=b"{")
+        assert c.execute(spoilt).rowcount == 1
+
+
+def test_a_run_that_cannot_be_read_counts_as_what_it_was(engine: sa.Engine) -> None:
+    ledger = SqlLedger(engine)
+    run = Run("r", "p", "i", "cart", "process.restart", "running", 5, steps=(
+        StepRecord("r", "a", "process.restart", "done", 5, 6, 1), StepRecord("r", "b", "notify", "done", 6, 7, 2)))
+    ledger.put_run(run)
+    spoil(engine, t.runs, id="r")
+    assert ledger.run("r") == run and list(ledger.runs(service="cart")) == [run], "all of it, while it runs"
+    spoil(engine, t.steps, run_id="r", step_id="b")
+    unclear = ledger.run("r").steps[1]
+    assert (unclear.step_id, unclear.state, unclear.attempt) == ("b", "running", 1), "attempted; it is asked how far it came"
+    ledger.put_outcome(Outcome("r", "p", "i", "cart", "process.restart", "f", "fixed", 9))
+    ledger.put_run(Run("r", "p", "i", "cart", "process.restart", "finished", 5, 9, verdict="fixed"))
+    spoil(engine, t.runs, id="r")
+    again = ledger.run("r")
+    assert again is not None and (again.state, again.ended_ns, again.verdict) == ("finished", 9, "fixed")
+    with engine.begin() as c:
+        c.execute(t.outcomes.delete())
+    with pytest.raises(Unclear, match="nobody can read when"):
+        ledger.runs(service="cart")
+    assert not SqlLedger(engine, is_shown=True).runs()
+
+
+def test_an_outcome_that_cannot_be_read_holds_its_incident_alone(engine: sa.Engine) -> None:
+    ledger = SqlLedger(engine)
+    for n, undone in ((1, True), (2, False)):
+        ledger.put_outcome(Outcome(f"r{n}", f"p{n}", f"i{n}", "cart", "release.rollback", "f", "fixed", n, undone=undone))
+    spoil(engine, t.outcomes, run_id="r1")
+    with pytest.raises(Unclear, match="i1"):
+        ledger.outcomes(incident_id="i1")
+    assert [o.run_id for o in ledger.outcomes(incident_id="i2")] == ["r2"]
+    found = ledger.outcomes()
+    assert [(o.run_id, o.incident_id, o.service, o.action, o.verdict, o.ts_ns, o.undone) for o in found] == [
+        ("r2", "i2", "cart", "release.rollback", "fixed", 2, False),
+        ("r1", "i1", "cart", "release.rollback", "fixed", 1, False)], "taken for standing"
+    assert ledger.prior("f", "release.rollback").successes == 2
+    assert [o.run_id for o in SqlLedger(engine, is_shown=True).outcomes()] == ["r2"]
+    with engine.begin() as c:
+        c.execute(t.outcomes.update().where(t.outcomes.c.run_id == "r1").values(incident_id="", service=""))
+    for incident in (None, "i1", "i2"):
+        with pytest.raises(Unclear, match="whose it is"):
+            ledger.outcomes(incident_id=incident)
+
+
+def test_outcomes_of_before_there_were_columns_get_them_from_their_runs(engine: sa.Engine) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    ledger = SqlLedger(engine)
+    ledger.put_run(Run("r1", "p", "i1", "cart", "process.restart", "finished", 5, 9, verdict="fixed"))
+    for n in (1, 2):
+        ledger.put_outcome(Outcome(f"r{n}", "p", f"i{n}", "cart", "process.restart", "f", "fixed", 9))
+    config = Config()
+    config.set_main_option("script_location", "opsmend/store/migrations")
+    config.set_main_option("path_separator", "os")
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0008")
+        command.upgrade(config, "head")
+        connection.commit()
+    with engine.begin() as c:
+        assert [tuple(r) for r in c.execute(sa.select(t.outcomes.c.run_id, t.outcomes.c.incident_id, t.outcomes.c.service)
+                                            .order_by(t.outcomes.c.run_id))] == [("r1", "i1", "cart"), ("r2", "", "")]
+    assert [o.run_id for o in ledger.outcomes(incident_id="i2")] == ["r2"], "its body tells"
