@@ -17,6 +17,7 @@ from opsmend.dashboard.runs import run_view
 from opsmend.dashboard.spread import spread
 from opsmend.dashboard.words import NS, kind_words, likely, minute, plural, share, span
 from remediate.types import Plan, Run
+from rootcause.stage import RootCauseConfig
 from rootcause.types import Diagnosis, ServiceGraph, Suspect
 
 CALLS = "\t"
@@ -47,7 +48,7 @@ def incident_view(reading: Reading, incident: Incident, *, window: charts.Window
             "runs": [run_view(r, reading.port.outcome(r.id), reading.port.plan(r.plan_id)) for r in runs],
             "charts": charts.charts(reading, incident, diagnosis, window),
             "alerts": rows, "shown": len(rows) if all_alerts else folds.MOST, "proposal": folds.proposed(incident, rows),
-            "cause": reading.port.cause(incident.id), "caused": caused, "named": named,
+            "cause": reading.port.cause(incident.id), "caused": caused, "named": named, "verdict": verdict(diagnosis),
             "causes": causes(incident, diagnosis, reading.graph),
             "again": _again(reading, incident), "failed": _failed_requests(reading, incident, end)}
 
@@ -83,6 +84,27 @@ def caused(cause: ConfirmedCause) -> str:
     return " and ".join(named(c) + (f" ({c.instance})" if c.instance else "") for c in cause.culprits)
 
 
+def verdict(diagnosis: Diagnosis | None) -> tuple[str, str] | None:
+    """(what is said first, why) of a diagnosis that names nobody; None where it does, or there is none."""
+    if diagnosis is None or not diagnosis.cannot_tell:
+        return None
+    if not diagnosis.suspects:
+        return "Cannot tell", ": too little is measured from before the first sign, or since."
+    if _is_none(diagnosis):
+        return "Probably none of these", ": nothing is wrong, or the cause is not watched."
+    first, second = diagnosis.suspects[0], [*diagnosis.suspects[1:], None][0]
+    rival = named(second) if second and second.probability >= diagnosis.p_none else "none of these"
+    ahead = first.probability - max(diagnosis.p_none, second.probability if second else 0.0)
+    if ahead < RootCauseConfig().margin:
+        return "Cannot tell", f": {named(first)} is not far enough ahead of {rival}."
+    return "Cannot tell", f": no open alert is on {named(first)}."
+
+
+def _is_none(diagnosis: Diagnosis) -> bool:
+    """Whether "none of these" is likelier than any suspect."""
+    return bool(diagnosis.suspects) and diagnosis.p_none > diagnosis.suspects[0].probability
+
+
 # the story ----------------------------------------------------------------------------------------
 def story(incident: Incident, diagnosis: Diagnosis | None, plan: Plan | None, runs: list[Run],
           reading: Reading) -> list[dict[str, Any]]:
@@ -98,6 +120,8 @@ def story(incident: Incident, diagnosis: Diagnosis | None, plan: Plan | None, ru
         out.append(_station(0, "diagnosis", "looking" if is_open else "none was made", "on" if is_open else ""))
     elif diagnosis.cannot_tell:
         said = ", ".join(f"{named(s)} {likely(s.probability)}" for s in diagnosis.suspects[:2]) or "nothing stands out"
+        if _is_none(diagnosis):
+            said = f"none of these {likely(diagnosis.p_none)}"
         out.append(_station(diagnosis.ts_ns, "diagnosis", f"cannot tell: {said}", "on"))
     else:
         top = diagnosis.suspects[0]

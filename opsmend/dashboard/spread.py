@@ -15,10 +15,15 @@ from opsmend.api.chart_types import CauseGraph, GraphEdge, GraphNode
 from opsmend.dashboard.layout import place
 from opsmend.dashboard.reading import Reading
 from opsmend.dashboard.words import NS, likely, share, span
-from rootcause.types import Diagnosis, ServiceGraph
+from rootcause.placements import GROUND
+from rootcause.types import Diagnosis, ServiceGraph, Suspect
 
 Call = tuple[str, str]
 _SHOWN = 12
+_LETTERS = 17
+"""In a line under a node."""
+_WIDE = 460
+"""Pixels from which on the graph has a row of the page for itself: more than four columns."""
 _HEAT = (0.5, 0.2, 0.05, 0.01)
 """From these probabilities on a node is drawn in the first, second, ... tone."""
 _EDGE = {"traffic": "requests_per_second", "errors": "error_ratio", "latency": "latency_seconds"}
@@ -65,10 +70,14 @@ class _Seen:
             out.path = diagnosis.suspects[0].path
         return out
 
-    def shown(self, graph: ServiceGraph) -> list[str]:
-        """Suspects and the path first, then who has signs, then their neighbours."""
+    def core(self) -> list[str]:
+        """Suspects and the path first, then who has signs."""
         ends = [n for (a, b), p in self.call.items() if p >= _HEAT[2] for n in (a, b)]
-        core = list(dict.fromkeys([*(s for s, p in self.cause.items() if p >= _HEAT[2]), *ends, *self.path, *self.onset]))
+        return list(dict.fromkeys([*(s for s, p in self.cause.items() if p >= _HEAT[2]), *ends, *self.path, *self.onset]))
+
+    def shown(self, graph: ServiceGraph) -> list[str]:
+        """Those, and their neighbours; at most twelve."""
+        core = self.core()
         near = sorted({n for s in core for n in (*graph.callers(s), *graph.callees(s))} - set(core))
         near = list(dict.fromkeys([*sorted({s for s, thing in graph.rests_on if thing in core} - set(core)), *near]))
         return [*core, *near][:_SHOWN]
@@ -98,8 +107,12 @@ def cause_graph(reading: Reading, incident: Incident, diagnosis: Diagnosis | Non
 
 def _first(diagnosis: Diagnosis | None) -> str:
     """The service that is the likely cause; "" where it can't be told, or is a call."""
-    told = diagnosis is not None and not diagnosis.cannot_tell and bool(diagnosis.suspects)
-    return diagnosis.suspects[0].service if told and diagnosis and not diagnosis.suspects[0].peer else ""
+    first = _likely(diagnosis)
+    return first.service if first and not first.peer else ""
+
+
+def _likely(diagnosis: Diagnosis | None) -> Suspect | None:
+    return diagnosis.suspects[0] if diagnosis and diagnosis.suspects and not diagnosis.cannot_tell else None
 
 
 def _nothing() -> dict[str, float | None]:
@@ -137,30 +150,51 @@ def spread(reading: Reading, incident: Incident, diagnosis: Diagnosis | None) ->
     for node in placed["nodes"]:
         n = node_of[node["name"]]
         node |= {"is_suspect": n.is_suspect, "heat": heat(n.probability), "kind": n.kind, "step": n.step,
-                 "said": _said(n, seen), "first": seen.onset.get(n.name, 0), "p": n.probability, "instances": n.instances}
+                 "said": _said(n, seen), "first": seen.onset.get(n.name, 0), "p": n.probability, "instances": n.instances,
+                 "label": label(n.name)}
+    first = _likely(diagnosis)
     for line in placed["lines"]:
         caller, callee = line["a"], line["b"]
-        line["rests"] = (caller, callee) in rests
+        line |= {"rests": (caller, callee) in rests, "on_path": False, "spread": False, "heat": 0, "after": "", "p": None,
+                 "words": "", "is_suspect": False}
         if line["rests"]:
-            line |= {"on_path": False, "spread": False, "heat": 0, "after": "", "p": None, "words": ""}
             continue
         edge = edge_of[caller, callee]
         onset = seen.onset
         goes_up = caller in onset and callee in onset and onset[callee] <= onset[caller]
-        line |= {"on_path": edge.on_path, "spread": edge.on_path or goes_up, "heat": heat(edge.probability), "after": "",
-                 "p": edge.probability, "words": _call_words(edge)}
+        line |= {"on_path": edge.on_path, "spread": edge.on_path or goes_up, "heat": heat(edge.probability),
+                 "p": edge.probability, "words": _call_words(edge),
+                 "is_suspect": first is not None and (first.service, first.peer) == (caller, callee)}
         if line["spread"] and caller in onset and callee in onset and onset[caller] > onset[callee]:
             line["after"] = f"+{span((onset[caller] - onset[callee]) / NS)}"
-        if edge.probability is not None:
-            line["after"] = likely(edge.probability)
+        if edge.probability is not None and edge.probability >= _HEAT[3]:
+            line["after"] = f"cause {likely(edge.probability)}"
+    drawn = {n.name for n in told.nodes}
     return placed | {"path": told.path, "p_none": told.p_none, "cannot_tell": told.cannot_tell,
-                     "first": _first(diagnosis), "hash": told.graph_hash}
+                     "first": _first(diagnosis), "hash": told.graph_hash, "is_wide": placed["width"] > _WIDE,
+                     "others": [name for name in seen.core() if name not in drawn] if drawn else []}
+
+
+def label(name: str) -> tuple[str, ...]:
+    """What is written under a node: one line, or two that keep both ends of a long name, as these tell it from its like.
+
+    >>> label("payments"), label("shop-checkout-service-eu"), label("com.example.shop.pricing.PricingService")
+    (('payments',), ('shop-checkout-', 'service-eu'), ('com.example.shop…', '…PricingService'))
+    """
+    if len(name) <= _LETTERS:
+        return (name,)
+    cut = max((at + 1 for at, c in enumerate(name[:_LETTERS]) if c in "-_./: "), default=_LETTERS)
+    if len(name) - cut <= _LETTERS:
+        return name[:cut], name[cut:]
+    head, tail = name[:_LETTERS - 1], name[1 - _LETTERS:]
+    joint = next((at for at, c in enumerate(tail) if c in "-_./: "), -1)
+    return head + "…", "…" + (tail[joint + 1:] or tail)
 
 
 def _said(node: GraphNode, seen: _Seen) -> str:
     """What is written under a node: its probability, else how much of what it is asked for fails."""
     if node.probability is not None and node.probability >= _HEAT[3]:
-        return f"cause {likely(node.probability)}"
+        return f"{node.kind + ', ' if node.kind in GROUND else ''}cause {likely(node.probability)}"
     return f"errors {share(seen.worst[node.name])}" if node.name in seen.worst else ""
 
 

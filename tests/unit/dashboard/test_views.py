@@ -1,11 +1,12 @@
 """What the pages show of the sample scene, and what the forms answer."""
 
 import dataclasses
+from itertools import pairwise
 
 import httpx
 import msgspec
 import pytest
-from dashboard_scene import T, ident, scene
+from dashboard_scene import S, T, ident, incident, scene, signal
 
 from opsmend.api.app import create_app
 from opsmend.api.port import IngestStats
@@ -16,6 +17,7 @@ from opsmend.dashboard.incident import incident_view
 from opsmend.dashboard.now import now_view
 from opsmend.dashboard.reading import Memory, Reading
 from opsmend.dashboard.spread import cause_graph, spread
+from rootcause.types import ServiceGraph
 
 HOST = "http://localhost:8420"
 
@@ -172,6 +174,41 @@ async def test_an_instance_a_call_and_two_at_once_may_be_the_cause(client: httpx
     assert "Caused by <b>payments (payments-2) and calls orders → cart</b>" in (await client.get(path)).text
 
 
+async def test_who_is_not_named_is_said_why(client: httpx.AsyncClient, port: MemoryPort) -> None:
+    path, said = f"/incidents/{ident('checkout')}", port.diagnosis(ident("checkout"))
+    assert said is not None
+    (first, *rest) = said.suspects
+    faint = msgspec.structs.replace(first, probability=0.05)
+    close = msgspec.structs.replace(rest[0], probability=0.8)
+    for suspects, p_none, words in (
+            ((), 1.0, "<b>Cannot tell</b>: too little is measured"),
+            ((faint,), 0.9, "<b>Probably none of these</b>: nothing is"),
+            ((first, close), 0.0, "payments is not far enough ahead of orders"), ((faint,), 0.04, "ahead of none of these"),
+            ((first, *rest), 0.06, "no open alert is on payments")):
+        port.put_diagnosis(msgspec.structs.replace(said, suspects=suspects, p_none=p_none, cannot_tell=True))
+        page = (await client.get(path)).text
+        assert words in page and 'class="meter first"' not in page, words
+        assert ("The series that decided it" in page) == bool(suspects), "nothing decided where nobody is suspected"
+
+
+async def test_a_large_graph_has_a_row_for_itself_and_says_who_is_not_drawn(client: httpx.AsyncClient, port: MemoryPort,
+                                                                             reading: Reading) -> None:
+    names = [f"shop-part{n:02}-service-eu" for n in range(30)]
+    port.service_graph = ServiceGraph(tuple(names), frozenset(pairwise(names)))
+    broken = incident("large", "all of it", "critical", [
+        (signal(f"large-{n}", "latency", s, T - (60 - n) * S), "called by") for n, s in enumerate(names[:20])],
+        opened=T - 60 * S)
+    port.put_incident(broken)
+    drawn = spread(reading, broken, None)
+    assert len(drawn["nodes"]) == 12 and drawn["others"] == names[12:20] and drawn["is_wide"]
+    assert {n["label"] for n in drawn["nodes"]} == {(f"shop-part{n:02}-", "service-eu") for n in range(12)}
+    page = (await client.get(f"/incidents/{broken.id}")).text
+    assert "Not drawn, though they have signs: shop-part12-service-eu" in page
+    assert page.index('id="plan"') < page.index('id="spread"') < page.index('id="charts"')
+    small = (await client.get(f"/incidents/{ident('checkout')}")).text
+    assert small.index('id="spread"') < small.index('id="plan"')
+
+
 async def test_silence_is_said(client: httpx.AsyncClient, port: MemoryPort) -> None:
     port.stats = IngestStats(0.0, 95.0, 2)
     assert "no telemetry since 14:23:20 UTC" in (await client.get("/")).text
@@ -211,7 +248,7 @@ async def test_a_machine_as_the_cause_is_drawn_beneath_its_services(port: Memory
     assert node["node-7"]["x"] > node["payments"]["x"] and "node-8" not in node
     port.put_diagnosis(msgspec.structs.replace(said, suspects=(machine, *said.suspects)))
     page = (await client.get(f"/incidents/{found.id}")).text
-    assert "node-7: unknown, cause" in page and page.count('class="rests"') == 3 and "runs on" in page
+    assert "node-7: unknown, host, cause" in page and page.count('class="rests"') == 3 and "runs on" in page
     assert '<option value="node-7">host node-7' in page and "<option>payments" in page
     port.service_graph = known  # machines are forgotten sooner than incidents: the diagnosis knows what it was
     assert (await client.post(f"/incidents/{found.id}/cause", data={"cause": ["node-7", "stock"]})).status_code == 303
@@ -219,7 +256,7 @@ async def test_a_machine_as_the_cause_is_drawn_beneath_its_services(port: Memory
     assert noted is not None and [(c.service, c.kind) for c in noted.culprits] == [("node-7", "host"), ("stock", "")]
     page = (await client.get(f"/incidents/{found.id}")).text
     assert "Caused by <b>host node-7 and stock</b>" in page and "<b>host node-7</b>" in page
-    assert "node-7: unknown, cause" in page, "also on the graph"
+    assert "node-7: unknown, host, cause" in page, "also on the graph"
 
 
 def test_who_can_not_tell_marks_no_suspect_and_a_broken_call_is_an_edge(port: MemoryPort, reading: Reading) -> None:
@@ -235,5 +272,8 @@ def test_who_can_not_tell_marks_no_suspect_and_a_broken_call_is_an_edge(port: Me
     told = cause_graph(reading, found, msgspec.structs.replace(unsure, suspects=(edge, *rest), cannot_tell=False))
     assert [(e.caller, e.callee) for e in told.edges if e.probability] == [("front", "search")]
     assert not any(n.is_suspect for n in told.nodes), "it is the way, neither of its ends"
+    drawn = spread(reading, found, msgspec.structs.replace(unsure, suspects=(edge, *rest), cannot_tell=False))
+    (line,) = [n for n in drawn["lines"] if n["is_suspect"]]
+    assert (line["a"], line["b"], line["after"], line["heat"]) == ("front", "search", "cause 80 %", 4)
     nobody = cause_graph(reading, found, None)
     assert nobody.p_none is None and nobody.path == () and {n.probability for n in nobody.nodes} == {None}
