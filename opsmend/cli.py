@@ -165,4 +165,4 @@ def main() -> None:
         sys.stderr.write(f"opsmend: {error}\n")
         if error.reason in ("configuration", "runbook"):
             sys.exit(EXIT_CONFIG)
-        sys.exit(EXIT_DEPENDENCY if isinstance(error, TransportError) or error.reason == "store" else 1)
+        sys.exit(EXIT_DEPENDENCY if isinstance(error, TransportError) or error.reason in ("store", "store_busy") else 1)

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Literal
 
-import sqlalchemy as sa
 import structlog
 
 from detect.types import Incident
 from ingest.errors import OpsmendError
-from opsmend.store.engine import StoreError
+from opsmend.store.engine import REFUSED, store_error
 from opsmend.store.queries import Queries
 from remediate.planner.planner import Planner
 from remediate.ports import Ledger, Observer, Unclear
@@ -141,12 +140,12 @@ class Healer:
 
 @contextmanager
 def _named(place: Place) -> Iterator[None]:
-    """Every error gets a name: what the database says is StoreError, what is none of ours is HealerBug."""
+    """Every error gets a name: what the database says, or that it is busy, is StoreError; what is none of ours is HealerBug."""
     try:
         yield
     except OpsmendError:
         raise
-    except sa.exc.DBAPIError as error:
-        raise StoreError(str(error.orig)) from error
+    except REFUSED as error:
+        raise store_error(error) from error
     except Exception as error:
         raise HealerBug(place, error) from error

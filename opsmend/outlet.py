@@ -15,6 +15,7 @@ import sqlalchemy as sa
 import structlog
 
 from ingest.errors import OpsmendError
+from opsmend.store.engine import REFUSED
 from opsmend.store.outbox import Event, cursors, events_since, keep_cursors, set_cursor
 
 log = structlog.get_logger()
@@ -93,7 +94,7 @@ class Outlet:
                     pause = self._pause(failures, error.retry_after_seconds)
                     log.warning("outlet.not_taken", receiver=receiver.name, error=str(error), tries=failures,
                                 again_seconds=round(pause, 1))
-                except (OpsmendError, sa.exc.DBAPIError) as error:
+                except (OpsmendError, *REFUSED) as error:
                     failures += 1
                     self._on_result(receiver.kind, "retried")
                     pause = self._pause(failures, 0.0)

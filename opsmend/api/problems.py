@@ -6,15 +6,17 @@ import math
 from http import HTTPStatus
 from typing import Any
 
+import sqlalchemy as sa
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from ingest.errors import Backpressure, OpsmendError
+from opsmend.store.engine import store_error
 
-_STATUS = {"not_found": 404, "conflict": 409, "undecodable": 400, "backpressure": 503, "store": 503, "transport": 503,
-           "too_large": 413, "no_topic": 501, "missing_package": 503}
+_STATUS = {"not_found": 404, "conflict": 409, "undecodable": 400, "backpressure": 503, "store": 503, "store_busy": 503,
+           "transport": 503, "too_large": 413, "no_topic": 501, "missing_package": 503}
 _COME_BACK_SECONDS = 5
 """Retry-After where the store or the transport is away and says nothing itself."""
 
@@ -50,6 +52,11 @@ def install(app: FastAPI) -> None:
     async def of_a_bug(_request: Request, _error: Exception) -> Response:
         # Starlette raises it again after this answer, so the server logs it; the caller learns nothing of the inside.
         return problem(500, "a bug of ours; the service's log has the details", reason="internal")
+
+    @app.exception_handler(sa.exc.DBAPIError)
+    @app.exception_handler(sa.exc.TimeoutError)
+    async def of_the_store(request: Request, error: sa.exc.DBAPIError | sa.exc.TimeoutError) -> Response:
+        return await of_ours(request, store_error(error))
 
     @app.exception_handler(OpsmendError)
     async def of_ours(_request: Request, error: OpsmendError) -> Response:

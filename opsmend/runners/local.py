@@ -11,7 +11,6 @@ from functools import partial
 from typing import TypeVar
 
 import msgspec
-import sqlalchemy as sa
 import structlog
 
 from ingest.transport import MAX_POLL_BYTES, Consumer
@@ -22,6 +21,7 @@ from opsmend.pipeline import Pipeline
 from opsmend.runners.poison import PoisonBudget, PoisonConfig, dead_letter
 from opsmend.runners.restoring import CORRECTED, restore_budget, restored
 from opsmend.store.corrections import CorrectionLog
+from opsmend.store.engine import AWAY, store_error
 from opsmend.store.queries import Queries
 from opsmend.store.records import Fenced, Records, StepResult
 
@@ -106,10 +106,10 @@ class LocalRunner:
         while True:
             try:
                 return read()
-            except sa.exc.OperationalError as error:
+            except AWAY as error:
                 if self._stop.is_set():
                     raise
-                log.warning("store.read_failed", error=str(error.orig), retry_seconds=self._config.store_retry_seconds)
+                log.warning("store.read_failed", error=str(store_error(error)), retry_seconds=self._config.store_retry_seconds)
                 time.sleep(self._config.store_retry_seconds)
 
     def _restore(self) -> None:
@@ -262,9 +262,9 @@ class LocalRunner:
                 if is_waiting:
                     self._consumer.resume()
                 return True
-            except sa.exc.OperationalError as error:
+            except AWAY as error:
                 # Reading stops meanwhile: memory stays bounded, the transport keeps the rest.
-                log.warning("store.commit_failed", error=str(error.orig),
+                log.warning("store.commit_failed", error=str(store_error(error)),
                             retry_seconds=self._config.store_retry_seconds)
                 if self._stop.is_set():
                     return False

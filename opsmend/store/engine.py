@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -16,6 +16,25 @@ class StoreError(OpsmendError):
 
     reason = "store"
     is_transient = True
+
+
+class StoreBusy(StoreError):
+    """Every connection was in use for as long as one waits for one (30 s). The store itself may be well."""
+
+    reason = "store_busy"
+
+
+AWAY: Final = (sa.exc.OperationalError, sa.exc.TimeoutError)
+"""What passes by itself: the database is away, locked or ending; or no connection came free in time."""
+REFUSED: Final = (sa.exc.DBAPIError, sa.exc.TimeoutError)
+"""All that a database says, what passes by itself and what does not."""
+
+
+def store_error(error: sa.exc.DBAPIError | sa.exc.TimeoutError) -> StoreError:
+    """In our words."""
+    if isinstance(error, sa.exc.TimeoutError):
+        return StoreBusy(f"store: no connection came free in time: {error}")
+    return StoreError(f"store: {error.orig}")
 
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from opsmend.store import tables as t
 from opsmend.store.bodies import Bodies
-from opsmend.store.engine import StoreError, reading
+from opsmend.store.engine import REFUSED, reading, store_error
 from opsmend.store.outbox import add_event
 from opsmend.store.rebuilt import rebuilt_outcome, rebuilt_run, rebuilt_step
 from remediate.ports import Prior, RepairsControl, Unclear
@@ -47,16 +47,16 @@ class SqlLedger:
         try:
             with self._engine.begin() as connection:
                 yield connection
-        except sa.exc.DBAPIError as error:
-            raise StoreError(f"store: {error}") from error
+        except REFUSED as error:
+            raise store_error(error) from error
 
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:
         try:
             with reading(self._engine) as connection:
                 yield connection
-        except sa.exc.DBAPIError as error:
-            raise StoreError(f"store: {error}") from error
+        except REFUSED as error:
+            raise store_error(error) from error
 
     def _one(self, table: str, row_id: str, body: bytes, decode: Callable[[bytes], _T]) -> _T:
         found = self._bodies.one(table, row_id, body, decode)

@@ -55,7 +55,7 @@ def _patiently(function: Any, *args: Any) -> Any:
 
 
 def _is_store_away(error: BaseException) -> bool:
-    return isinstance(error, OpsmendError) and error.reason == "store"
+    return isinstance(error, OpsmendError) and error.reason in ("store", "store_busy")
 
 
 def crash_here(point: str) -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from detect.types import Incident
+from opsmend.api.app import create_app
 from opsmend.config import Settings
 from opsmend.port_store import StorePort
 from opsmend.service import Service
 from opsmend.store import tables as t
-from opsmend.store.engine import open_engine
+from opsmend.store.engine import StoreBusy, open_engine
 from opsmend.store.ledger import SqlLedger
 from opsmend.store.records import Records
 from remediate.types import Outcome, Plan
@@ -145,3 +148,38 @@ def test_a_store_that_is_away_is_no_bug(service: Service) -> None:
     assert (said["reason"], said["place"]) == ("store", "incidents")
     assert bugs(service, "incidents") == 0
     assert is_alive(service)
+
+
+@pytest.fixture
+def busy(service: Service) -> Iterator[Service]:
+    """Somebody has every connection to the database, and nobody waits for one for long."""
+    service.engine.pool._timeout = 0.05  # type: ignore[attr-defined]
+    held = []
+    while len(held) < 15:
+        with contextlib.suppress(sa.exc.TimeoutError):
+            held.append(service.engine.raw_connection())
+    yield service
+    for connection in held:
+        connection.close()
+
+
+def test_a_database_that_is_busy_is_no_bug(busy: Service) -> None:
+    assert busy.healer.turn(), "no reason to pause"
+    with pytest.raises(StoreBusy):
+        busy.ledger.control()
+
+    def put_off(place: str) -> float:
+        found = [s.value for m in busy.metrics._put_off.collect() for s in m.samples
+                 if s.labels == {"reason": "store_busy", "place": place}]
+        return found[0] if found else 0.0
+
+    assert put_off("incidents") >= 1 and put_off("repairs") >= 1
+    assert not [s for m in busy.metrics._bugs.collect() for s in m.samples if s.value]
+
+
+async def test_the_api_says_that_it_is_busy(busy: Service) -> None:
+    transport = httpx.ASGITransport(create_app(StorePort(busy)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        for path in ("plans", "incidents"):
+            answer = await client.get(f"/api/v1/{path}")
+            assert (answer.status_code, answer.json()["reason"]) == (503, "store_busy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,3 +211,19 @@ def test_what_a_person_asked_for_survives_a_failing_step(machine: Machine) -> No
     machine.produce([BUG])
     machine.drain(runner)
     assert asked[-1] is runner.pipeline  # the pipeline that came back from the store was asked as well
+
+
+def test_a_store_that_is_busy_is_waited_for_and_no_record_is_blamed(machine: Machine) -> None:
+    engine = sa.create_engine(machine.engine.url, pool_size=1, max_overflow=0, pool_timeout=0.05)
+    machine.queries = Queries(machine.engine)
+    runner = LocalRunner(LocalRunnerConfig(max_poll_ms=1, store_retry_seconds=0.05), EmbeddedConsumer(machine.transport),
+                         lambda: Pipeline(CONFIG), Records(engine, retention_seconds=3600), machine.queries)
+    runner.recover()
+    machine.produce(good(30))
+    held = engine.connect()
+    freed = threading.Timer(0.5, held.close)
+    freed.start()
+    machine.drain(runner)
+    freed.join()
+    assert machine.totals() == (30, 30, 0)
+    engine.dispose()
