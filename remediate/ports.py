@@ -42,8 +42,8 @@ class Prior(msgspec.Struct, frozen=True):
 class Ledger(Protocol):
     """Plans, runs and outcomes, durable. Every method is one transaction and safe across processes.
 
-    Raises OpsmendError with reason "store" when the store can't be reached, "store_busy" when it has no time: callers treat that as
-    "do nothing" (gates fail closed).
+    Raises OpsmendError with reason "store" when the store can't be reached, "store_busy" when it has no time: callers treat
+    that as "do nothing" (gates fail closed).
 
     Of a row that can't be read (a broken disk, another version): limits count runs, so a run is given as far as its columns
     tell, and counts as before; that is all that cooldown and budget look at. What is decided of one incident rests on its
