@@ -38,6 +38,8 @@ def all_together(case: CaseWindow, nodes: dict[str, Change], calls: dict[str, Ch
 
 
 def _loud(change: Change) -> Floats:
-    """[n, 1 + b] octaves beyond three deviations, at most four: now, and in the usual windows."""
-    z = np.concatenate([np.abs(change.z)[:, None], change.usual], axis=1)
+    """[n, 1 + b] octaves beyond three deviations, at most four: now, and in the usual windows. Of failures also counted
+    over all rows: five in five hundred requests of who never fails are little per row, and hardly chance."""
+    z = np.concatenate([np.maximum(np.abs(change.z), change.surprise)[:, None],
+                        np.maximum(change.usual, change.counted)], axis=1)
     return np.asarray(np.clip(np.log2(np.maximum(z, _UNUSUAL) / _UNUSUAL), 0.0, _CAP))

@@ -53,14 +53,16 @@ class Change:
     before: Floats  # median
     now: Floats  # the quartile of the newest rows that is further from before
     scale: Floats  # one robust deviation
+    steady: Floats  # the same by the median deviation alone, which a third of bad usual rows does not widen
     has: NDArray[np.bool_]
     lost: Floats  # share of rows with data: before minus now, in deviations of what chance would do
     onset: Floats  # first row of now that is unusual, 0..1 of them; 1: none
     news: Floats  # z or recent, the smaller; 0 where they contradict each other
     novel: Floats  # log of how far it is from usual over how far windows as long as now have been before; signed
     surprise: Floats  # errors: failed requests of all rows of now, counted, in deviations of what is usual; else 0
-    firm: Floats  # z by the median deviation alone, which a third of bad usual rows does not widen; signed
+    firm: Floats  # z by `steady`; signed
     usual: Floats  # [n, b] how far b windows as long as now have been from before, in robust deviations; b may be 0
+    counted: Floats  # [n, b] errors: surprise of the same windows, each against the others; else 0
 
 
 def quantiles(columns: Floats, shares: tuple[float, ...]) -> tuple[list[Floats], NDArray[np.int64]]:
@@ -101,22 +103,30 @@ def _error_floor(traffic: Floats | None, step_seconds: float, width: int) -> Flo
     return np.where(np.isfinite(floor), floor, _ERROR_FLOOR_UNKNOWN)
 
 
-def _surprise(errors: Floats, traffic: Floats | None, baseline: int, step_seconds: float) -> Floats:
+def _surprise(errors: Floats, traffic: Floats | None, baseline: int, step_seconds: float) -> tuple[Floats, Floats]:
     """[width] signed root of twice the log likelihood ratio of "fails as often as ever" against "fails as often as now", for
-    all requests of the newest rows together. Ten failures in twenty requests of a service that has never failed before
-    are news, however few that is per row. Divided by how much rows differ beyond chance. `errors`, `traffic` [t, width]."""
+    all requests of the newest rows together, and [width, b] the same of the b usual windows as long as now, each against
+    the others. Ten failures in twenty requests of a service that has never failed before are news, however few that is
+    per row. Divided by how much rows differ beyond chance. `errors`, `traffic` [t, width]."""
     assumed = np.full_like(errors, _REQUESTS_UNKNOWN) if traffic is None else traffic * step_seconds
     asked = np.where(np.isfinite(errors), np.maximum(np.nan_to_num(assumed), 1.0), 0.0)
     failed = np.clip(np.nan_to_num(errors), 0, 1) * asked
     usual, now = slice(0, baseline), slice(max(baseline, len(errors) - _RECENT_ROWS), None)
-    p = (failed[usual].sum(axis=0) + 0.5) / (asked[usual].sum(axis=0) + 1.0)
-    k, n = failed[now].sum(axis=0), asked[now].sum(axis=0)
-    q = np.clip(k / np.maximum(n, 1.0), 1e-12, 1 - 1e-12)
-    ratio = k * np.log(q / p) + (n - k) * np.log((1 - q) / np.maximum(1 - p, 1e-12))
+    k, n = failed[usual].sum(axis=0), asked[usual].sum(axis=0)
+    p = (k + 0.5) / (n + 1.0)
     chance = (failed[usual] - asked[usual] * p) ** 2 / (asked[usual] * p * (1 - p) + 0.25)
     spread = beyond_chance(chance, asked[usual] > 0)
-    out: Floats = np.sign(q - p) * np.sqrt(2 * np.maximum(ratio, 0.0) / spread)
-    return np.where(n > 0, out, 0.0)
+    current = _root(failed[now].sum(axis=0), asked[now].sum(axis=0), p, spread)
+    cut = [_windows(rows[usual].T, len(errors) - now.start).sum(axis=2) for rows in (failed, asked)]
+    rest = (k[:, None] - cut[0] + 0.5) / np.maximum(n[:, None] - cut[1] + 1.0, 1.0)
+    return current, _root(cut[0], cut[1], rest, spread[:, None])
+
+
+def _root(failed: Floats, asked: Floats, usual: Floats, spread: Floats) -> Floats:
+    """The signed root of `_surprise`; `usual` is a share of failures."""
+    q = np.clip(failed / np.maximum(asked, 1.0), 1e-12, 1 - 1e-12)
+    ratio = failed * np.log(q / usual) + (asked - failed) * np.log((1 - q) / np.maximum(1 - usual, 1e-12))
+    return np.where(asked > 0, np.sign(q - usual) * np.sqrt(2 * np.maximum(ratio, 0.0) / spread), 0.0)
 
 
 def beyond_chance(squares: Floats, known: NDArray[np.bool_]) -> Floats:
@@ -149,14 +159,21 @@ def _shared(now: Floats, middle: Floats) -> Floats:
     return np.maximum(np.where(np.isfinite(low), low, 0.0), 0.0) + np.minimum(np.where(np.isfinite(high), high, 0.0), 0.0)
 
 
-def _been_there(before: Floats, middle: Floats, size: int) -> Floats:
-    """[k, b] deviations of the b windows of `size` usual rows; b is 0 where there are fewer than four."""
+def _windows(before: Floats, size: int) -> Floats:
+    """[k, b, size] the b windows of `size` usual rows, the last ones; b is 0 where there are fewer than four."""
     blocks = before.shape[1] // size if size else 0
     if blocks < 4:
-        return np.zeros((len(before), 0))
-    cut = before[:, before.shape[1] - blocks * size:].reshape(-1, size)
-    (lower, upper), _ = quantiles(cut, (0.25, 0.75))
-    apart = np.maximum(np.abs(lower.reshape(-1, blocks) - middle[:, None]), np.abs(upper.reshape(-1, blocks) - middle[:, None]))
+        return np.zeros((len(before), 0, max(size, 1)))
+    return before[:, before.shape[1] - blocks * size:].reshape(len(before), blocks, size)
+
+
+def _been_there(before: Floats, middle: Floats, size: int) -> Floats:
+    """[k, b] deviations of the windows of `size` usual rows."""
+    cut = _windows(before, size)
+    blocks = cut.shape[1]
+    (lower, upper), _ = quantiles(cut.reshape(-1, cut.shape[2]), (0.25, 0.75))
+    low, high = lower.reshape(len(before), blocks), upper.reshape(len(before), blocks)
+    apart = np.maximum(np.abs(low - middle[:, None]), np.abs(high - middle[:, None]))
     return np.asarray(np.nan_to_num(apart))
 
 
@@ -197,9 +214,10 @@ def changes_of(tables: dict[str, Floats], baseline: int, step_seconds: float) ->
         floor = _floor(name, np.where(covered[at], middle[at], np.nan), rows[at])
         if name == "errors":
             floor = np.maximum(floor, _error_floor(asked, step_seconds, width))
-            surprise = _surprise(tables[name], tables.get("traffic") if asked is not None else None, baseline, step_seconds)
+            surprise, counted = _surprise(tables[name], tables.get("traffic") if asked is not None else None, baseline,
+                                          step_seconds)
         else:
-            surprise = np.zeros(width)
+            surprise, counted = np.zeros(width), np.zeros((width, windows.shape[1]))
         # Columns that rest at one value and jump now and then have no median deviation, but a 90 % one.
         scale = np.maximum(np.maximum(1.48 * np.nan_to_num(spread[at]), 0.6 * np.nan_to_num(wide[at])), floor)
         firm = np.maximum(1.48 * np.nan_to_num(spread[at]), floor)
@@ -217,12 +235,13 @@ def changes_of(tables: dict[str, Floats], baseline: int, step_seconds: float) ->
             peak=np.where(has, sign * np.where(_is_more(np.abs(up), np.abs(down)), up, down), 0.0),
             recent=late,
             ratio=np.where(has, np.log((np.maximum(c, 0) + floor) / (np.maximum(b, 0) + floor)), 0.0),
-            before=np.where(covered[at], b, 0.0), now=np.where(has, c, 0.0), scale=scale, has=has,
+            before=np.where(covered[at], b, 0.0), now=np.where(has, c, 0.0), scale=scale, steady=firm, has=has,
             lost=np.where(covered[at], _lost(count_before[at], baseline, count_now[at], now.shape[1]), 0.0),
             onset=onset, news=_smaller(z, late),
             novel=np.where(has, np.sign(z) * np.log1p(np.abs(c - b) / np.maximum(been[at], scale)), 0.0),
             surprise=np.where(has, surprise, 0.0), firm=np.where(has, sign * (c - b) / firm, 0.0),
-            usual=np.where(has[:, None], windows[at] / scale[:, None], 0.0))
+            usual=np.where(has[:, None], windows[at] / scale[:, None], 0.0),
+            counted=np.where(has[:, None], counted, 0.0))
     return out
 
 

@@ -51,3 +51,28 @@ def test_it_is_told_how_many_usual_windows_there_are(base: int) -> None:
 
 def test_without_any_column_it_says_nothing() -> None:
     assert told(np.full((ROWS, N), np.nan)) == [0.0] * ALL_TOGETHER
+
+
+def failing(now: int, *, usual_ones: tuple[int, ...] = ()) -> list[float]:
+    """Of a hundred requests in each row and service: so many failed in one of the newest rows of service 1, and so many in one
+    of the usual rows of each window."""
+    errors, traffic = np.zeros((ROWS, N)), np.full((ROWS, N), 100.0)
+    for k, failed in enumerate(usual_ones):
+        errors[5 * k + 2, 1] = failed / 100
+    errors[BASE + 1:BASE + 4:2, 1] = now / 200
+    case = CaseWindow(np.arange(ROWS, dtype=np.int64) * 10**9, tuple(f"s{i}" for i in range(N)),
+                      {"errors": errors, "traffic": traffic}, np.array([[0, 1], [0, 2], [2, 3]], dtype=np.int32), {}, BASE)
+    return all_together(case, node_changes(case), edge_changes(case))
+
+
+def test_failures_too_few_to_show_in_a_row_are_counted_over_all_of_them() -> None:
+    assert failing(0)[:3] == [0.0, 0.0, 0.0]
+    few, more = failing(6), failing(12)
+    assert 0.2 < few[0] < more[0]
+    assert few[NOW_VS_SECOND] > 0.3
+
+
+def test_as_many_failures_in_usual_windows_are_no_news() -> None:
+    assert failing(6, usual_ones=(6,) * 12)[:3] == [0.0, 0.0, 0.0]
+    rare = failing(8, usual_ones=(0, 8, 0, 0, 0, 8, 0, 0, 0, 8, 0, 0))
+    assert rare[NOW_VS_SECOND] <= 0.05
