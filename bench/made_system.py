@@ -58,11 +58,13 @@ class System:
     bursts: np.ndarray  # [n] how often it has a minute with many of these, for no reason that matters
     mixed: float = 0.0  # how much the kinds of requests differ from minute to minute, of a lognormal
     pauses: float = 0.0  # how often a kind is not asked for in a minute
+    fails: np.ndarray | None = None  # [n] share of requests that have always failed
 
 
 @dataclass(frozen=True)
 class Fault:
-    """`kind` is cpu_contention, network_delay, return or exception; the latter two hit a step of some operations."""
+    """`kind` is cpu_contention, network_delay, memory_leak, return or exception; the latter two hit a step of some
+    operations."""
 
     kind: str
     service: int
@@ -71,6 +73,7 @@ class Fault:
     operations: tuple[int, ...] = ()
     step: int = 0
     is_heard: bool = True  # who asked it gives up as well
+    label: str = ""  # what it is called, where that is not `kind`
 
 
 @dataclass
@@ -86,6 +89,8 @@ class Minute:
     waits: dict[int, float] = field(default_factory=lambda: defaultdict(float))  # seconds that these take it
     work: dict[int, float] = field(default_factory=lambda: defaultdict(float))
     failed: Counter[int] = field(default_factory=Counter)
+    between: dict[tuple[int, int], tuple[int, float, float]] = field(default_factory=dict)
+    """(calls, seconds that their caller waits, seconds that the callee takes) of each pair"""
 
 
 def draw_system(rng: np.random.Generator, n: int, per_minute: float) -> System:
@@ -160,12 +165,14 @@ def _visit(system: System, rng: np.random.Generator, out: Minute, caller: str, i
     slow = mine.size if mine is not None and mine.kind == "cpu_contention" else 1.0
     stops = mine is not None and mine.kind in ("return", "exception") and k in mine.operations
     hit = int(rng.binomial(n, mine.share)) if mine is not None and stops else 0
-    alive, broken, seconds = n, 0, what.seconds * slow * float(rng.lognormal(0, 0.15))
+    always = int(rng.binomial(n, system.fails[i])) if system.fails is not None and system.fails[i] else 0
+    alive, broken, seconds = n - always, always, what.seconds * slow * float(rng.lognormal(0, 0.15))
     work = n * seconds
     out.asked[i] += n
     at = min(mine.step, max(0, len(what.steps) - 1)) if mine is not None and stops else -1
     for j, step in enumerate(what.steps or (Step("line", f"{name} idle", 0.0),)):
         if j == at and hit and mine is not None:
+            hit = min(hit, alive)
             alive -= hit
             broken += hit if mine.kind == "exception" or mine.is_heard else 0
             _complain(system, rng, out, i, hit, mine.kind)
@@ -191,6 +198,8 @@ def _visit(system: System, rng: np.random.Generator, out: Minute, caller: str, i
             seconds += (took + way) * times / n
             out.calls[i] += times
             out.waits[i] += (took + way) * times
+            calls, waited, served = out.between.get((i, step.service), (0, 0.0, 0.0))
+            out.between[i, step.service] = (calls + times, waited + (took + way) * times, served + took * times)
             if failed:
                 if system.writes_other[i]:
                     out.lines[i, "org.web.HttpServerErrorException: 500 null"] += failed

@@ -20,7 +20,8 @@ def made(out: Path, kind: str, seed: int = 0) -> Path:
     return out
 
 
-@pytest.mark.parametrize(("kind", "least", "most"), [("large", 30, 60), ("small", 7, 12), ("canary", 8, 13)])
+@pytest.mark.parametrize(("kind", "least", "most"), [("large", 30, 60), ("small", 7, 12), ("canary", 8, 13), ("load", 18, 60),
+                                                     ("second_day", 9, 12)])
 def test_every_case_is_read_and_has_its_root(tmp_path: Path, kind: str, least: int, most: int) -> None:
     folders = case_folders(made(tmp_path, kind))
     assert len(folders) == 3
@@ -28,7 +29,8 @@ def test_every_case_is_read_and_has_its_root(tmp_path: Path, kind: str, least: i
         case = read_case(folder)
         assert least <= len(case.window.services) <= most
         assert case.root in folder.name
-        assert {"cpu", "memory", "traffic"} <= set(case.window.node_metrics)
+        assert {"traffic", "latency"} <= set(case.window.node_metrics) or kind == "large"
+        assert ({"cpu", "memory"} <= set(case.window.node_metrics)) == (kind != "load")
         assert ("error_lines" in case.window.node_metrics) == (kind == "large")
 
 
@@ -47,3 +49,39 @@ def test_a_busy_processor_is_the_roots_own(tmp_path: Path) -> None:
         cpu, base = case.window.node_metrics["cpu"], case.window.baseline_rows
         moved = np.nanmedian(cpu[base:], axis=0) / np.nanmedian(cpu[:base], axis=0)
         assert case.window.services[int(np.nanargmax(moved))] == case.root
+
+
+def test_a_leak_grows_in_the_root_alone(tmp_path: Path) -> None:
+    leaks = [case for case in map(read_case, case_folders(made(tmp_path, "small", seed=2))) if case.fault == "memory_leak"]
+    assert leaks
+    for case in leaks:
+        memory, base = case.window.node_metrics["memory"], case.window.baseline_rows
+        grown = memory[-2] / np.nanmedian(memory[:base], axis=0)
+        assert case.window.services[int(np.nanargmax(grown))] == case.root
+        assert memory[base + 5, case.window.services.index(case.root)] < memory[-2, case.window.services.index(case.root)]
+
+
+def test_under_other_load_half_of_the_services_are_beyond_their_usual_rows(tmp_path: Path) -> None:
+    """In latency or failures, in five rows of five minutes; one fault is not what does that."""
+    shares = []
+    for case in map(read_case, case_folders(made(tmp_path, "load"))):
+        base, latency = case.window.baseline_rows, case.window.node_metrics["latency"]
+        assert (len(latency) - base, case.window.step_seconds) == (5, 300)
+        beyond = np.zeros(len(case.window.services), bool)
+        for name in ("latency", "errors"):
+            table = case.window.node_metrics[name]
+            for i in np.flatnonzero((np.isfinite(table[:base]).sum(axis=0) > 20) & np.isfinite(table[base:]).any(axis=0)):
+                low, high = np.nanquantile(table[:base, i], (0.02, 0.98))
+                beyond[i] |= not low <= np.nanmedian(table[base:, i]) <= high
+        shares.append(float(beyond.mean()))
+    assert 0.3 < np.mean(shares) < 0.65
+
+
+def test_the_usual_rows_of_a_second_day_are_of_another_load(tmp_path: Path) -> None:
+    moved = []
+    for case in map(read_case, case_folders(made(tmp_path, "second_day"))):
+        traffic, base = case.window.node_metrics["traffic"], case.window.baseline_rows
+        usual, lately = (np.nansum(rows, axis=1).mean() for rows in (traffic[:base - 14], traffic[base - 10:base]))
+        moved.append(float(np.log(lately / usual)))
+    assert max(moved) - min(moved) < 1.5  # one day
+    assert abs(float(np.median(moved))) > 0.1
