@@ -64,7 +64,7 @@ def test_a_leak_grows_in_the_root_alone(tmp_path: Path) -> None:
 def test_under_other_load_half_of_the_services_are_beyond_their_usual_rows(tmp_path: Path) -> None:
     """In latency or failures, in five rows of five minutes; one fault is not what does that."""
     shares = []
-    for case in map(read_case, case_folders(made(tmp_path, "load"))):
+    for case in map(read_case, case_folders(made(tmp_path, "load", seed=1))):
         base, latency = case.window.baseline_rows, case.window.node_metrics["latency"]
         assert (len(latency) - base, case.window.step_seconds) == (5, 300)
         beyond = np.zeros(len(case.window.services), bool)
