@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from opsmend.config import ConfigError
 from opsmend.evaluate.rca_alert_cases import alert_folders
 from opsmend.evaluate.rca_alerts import evaluate_alerts
-from opsmend.evaluate.rca_cases import CaseError, RecordedCase, read_split
+from opsmend.evaluate.rca_cases import CaseError, RecordedCase, read_split, unlabelled
 from opsmend.evaluate.rca_clock import Onset, check_clock, find_onset, split_at
 from opsmend.evaluate.rca_made import calm_windows, overlaid, pairs, with_deploy
 from opsmend.evaluate.rca_scores import MISS, SCORES, abstention_curve, floor_scores, places, summary, tied_scores
@@ -96,8 +96,8 @@ def evaluate_series_cases(data: Path, *, split: str, seed: int, clock: str, rank
         "config_hash": _hash([*rankers, split, clock, *_cards(weights)]), "methods": methods,
         "groups": {group: {"cases": {"n": float(len(at))}} | {name: summary([rows[name][i] for i in at], seed) for name in rows}
                    for group, at in groups.items()}}
-    if any(case.notes for case in cases):
-        report["notes"] = [note for case in cases for note in case.notes]
+    if notes := [*(note for case in cases for note in case.notes), *unlabelled(data)]:
+        report["notes"] = notes
     if onsets:
         report["onsets"] = _onsets(before, onsets)
     return report

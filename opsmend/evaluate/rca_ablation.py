@@ -67,7 +67,7 @@ def evaluate_rca_ablation(data: Path, *, split: str = "", clock: str = "known", 
     check_clock(clock)
     has_alerts = bool(alert_folders(data))
     if has_alerts:
-        alerts, failures = read_alert_cases(data)
+        alerts, failures, _ = read_alert_cases(data)
         lost += ["alerts"] * len(failures)
         seen += _through_alerts([c for c in alerts if not split or (c.split == "test") == (split == "test")])
     if any(data.rglob("metrics.csv")) or not has_alerts:

@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from opsmend.evaluate.rca_cases import CaseError
+from opsmend.evaluate.rca_files import CaseError, names_of, read_label, rows_of, split_of
 from rootcause.alerts.case import Alert, AlertCase
 
 _COLUMNS = ("modality", "instance", "peer", "feature", "value")
+_MODALITIES = ("metric", "trace", "log")
 
 
 @dataclass(frozen=True)
@@ -35,39 +33,48 @@ class LabelledAlerts:
 
 
 def alert_folders(data: Path) -> list[Path]:
-    """Folders with a `label.json` and an `events.csv` under `data`; none: empty."""
-    return sorted(label.parent for label in data.rglob("label.json") if (label.parent / "events.csv").is_file())
+    """Folders with a `label.json` and an `events.csv` and no series under `data`; none: empty."""
+    return sorted(label.parent for label in data.rglob("label.json")
+                  if (label.parent / "events.csv").is_file() and not (label.parent / "metrics.csv").exists())
 
 
 def read_alerts(folder: Path) -> LabelledAlerts:
-    """Raises CaseError where files contradict themselves or the root is no instance, OSError, ValueError."""
-    label: dict[str, Any] = json.loads((folder / "label.json").read_text())
-    with (folder / "events.csv").open(newline="") as file:
-        reader = csv.DictReader(file)
-        if not set(_COLUMNS) <= set(reader.fieldnames or ()):
-            raise CaseError(f"{folder.name}: events.csv needs the columns {', '.join(_COLUMNS)}")
-        alerts = tuple(Alert(*(row[c] or "" for c in _COLUMNS)) for row in reader)
-    nodes = folder / "nodes.txt"
-    instances = set(nodes.read_text().split()) if nodes.is_file() else {a.instance for a in alerts}
+    """Raises CaseError, by place and remedy, where files can't be read or contradict themselves, or the root is no instance."""
+    label, where = read_label(folder), f"{folder.name}/label.json"
     root = str(label.get("root_cause_instance") or label.get("root_cause_service") or "")
+    if not root:
+        raise CaseError(f"{where}: names no root_cause_instance")
+    alerts = tuple(_alert(row, f"{folder.name}/events.csv: line {n}")
+                   for n, row in enumerate(rows_of(folder / "events.csv", _COLUMNS), 2))
+    instances = set(names_of(folder / "nodes.txt")) or {a.instance for a in alerts}
     if root not in instances:
-        raise CaseError(f"{folder.name}: the root '{root}' is not among its instances")
+        raise CaseError(f"{where}: the root '{root}' is not among its instances: "
+                        f"{', '.join(sorted(instances)[:20]) or 'events.csv and nodes.txt name none'}")
     system = str(label.get("system") or label.get("dataset") or folder.parent.name)
-    return LabelledAlerts(folder.name, system, str(label.get("fault_type") or ""), str(label.get("split") or ""), root,
+    return LabelledAlerts(folder.name, system, str(label.get("fault_type") or ""), split_of(label), root,
                           AlertCase(system, tuple(sorted(instances)), alerts))
 
 
-def read_alert_cases(data: Path) -> tuple[list[LabelledAlerts], list[str]]:
-    """(all cases, why others could not be read)."""
-    cases, failures = [], []
+def _alert(row: dict[str, str], where: str) -> Alert:
+    modality, instance, peer, feature, value = (row[c] or "" for c in _COLUMNS)
+    if modality not in _MODALITIES:
+        raise CaseError(f"{where}: modality {modality!r:.40} is none of {', '.join(_MODALITIES)}")
+    if not instance:
+        raise CaseError(f"{where}: names no instance")
+    return Alert(modality, instance, peer, feature, value)
+
+
+def read_alert_cases(data: Path) -> tuple[list[LabelledAlerts], list[str], list[str]]:
+    """(all cases, why others could not be read, the groups these would be in). A case is named by its path in `data`: sets of
+    one system may number theirs alike."""
+    cases, failures, lost = [], [], []
     for folder in alert_folders(data):
         try:
-            cases.append(read_alerts(folder))
-        except CaseError as error:
-            failures.append(str(error))
-        except (OSError, ValueError) as error:
-            failures.append(f"{folder.name}: {error}")
-    return cases, failures
+            cases.append(replace(read_alerts(folder), name=str(folder.relative_to(data)) if folder != data else folder.name))
+        except (CaseError, OSError, ValueError) as error:
+            failures.append(str(error) if isinstance(error, CaseError) else f"{folder.name}: {error}")
+            lost.append(folder.parent.name)
+    return cases, failures, lost
 
 
 def labelled_systems(data: Path) -> dict[str, tuple[list[AlertCase], list[int]]]:

@@ -35,7 +35,7 @@ def evaluate_alerts(data: Path, *, split: str = "", seed: int = 0) -> dict[str, 
     `test`, which alone are scored then, else five-fold over the system's cases. `fine_tuned_elsewhere`: fitted on the
     other systems' cases alone. Raises CaseError where there is no case.
     """
-    cases, failures = read_alert_cases(data)
+    cases, failures, lost = read_alert_cases(data)
     shown = [c for c in cases if not split or (c.split == "test") == (split == "test")]
     if not shown and not failures:
         raise CaseError(f"{data}: no alert-level case in the split '{split}'")
@@ -51,7 +51,7 @@ def evaluate_alerts(data: Path, *, split: str = "", seed: int = 0) -> dict[str, 
             methods[name] |= _trust(scores, shown)
     rows["random"] = [floor_scores(len(c.case.instances)) for c in shown] + [MISS] * len(failures)
     methods["random"] = summary(rows["random"], seed)
-    groups = _groups(shown)
+    groups = _groups(shown, lost)
     report_groups: dict[str, Any] = {
         group: {"cases": {"n": float(len(at))}} | {name: summary([rows[name][i] for i in at], seed) for name in rows}
         for group, at in groups.items()}
@@ -145,9 +145,11 @@ def _systems(cases: Sequence[LabelledAlerts]) -> dict[str, list[int]]:
     return dict(sorted(out.items()))
 
 
-def _groups(cases: Sequence[LabelledAlerts]) -> dict[str, list[int]]:
+def _groups(cases: Sequence[LabelledAlerts], lost: Sequence[str]) -> dict[str, list[int]]:
     out: dict[str, list[int]] = defaultdict(list)
     for i, c in enumerate(cases):
         out[f"{c.system}{'/' + c.split if c.split else ''}"].append(i)
         out[f"{c.system}: {c.fault}"].append(i)
+    for i, system in enumerate(lost):
+        out[f"{system}: not read"].append(len(cases) + i)
     return dict(sorted(out.items()))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsmend.evaluate.rca_columns import ENTRY, SERVED, WAITED, Role, one_name, role_of, services_of
-from opsmend.evaluate.rca_files import CaseError, read_edges, read_label, read_table
+from opsmend.evaluate.rca_files import CaseError, read_edges, read_label, read_table, split_of
 from opsmend.evaluate.rca_levels import joined, take_waits
 from opsmend.evaluate.rca_modalities import read_channels
 from opsmend.evaluate.rca_names import known_as
@@ -60,6 +60,13 @@ def case_folders(data: Path) -> list[Path]:
     return found
 
 
+def unlabelled(data: Path) -> list[str]:
+    """A word on each folder with `metrics.csv` that is no case, for want of a label: nobody is to think that it counts."""
+    folders = sorted(metrics.parent for metrics in data.rglob("metrics.csv"))
+    return [f"{folder.name}: metrics.csv without label.json: not scored" for folder in folders
+            if not (folder / "label.json").is_file()]
+
+
 def read_case(folder: Path, clock: str = "known") -> RecordedCase:
     """`clock` "known": usual rows from both sides of the fault; "detected": those before it alone. Raises CaseError."""
     label = read_label(folder)
@@ -88,12 +95,14 @@ def read_case(folder: Path, clock: str = "known") -> RecordedCase:
                         f"{', '.join(window.services[:20]) or 'no column is `<service>|<metric>` with a metric that is known'}")
     if not any(np.isfinite(table[window.baseline_rows:]).any()
                for table in (*window.node_metrics.values(), *window.edge_metrics.values())):
-        raise CaseError(f"{folder.name}: not one value in the {len(abnormal)} rows of the fault")
+        why = "" if any(map(role_of, columns)) else (
+            f": no column is `<service>|<metric>` with a metric that is known, they are {', '.join(columns[:8]) or 'none'}")
+        raise CaseError(f"{folder.name}: not one value in the {len(abnormal)} rows of the fault{why}")
     missing = "names no call" if (folder / "graph.csv").is_file() else "is missing"
     notes = () if len(window.edges) else (
         f"{folder.name}: graph.csv {missing}: rankers that need to know who calls whom are at a loss",)
     return RecordedCase(folder.name, str(label.get("dataset") or folder.parent.name), str(label.get("fault_type") or ""),
-                        str(label.get("split") or ""), root, window, notes)
+                        split_of(label), root, window, notes)
 
 
 def read_cases(folders: list[Path], clock: str = "known") -> Iterator[RecordedCase | CaseError]:
@@ -236,6 +245,8 @@ def _rows(folder: Path, label: dict[str, Any], clock: str) -> tuple[Floats, Floa
     if label.get("normal"):
         usual_columns, normal = read_table((folder / str(label["normal"])).resolve())
         both = [c for c in columns if c in set(usual_columns)]
+        if not both:
+            raise CaseError(f"{folder.name}: metrics.csv and {label['normal']} have no column in common")
         pick = [0, *(columns.index(c) + 1 for c in both)]
         normal = normal[:, [0, *(usual_columns.index(c) + 1 for c in both)]]
         abnormal, before = abnormal[:, pick], before[:, pick]

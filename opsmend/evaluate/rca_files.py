@@ -46,9 +46,21 @@ def read_label(folder: Path) -> dict[str, Any]:
                     raise ValueError(name)
             except (TypeError, ValueError) as error:
                 raise CaseError(f"{where}: {name} {label[name]!r:.60} is no number; times are unix seconds") from error
+            if name in ("n_normal", "abnormal_seconds") and label[name] < 0:
+                raise CaseError(f"{where}: {name} is {label[name]:g}, and can't be below 0")
             if name.endswith("_time"):
                 label[name] = seconds_of(label[name])
     return label
+
+
+def split_of(label: dict[str, Any]) -> str:
+    """`test`, `train`, another word, or "": however it is written, so that no case marked test is taken for another."""
+    return str(label.get("split") or "").strip().lower()
+
+
+def names_of(path: Path) -> list[str]:
+    """One name a word; none where there is no such file."""
+    return _text(path).split() if path.is_file() else []
 
 
 @lru_cache(maxsize=8)
@@ -67,7 +79,7 @@ def read_table(path: Path) -> tuple[tuple[str, ...], Floats]:
     except ValueError as error:
         raise CaseError(f"{where}: {_wrong(header, rows) or error}") from error
     if np.isnan(table[:, 0]).any():
-        raise CaseError(f"{where}: row {int(np.argmax(np.isnan(table[:, 0]))) + 1} has no time")
+        raise CaseError(f"{where}: line {int(np.argmax(np.isnan(table[:, 0]))) + 2} has no time")
     table[~np.isfinite(table)] = np.nan
     table[:, 0] = [seconds_of(t) for t in table[:, 0].tolist()]
     return tuple(header[1:]), table
@@ -97,13 +109,13 @@ def rows_of(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _wrong(header: list[str], rows: list[list[str]]) -> str:
-    """The first row of another width, or cell that is no number."""
-    for n, row in enumerate(rows, 1):
+    """The first line of another width, or cell that is no number."""
+    for n, row in enumerate(rows, 2):
         if len(row) != len(header):
-            return f"row {n} has {len(row)} cells, the header {len(header)}"
+            return f"line {n} has {len(row)} cells, the header {len(header)}"
         for name, cell in zip(header, row, strict=True):
             if cell and not _is_number(cell):
-                return f"row {n}, column `{name}`: {cell!r:.40} is no number; leave empty what is missing"
+                return f"line {n}, column `{name}`: {cell!r:.40} is no number; leave empty what is missing"
     return ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import msgspec
@@ -14,8 +15,7 @@ from opsmend.commands.evaluate import run_eval
 from opsmend.commands.train import run_training
 from opsmend.config import ConfigError
 from opsmend.evaluate.rca import evaluate_rca
-from opsmend.evaluate.rca_alert_cases import alert_folders, read_alerts
-from opsmend.evaluate.rca_cases import CaseError
+from opsmend.evaluate.rca_alert_cases import alert_folders, read_alert_cases, read_alerts
 from rootcause.alerts.case import Alert, AlertCase, metric_kind, told
 from rootcause.alerts.features import plain_table, rich_table
 from rootcause.alerts.history import History, history_of
@@ -169,6 +169,47 @@ def test_failed_alert_cases_count_as_misses(tmp_path: Path) -> None:
     assert (report["cases"], report["failed"]) == (2, 1)
     assert report["methods"]["opsmend"]["AC@1"] <= 0.5
     assert run_eval("rca", tmp_path, None, "") == 1
-    (tmp_path / "good" / "events.csv").write_text("time,who\n")
-    with pytest.raises(CaseError, match="needs the columns"):
-        read_alerts(alert_folders(tmp_path)[0])
+    (group,) = [scores for name, scores in report["groups"].items() if name.endswith(": not read")]
+    assert group["cases"]["n"] == 1 and group["opsmend"]["AC@1"] == 0.0
+
+
+EVENTS = "modality,instance,peer,feature,value\n"
+
+
+@pytest.mark.parametrize(("file", "text", "place"), [
+    ("events.csv", b"time,who\n", "bad/events.csv: no column `modality`, `instance`, .*; it has time, who"),
+    ("events.csv", EVENTS.encode() + b"metric,db-0,,cpu,up\nmetrics,db-0,,cpu,up\n",
+     "bad/events.csv: line 3: modality 'metrics' is none of metric, trace, log"),
+    ("events.csv", EVENTS.encode() + b"metric\n", "bad/events.csv: line 2: names no instance"),
+    ("label.json", b"[]", "bad/label.json: must be an object"), ("label.json", b"{", "bad/label.json: no JSON"),
+    ("label.json", b"{}", "bad/label.json: names no root_cause_instance"),
+    ("label.json", b'{"root_cause_instance": "db"}', "bad/label.json: the root 'db' is not among its instances: cart-0"),
+    ("nodes.txt", b"db-0 \xe4", "bad/nodes.txt: byte 5 is no UTF-8")])
+def test_what_cant_be_read_of_alerts_is_named_by_place_and_remedy(tmp_path: Path, file: str, text: bytes, place: str,
+                                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "good", "db-0")
+    write(tmp_path / "bad", "db-0")
+    (tmp_path / "bad" / file).write_bytes(text)
+    assert run_eval("rca", tmp_path, None, "") == 1
+    found = capsys.readouterr().err
+    assert re.search("failed: " + place, found), found
+
+
+def test_alert_files_of_a_spreadsheet_are_read_and_series_beside_events_are_a_series_case(tmp_path: Path) -> None:
+    write(tmp_path / "plain", "db-0")
+    write(tmp_path / "sheet", "db-0")
+    for file in (tmp_path / "sheet").iterdir():
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+    one, other = (read_alerts(folder) for folder in alert_folders(tmp_path))
+    assert one.case == other.case
+    (tmp_path / "plain" / "metrics.csv").write_text("time,db-0|cpu\n1,2\n")
+    assert [folder.name for folder in alert_folders(tmp_path)] == ["sheet"]
+
+
+def test_sets_of_one_system_may_number_their_cases_alike(tmp_path: Path) -> None:
+    for part, root in (("a", "db-0"), ("b", "cart-0")):
+        for n in range(25):
+            write(tmp_path / part / f"{n:04d}", root)
+    cases, failures, lost = read_alert_cases(tmp_path)
+    assert len({c.name for c in cases}) == 50 and not failures and not lost
+    assert evaluate_rca(tmp_path)["methods"]["fine_tuned"]["cases"] == 50

@@ -93,12 +93,13 @@ METRICS, LABEL, GRAPH = "metrics.csv", "label.json", "graph.csv"
 @pytest.mark.parametrize(("file", "text", "place"), [
     (METRICS, "", "bad/metrics.csv: the first column must be `time` .unix seconds., and is missing"),
     (METRICS, "when,web|latency\n1,2\n", "bad/metrics.csv: the first column must be `time` .* is 'when'"),
-    (METRICS, "time,web|latency\n1,2\n2\n", "bad/metrics.csv: row 2 has 1 cells, the header 2"),
-    (METRICS, "time,web|latency\n1,2\n2,slow\n", "row 2, column `web|latency`: 'slow' is no number"),
-    (METRICS, "time,web|latency\n,2\n", "bad/metrics.csv: row 1 has no time"),
+    (METRICS, "time,web|latency\n1,2\n2\n", "bad/metrics.csv: line 3 has 1 cells, the header 2"),
+    (METRICS, "time,web|latency\n1,2\n2,slow\n", "line 3, column `web|latency`: 'slow' is no number"),
+    (METRICS, "time,web|latency\n,2\n", "bad/metrics.csv: line 2 has no time"),
     (METRICS, "time,web|latency\n9000,1\n", "no fault-free rows: .* label.json names no file"),
     (METRICS, "time,web|latency\n10,1\n", "1 fault-free rows, 0 in the fault; metrics.csv has 10 to 10, inject_time is 4600"),
     (METRICS, "time,cart|latency\n10,1\n4600,NaN\n4700,inf\n", "not one value in the 2 rows of the fault"),
+    (METRICS, "time,cart_latency\n10,1\n4600,2\n", "no column is `<service>|<metric>` .* they are cart_latency"),
     (METRICS, None, "bad/metrics.csv: no such file"),
     (LABEL, "[]", "bad/label.json: must be an object"),
     (LABEL, "{", "bad/label.json: no JSON"),
@@ -106,6 +107,8 @@ METRICS, LABEL, GRAPH = "metrics.csv", "label.json", "graph.csv"
     (LABEL, '{"root_cause_service": "cart"}', "bad/label.json: needs inject_time"),
     (LABEL, '{"root_cause_service": "cart", "inject_time": "2022-08-22T03:51:00"}', "inject_time '2022.* unix seconds"),
     (LABEL, '{"root_cause_service": "cart", "inject_time": 4600, "normal": "../usual.csv"}', "usual.csv: no such file"),
+    (LABEL, '{"root_cause_service": "cart", "inject_time": 4600, "n_normal": -3}', "bad/label.json: n_normal is -3"),
+    (LABEL, '{"root_cause_service": "cart", "inject_time": 4600, "normal": "graph.csv"}', "graph.csv: the first column must"),
     (GRAPH, "from,to\nweb,cart\n", "bad/graph.csv: its first line must be `source,target`"),
     ("logs.csv", "time,lines\n1,2\n", "bad/logs.csv: no column `service`, `n_lines`; it has time, lines"),
 ])
@@ -124,6 +127,19 @@ def test_what_cant_be_read_is_named_by_place_and_remedy(tmp_path: Path, file: st
     assert report["methods"]["opsmend"]["AC@1"] == 0.5
     found = capsys.readouterr().err
     assert re.search("failed: .*" + place, found), found
+
+
+def test_a_folder_without_a_label_is_told_of_and_a_split_is_one_however_it_is_written(tmp_path: Path) -> None:
+    write_case(tmp_path / "good", split=" Test")
+    (write_case(tmp_path / "forgotten") / LABEL).unlink()
+    report = evaluate_rca(tmp_path, split="test", ranker="n_sigma")
+    assert report["cases"] == 1 and report["notes"] == ["forgotten: metrics.csv without label.json: not scored"]
+    with pytest.raises(CaseError, match="no case in the split 'dev'"):
+        evaluate_rca(tmp_path, split="dev")
+    strange = write_case(tmp_path / "strange", normal="../usual.csv")
+    (tmp_path / "usual.csv").write_text("time,other|latency\n1,2\n")
+    with pytest.raises(CaseError, match=r"strange: metrics.csv and ../usual.csv have no column in common"):
+        read_case(strange)
 
 
 def test_a_file_of_a_spreadsheet_and_one_of_another_alphabet(tmp_path: Path) -> None:
