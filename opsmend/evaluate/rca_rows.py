@@ -48,6 +48,9 @@ def add_channels(window: CaseWindow, channels: Channels, seconds: Floats) -> Cas
             node.setdefault(name, np.full((len(seconds), n), np.nan))[rows[t], at[service]] = value
     network = edge.get("network", np.full((len(seconds), len(edge_at)), np.nan)).copy()
     from_spans = np.isfinite(network).sum(axis=0) == 0  # where nobody measures it in every row
+    if channels.call and "latency" not in edge:  # what metrics tell of all calls of a service together, spans know better
+        from_spans[:] = True
+        network[:] = np.nan
     for (t, a, b), value in channels.call.items():
         if (a, b) in edge_at and t in rows and from_spans[edge_at[a, b]]:
             edge["network"] = network
