@@ -47,6 +47,7 @@ class Bucket(msgspec.Struct):
     instances: dict[str, list[float]] = {}
     """"service\x1finstance" -> server spans, failed ones, their microseconds; log lines, those at ERROR and above"""
     waits: dict[str, list[float]] = {}  # "service\x1fpeer" -> seconds on the way, calls
+    begun: dict[int, int] = {}  # series -> since when it counts, where it says so and it is not long ago
 
 
 class SeriesTable:
@@ -68,6 +69,10 @@ class SeriesTable:
             at = self._at[key] = len(self.keys)
             self.keys.append(key)
         return at
+
+    def find(self, key: SeriesKey) -> int:
+        """As `index`, for a series that is not added; -1 where there is none."""
+        return self._at.get(key, -1)
 
     def load(self, keys: list[SeriesKey]) -> None:
         self.keys = keys
@@ -195,6 +200,8 @@ class Buckets:
                 there = bucket.points.get(at)
                 if there is None or (ts, value) > there:
                     bucket.points[at] = (ts, value)
+                if i in batch.begun:
+                    bucket.begun[at] = batch.begun[i]
 
     def _logs(self, batch: LogBatch) -> None:
         number = batch.ts_ns // self._bucket_ns

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detect.beginnings import Beginnings
 from detect.buckets import Bucket, SeriesTable
 from detect.histograms import Histograms
 from detect.indicators import indicator_of
@@ -36,6 +37,9 @@ class Derivation:
         self._seconds = bucket_seconds
         self._histograms = Histograms(table)
         self._service_graph = ServiceGraphMetrics(table)
+        self._beginnings = Beginnings(table)
+        self.listening_ns = 0
+        """When the first bucket began that was seen here; 0: none yet."""
         self.counters: dict[int, tuple[int, float]] = {}
         self.waits: dict[SeriesKey, float] = {}
         """Time on the way of calls, of the row that was made last: no detector judges it."""
@@ -47,16 +51,7 @@ class Derivation:
     def row(self, bucket: Bucket, ts_ns: int) -> NDArray[np.float64]:
         """[s] with NaN where nothing was reported. `ts_ns`: when the bucket begins."""
         found: dict[int, float] = {at: total / self._seconds for at, total in bucket.sums.items()}
-        for at, (at_ns, value) in bucket.points.items():
-            if self._table.keys[at].kind != "counter":
-                found[at] = value
-                continue
-            last = self.counters.get(at)
-            self.counters[at] = (at_ns, value)
-            if last is not None and at_ns > last[0]:
-                # A counter that fell was reset: what it shows now is what it grew by.
-                grown = value - last[1] if value >= last[1] else value
-                found[at] = grown / ((at_ns - last[0]) / 1e9)
+        self._count(bucket, found, ts_ns)
         self._histograms.settle(found)
         told = self._reported(found, ts_ns)
         self._spans(bucket, found, told)
@@ -66,6 +61,30 @@ class Derivation:
         for at, value in found.items():
             row[at] = value
         return row
+
+    def _count(self, bucket: Bucket, found: dict[int, float], ts_ns: int) -> None:
+        """Newest gauges, and counters as rates since their last point, or since they began."""
+        self.listening_ns = self.listening_ns or ts_ns
+        new: dict[int, int] = {}
+        going_on: list[tuple[int, int]] = []
+        for at, (at_ns, value) in bucket.points.items():
+            if self._table.keys[at].kind != "counter":
+                found[at] = value
+                continue
+            last = self.counters.get(at)
+            self.counters[at] = (at_ns, value)
+            if last is None:
+                new[at] = at_ns
+            elif at_ns > last[0]:
+                going_on.append((at, last[0]))
+                # A counter that fell was reset: what it shows now is what it grew by.
+                grown = value - last[1] if value >= last[1] else value
+                found[at] = grown / ((at_ns - last[0]) / 1e9)
+        if new:
+            for at, since_ns in self._beginnings.since(new, going_on, bucket.begun, found, self.listening_ns).items():
+                at_ns, value = bucket.points[at]
+                # One that began a moment ago has not failed a thousand times a second.
+                found[at] = value / max(self._seconds, (at_ns - since_ns) / 1e9)
 
     def _logs(self, bucket: Bucket, found: dict[int, float]) -> None:
         self._log_services |= set(bucket.logs)

@@ -126,7 +126,8 @@ class ShardDetection:
         return {
             "table": self.table.keys, "miner": self.miner.dump(), "buckets": self.buckets.dump(),
             "counters": self._derivation.counters, "log_services": sorted(self._derivation._log_services),
-            "counted": [(*pair, at) for pair, at in self._derivation.counted.items()]}
+            "counted": [(*pair, at) for pair, at in self._derivation.counted.items()],
+            "listening": self._derivation.listening_ns}
 
     def dump_detectors(self) -> dict[str, bytes]:
         """What only a closed bucket changes, and most of it all: kilobytes a series."""
@@ -145,6 +146,8 @@ class ShardDetection:
         self.buckets.load(msgspec.convert(state["buckets"], dict[str, object]))
         self._derivation.counters = msgspec.convert(state["counters"], dict[int, tuple[int, float]])
         self._derivation._log_services = set(msgspec.convert(state["log_services"], list[str]))
+        # One of before this was kept has listened for as long as it has seen anything.
+        self._derivation.listening_ns = msgspec.convert(state.get("listening", 1 if self.table.keys else 0), int)
         told = msgspec.convert(state.get("counted", []), list[tuple[str, str, int]])
         self._derivation.counted = {(service, peer): at for service, peer, at in told}
         self.load_detectors(msgspec.convert(state.get("detectors", {}), dict[str, bytes]))

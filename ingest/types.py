@@ -23,6 +23,7 @@ Int8 = NDArray[np.int8]
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 Attributes = tuple[tuple[str, str], ...]
+FRESH_NS: Final = 60 * 10**9
 PEER_KINDS: Final = ("service", "database", "cache", "queue", "address")
 """What a span says of the other side of its call; `address`: a host name or address is all it says."""
 
@@ -187,6 +188,8 @@ class MetricBatch:
     series: Int32  # [n]
     value: Float64  # [n], NaN marks "series ended" (Prometheus staleness)
     series_table: tuple[SeriesKey, ...]
+    begun: Mapping[int, int] = field(default_factory=dict)
+    """Series that say that they began less than FRESH_NS before a point of theirs: when, ns."""
 
     def __len__(self) -> int:
         return len(self.value)

@@ -178,4 +178,5 @@ def without_facts(metrics: MetricBatch) -> MetricBatch:
     number = np.cumsum(stays, dtype=np.int32) - np.int32(1)
     rows = stays[metrics.series]
     return MetricBatch(metrics.ts_ns[rows], number[metrics.series[rows]], metrics.value[rows],
-                       tuple(key for key, stay in zip(metrics.series_table, stays.tolist(), strict=True) if stay))
+                       tuple(key for key, stay in zip(metrics.series_table, stays.tolist(), strict=True) if stay),
+                       {int(number[at]): start_ns for at, start_ns in metrics.begun.items() if stays[at]})

@@ -82,6 +82,7 @@ class ResourceLogs(Message):
 class Point(Message):
     attributes: list[KeyValue] | None = None
     time_unix_nano: Number = 0
+    start_time_unix_nano: Number = 0
     flags: int | None = 0
 
 

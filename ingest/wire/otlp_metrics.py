@@ -79,6 +79,12 @@ class _Metric:
         for point in self.data.data_points or ():
             put(point, time_of(self.context, point.time_unix_nano), bool((point.flags or 0) & _NO_RECORDED_VALUE))
 
+    def _start_of(self, point: Any) -> int:
+        """Since when a counter counts; 0 for what is none, or does not say. A scraper makes one up of its first scrape."""
+        start_ns = point.start_time_unix_nano or 0
+        is_told = self.grows == "counter" and self.which != "gauge" and not self.is_scraped
+        return int(start_ns) if is_told and 0 < start_ns < 2**63 else 0
+
     def _key(self, own: Mapping[str, object]) -> tuple[str, str, str, tuple[tuple[str, str], ...]]:
         """Service, instance, peer, labels. A Prometheus receiver puts `job` and `instance` on the resource; an
         exporter's own label wins."""
@@ -105,15 +111,17 @@ class _Metric:
         which = point.WhichOneof("value")
         value = NAN if which is None or is_gap else finite(getattr(point, which))
         service, instance, peer, labels = self._key(attributes(point.attributes))
-        self.rows.point(ts_ns, SeriesKey(service, self.name, instance, peer, self.unit, kind, labels), value)
+        self.rows.point(ts_ns, SeriesKey(service, self.name, instance, peer, self.unit, kind, labels), value,
+                        start_ns=self._start_of(point))
 
     def _put_distribution(self, point: Any, ts_ns: int, is_gap: bool) -> None:
         service, instance, peer, labels = self._key(attributes(point.attributes))
+        start_ns = self._start_of(point)
 
         def put(what: str, unit: str, kind: str, value: float, le: str = "") -> None:
             own = tuple(sorted((*labels, ("le", le)))) if le else labels
             key = SeriesKey(service, self.name + what, instance, peer, unit, kind, own)
-            self.rows.point(ts_ns, key, value, is_extra=what != ".count")
+            self.rows.point(ts_ns, key, value, is_extra=what != ".count", start_ns=start_ns if kind == "counter" else 0)
 
         put(".count", "1", self.grows, NAN if is_gap else float(point.count or 0))
         if is_gap:

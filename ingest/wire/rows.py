@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ingest.types import (
+    FRESH_NS,
     Attributes,
     Change,
     ExternalAlert,
@@ -116,6 +117,7 @@ class Rows:
         self._block_rows = 0
         self._envelope: dict[int, Attributes] = {}
         self._point: list[tuple[int, int, float]] = []
+        self._begun: dict[int, int] = {}
         self._span: list[tuple[int, int, int, int, bool, int, str, str, str, int, int, int]] = []
         self._placements: dict[Placement, None] = {}
         self.changes: list[Change] = []
@@ -148,8 +150,9 @@ class Rows:
             self._envelope[self._block_rows + len(self._log)] = envelope
         self._log.append((ts_ns, self.names[service], self.names[instance], int(level), text, trace_id))
 
-    def point(self, ts_ns: int, key: SeriesKey, value: float, *, is_extra: bool = False) -> None:
-        """`is_extra`: one more row of a point that has one already (the sum of a histogram beside its count).
+    def point(self, ts_ns: int, key: SeriesKey, value: float, *, is_extra: bool = False, start_ns: int = 0) -> None:
+        """`is_extra`: one more row of a point that has one already (the sum of a histogram beside its count). `start_ns`:
+        since when a counter counts, 0 where it does not say.
 
         What no sensor measures, beyond MAX_VALUE or infinite, is NaN from here on: its square must stay a number,
         or one written value would make every later bucket of the series fail.
@@ -157,7 +160,10 @@ class Rows:
         if not -MAX_VALUE <= value <= MAX_VALUE:
             value = _NAN
         self._expanded += is_extra
-        self._point.append((ts_ns, self._series.setdefault(key, len(self._series)), value))
+        at = self._series.setdefault(key, len(self._series))
+        self._point.append((ts_ns, at, value))
+        if 0 < ts_ns - start_ns <= FRESH_NS:
+            self._begun[at] = start_ns
 
     def span(self, ts_ns: int, service: str, peer: str, duration_us: int, *, is_error: bool, kind: int,
              trace_id: str, span_id: str, parent_id: str, instance: str = "", operation: str = "",
@@ -186,6 +192,7 @@ class Rows:
         for table, length in zip(tables, (*mark[5:7], mark[8]), strict=True):
             while len(table) > length:
                 table.popitem()
+        self._begun = {at: start_ns for at, start_ns in self._begun.items() if at < mark[6]}
         self._expanded = mark[7]
         while self._envelope and next(reversed(self._envelope)) >= self._block_rows + len(self._log):
             self._envelope.popitem()
@@ -209,7 +216,7 @@ class Rows:
     def metrics(self) -> MetricBatch:
         ts, series, value = _columns(self._point, 3)
         return MetricBatch(np.array(ts, np.int64), np.array(series, np.int32), np.array(value, np.float64),
-                           tuple(self._series))
+                           tuple(self._series), dict(self._begun))
 
     def traces(self) -> TraceBatch:
         ts, service, peer, duration, error, kind, trace, span, parent, instance, name, of = _columns(self._span, 12)

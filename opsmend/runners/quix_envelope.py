@@ -57,6 +57,7 @@ class MetricColumns(msgspec.Struct, array_like=True, frozen=True):
     series: bytes  # int32[n]
     value: bytes  # float64[n]
     table: tuple[SeriesKey, ...]
+    begun: dict[int, int] = {}  # see MetricBatch
 
 
 class TraceColumns(msgspec.Struct, array_like=True, frozen=True):
@@ -160,7 +161,7 @@ def _logs(columns: LogColumns | None) -> LogBatch:
 def _metrics(columns: MetricColumns | None) -> MetricBatch:
     c = columns or MetricColumns(b"", b"", b"", ())
     return MetricBatch(_column(c.ts_ns, np.int64), _column(c.series, np.int32),
-                       _column(c.value, np.float64), c.table)
+                       _column(c.value, np.float64), c.table, c.begun)
 
 
 def _traces(columns: TraceColumns | None) -> TraceBatch:

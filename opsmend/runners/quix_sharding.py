@@ -94,7 +94,8 @@ class Sharding:
                 used, series = np.unique(metrics.series[piece], return_inverse=True)
                 yield shard, MetricColumns(
                     metrics.ts_ns[piece].tobytes(), series.astype(np.int32).tobytes(),
-                    metrics.value[piece].tobytes(), tuple(metrics.series_table[i] for i in used.tolist()))
+                    metrics.value[piece].tobytes(), tuple(metrics.series_table[i] for i in used.tolist()),
+                    {n: metrics.begun[i] for n, i in enumerate(used.tolist()) if i in metrics.begun})
 
     def _traces(self, traces: TraceBatch) -> Iterator[tuple[int, TraceColumns]]:
         if len(traces) == 0:
