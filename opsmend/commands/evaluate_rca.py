@@ -42,10 +42,11 @@ def draw_rca(report: dict[str, Any]) -> None:
         ordered = sorted((m for m in scores if m != "cases"), key=lambda m: -scores[m]["AC@1"])
         said = ", ".join(f"{m} {scores[m]['AC@1']:.2f}" for m in ordered)
         console.print(f"  {group} ({scores['cases']['n']:.0f}): {said}", highlight=False, markup=False)
+    console.print("accuracy of the first answer by share answered, the surest first", highlight=False)
     for method, scores in report["methods"].items():
-        if method == "opsmend" and "abstention" in scores:
+        if "abstention" in scores:
             curve = "  ".join(f"{p['coverage']:.0%} {p['accuracy']:.2f}" for p in scores["abstention"])
-            console.print(f"{method}, accuracy by share answered: {curve}", highlight=False)
+            console.print(f"  {method}: {curve}", highlight=False, markup=False)
     if "alerts" in report:
         draw_rca(report["alerts"])
     if "onsets" in report:

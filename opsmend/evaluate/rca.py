@@ -20,7 +20,17 @@ from opsmend.evaluate.rca_alerts import evaluate_alerts
 from opsmend.evaluate.rca_cases import CaseError, RecordedCase, read_split, unlabelled
 from opsmend.evaluate.rca_clock import Onset, check_clock, find_onset, split_at
 from opsmend.evaluate.rca_made import calm_windows, overlaid, pairs, with_deploy
-from opsmend.evaluate.rca_scores import MISS, SCORES, abstention_curve, floor_scores, places, summary, tied_scores
+from opsmend.evaluate.rca_scores import (
+    MISS,
+    SCORES,
+    abstention_curve,
+    as_shares,
+    floor_scores,
+    floor_trust,
+    places,
+    summary,
+    tied_scores,
+)
 from rootcause.rankers.registry import RANKERS, ranker_of
 from rootcause.scoring import calibration_error
 from rootcause.stage import RootCauseConfig
@@ -85,11 +95,12 @@ def evaluate_series_cases(data: Path, *, split: str, seed: int, clock: str, rank
         rows[name] += [MISS] * len(lost)
         methods[name] = summary(rows[name], seed) | {"ms_per_case": ranked.milliseconds}
         failures += ranked.failures
+        methods[name] |= _trust(ranked.rankings, cases, len(lost), is_ours=name == OURS)
         if any(r is not None and r.p_none is not None for r in ranked.rankings):
-            methods[name] |= _trust(ranked.rankings, cases) | _calm(name, one, calm)
+            methods[name] |= _calm(name, one, calm)
         methods[name] |= _two_at_once(name, one, cases)
     rows[FLOOR] = [floor_scores(len(case.window.services)) for case in cases] + [MISS] * len(lost)
-    methods[FLOOR] = summary(rows[FLOOR], seed)
+    methods[FLOOR] = summary(rows[FLOOR], seed) | floor_trust([len(case.window.services) for case in cases], len(lost))
     report: dict[str, Any] = {
         "what": "rca", "data": str(data), "split": split or "all", "clock": clock, "seed": seed,
         "cases": len(cases) + len(lost), "failed": len(failures), "failures": failures,
@@ -137,40 +148,41 @@ def _score(ranking: Ranking | None, case: RecordedCase, *, is_ours: bool) -> Flo
     return tied_scores(ranking.scores, case.window.services.index(case.root), is_ours=is_ours)
 
 
-def _first(ranking: Ranking) -> tuple[int, float, float]:
-    """(the first suspect, its probability, how far it is ahead of the second and of "none": the service's margin)."""
-    order = np.argsort(-ranking.scores, kind="stable")
-    top = float(ranking.scores[order[0]])
-    second = float(ranking.scores[order[1]]) if len(order) > 1 else 0.0
-    return int(order[0]), top, top - max(second, float(ranking.p_none or 0.0))
+def _first(ranking: Ranking) -> tuple[float, float]:
+    """(probability of the first suspect, how far it is ahead of the second and of "none": the service's margin)."""
+    scores = ranking.scores if ranking.p_none is not None else as_shares(ranking.scores)
+    second, top = np.sort(np.concatenate([[0.0, 0.0], scores]))[-2:].tolist()
+    return top, top - max(second, float(ranking.p_none or 0.0))
 
 
 def _says_none(ranking: Ranking | None) -> float:
     return 0.0 if ranking is None else float((ranking.p_none or 0.0) > float(ranking.scores.max(initial=0.0)))
 
 
-def _trust(rankings: Sequence[Ranking | None], cases: Sequence[RecordedCase]) -> dict[str, Any]:
-    """Calibration of the first answer, "none of these" included; how often that is (wrongly) given; accuracy when
-    only the surest are answered, and at the margin below which the service says "cannot tell"."""
-    confidence, right, margins, hits = [], [], [], []
+def _trust(rankings: Sequence[Ranking | None], cases: Sequence[RecordedCase], lost: int, *, is_ours: bool) -> dict[str, Any]:
+    """Calibration of the first answer, "none of these" included, and accuracy when only the surest are answered; of who
+    gives no probabilities by shares of the scores. Of who does: how often "none" is (wrongly) said, and at the margin below
+    which the service says "cannot tell" how much is answered. Cases that could not be read are wrong and never sure."""
+    confidence, right, margins, hits = [], [], [-1.0] * lost, [0.0] * lost
     for ranking, case in zip(rankings, cases, strict=True):
         if ranking is None:
             margins.append(-1.0)
             hits.append(0.0)
             continue
-        first, top, margin = _first(ranking)
+        top, margin = _first(ranking)
         is_none = _says_none(ranking)
-        hit = float(case.window.services[first] == case.root)
+        hit = float(_score(ranking, case, is_ours=is_ours)[0])
         confidence.append(max(top, float(ranking.p_none or 0.0)))
         right.append(hit * (1.0 - is_none))
         margins.append(margin)
         hits.append(hit)
-    told = [h for h, m in zip(hits, margins, strict=True) if m >= RootCauseConfig().margin]
-    return {"ECE": round(calibration_error(confidence, right), 4),
-            "none_wrongly": round(float(np.mean([_says_none(r) for r in rankings])), 4),
-            "answered": round(len(told) / max(1, len(hits)), 4),
-            "AC@1 answered": round(float(np.mean(told or [0.0])), 4),
-            "abstention": abstention_curve(margins, hits)}
+    found: dict[str, Any] = {"ECE": round(calibration_error(confidence, right), 4),
+                             "abstention": abstention_curve(margins, hits)}
+    if any(r is not None and r.p_none is not None for r in rankings):
+        told = [h for h, m in zip(hits, margins, strict=True) if m >= RootCauseConfig().margin]
+        found |= {"none_wrongly": round(float(np.mean([_says_none(r) for r in rankings])), 4),
+                  "answered": round(len(told) / max(1, len(hits)), 4), "AC@1 answered": round(float(np.mean(told or [0.0])), 4)}
+    return found
 
 
 def _calm(name: str, ranker: Ranker, calm: Sequence[tuple[CaseWindow, str]]) -> dict[str, float]:

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from opsmend.evaluate.rca_alert_cases import LabelledAlerts, read_alert_cases
 from opsmend.evaluate.rca_cases import CaseError
-from opsmend.evaluate.rca_scores import MISS, abstention_curve, floor_scores, summary, tied_scores
+from opsmend.evaluate.rca_scores import (
+    MISS,
+    abstention_curve,
+    as_shares,
+    floor_scores,
+    floor_trust,
+    summary,
+    tied_scores,
+)
 from rootcause.alerts.case import AlertCase, told
 from rootcause.alerts.history import history_of
 from rootcause.alerts.rankers import ALERT_RANKERS, AlertRanker, ZeroShotAlerts
@@ -46,11 +54,10 @@ def evaluate_alerts(data: Path, *, split: str = "", seed: int = 0) -> dict[str, 
         scores, milliseconds = _rank(ranker, shown)
         rows[name] = [tied_scores(s, c.root_index, is_ours=name == OURS) for s, c in zip(scores, shown, strict=True)]
         rows[name] += [MISS] * len(failures)
-        methods[name] = summary(rows[name], seed) | {"ms_per_case": milliseconds}
-        if name == OURS:
-            methods[name] |= _trust(scores, shown)
+        methods[name] = summary(rows[name], seed) | {"ms_per_case": milliseconds} | _trust(
+            scores if name == OURS else [as_shares(s) for s in scores], rows[name], len(failures))
     rows["random"] = [floor_scores(len(c.case.instances)) for c in shown] + [MISS] * len(failures)
-    methods["random"] = summary(rows["random"], seed)
+    methods["random"] = summary(rows["random"], seed) | floor_trust([len(c.case.instances) for c in shown], len(failures))
     groups = _groups(shown, lost)
     report_groups: dict[str, Any] = {
         group: {"cases": {"n": float(len(at))}} | {name: summary([rows[name][i] for i in at], seed) for name in rows}
@@ -85,10 +92,12 @@ def _rank(ranker: AlertRanker, cases: Sequence[LabelledAlerts]) -> tuple[list[Fl
     return [out[i] for i in range(len(cases))], round(1e3 * seconds / max(1, len(cases)), 2)
 
 
-def _trust(scores: Sequence[Floats], cases: Sequence[LabelledAlerts]) -> dict[str, Any]:
-    confidence = [float(s.max()) for s in scores]
-    right = [float(c.case.instances[int(np.argmax(s))] == c.root) for s, c in zip(scores, cases, strict=True)]
-    return {"ECE": round(calibration_error(confidence, right), 4), "abstention": abstention_curve(confidence, right)}
+def _trust(shares: Sequence[Floats], rows: Sequence[Floats], lost: int) -> dict[str, Any]:
+    """Calibration of the first answer, and accuracy when only the surest are answered; `rows` are the scores of the cases,
+    those that could not be read last."""
+    confidence, right = [float(s.max()) for s in shares], [float(row[0]) for row in rows]
+    return {"ECE": round(calibration_error(confidence, right[:len(shares)]), 4),
+            "abstention": abstention_curve([*confidence, *[-1.0] * lost], right)}
 
 
 def _tuned(cases: Sequence[LabelledAlerts], seed: int) -> dict[str, dict[str, dict[str, Floats]]]:

@@ -7,6 +7,7 @@ baseline gets what a random order of them would. A case that could not be ranked
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,18 @@ def summary(rows: Sequence[Floats], seed: int = 0) -> dict[str, float | list[flo
         out[name] = round(float(table[:, k].mean()), 4)
         out[f"{name} 95%"] = [round(float(low[k]), 4), round(float(high[k]), 4)]
     return out
+
+
+def as_shares(scores: Floats) -> Floats:
+    """Scores over their sum, which stand for the probabilities of who gives none; all equal where none is above 0."""
+    known = np.maximum(np.nan_to_num(scores, nan=0.0, posinf=np.finfo(float).max / max(1, len(scores)), neginf=0.0), 0.0)
+    return known / known.sum() if known.sum() > 0 else np.full(len(scores), 1 / max(1, len(scores)))
+
+
+def floor_trust(candidates: Sequence[int], lost: int = 0) -> dict[str, Any]:
+    """ECE and abstention of a random order: every answer has the same share, and is as often right."""
+    shares = [1 / max(1, n) for n in candidates]
+    return {"ms_per_case": 0.0, "ECE": 0.0, "abstention": abstention_curve([*shares, *[-1.0] * lost], [*shares, *[0.0] * lost])}
 
 
 def abstention_curve(margins: Sequence[float], right: Sequence[float]) -> list[dict[str, float]]:

@@ -52,6 +52,11 @@ def test_report_has_every_method_and_the_shape_that_was_promised(tmp_path: Path)
     assert {k: report[k] for k in ("what", "cases", "failed", "seed")} == {"what": "rca", "cases": 3, "failed": 0, "seed": 0}
     assert set(report["methods"]) == {"opsmend", *RANKERS} - {RootCauseConfig().ranker}
     assert {"AC@1", "AC@3", "Avg@5", "MRR", "ms_per_case", "ECE"} <= set(report["methods"]["opsmend"])
+    assert all({"ms_per_case", "ECE", "abstention", "AC@1 95%"} <= set(found) for found in report["methods"].values())
+    assert all({"AC@1 95%", "AC@3 95%", "Avg@5 95%", "MRR 95%"} <= set(found) for group in report["groups"].values()
+               for name, found in group.items() if name != "cases")
+    assert "none_wrongly" not in report["methods"]["baro"] and "none_wrongly" in report["methods"]["opsmend"]
+    assert report["methods"]["last_change"]["abstention"][-1]["accuracy"] == pytest.approx(1 / 3, abs=1e-3), "ties share"
     assert report["methods"]["opsmend"]["AC@1"] == 1.0
     assert report["methods"]["last_change"]["AC@1"] == pytest.approx(1 / 3, abs=1e-3)  # no changes: a tie of three
     assert report["methods"]["random"]["AC@1"] == pytest.approx(1 / 3, abs=1e-3)

@@ -11,7 +11,15 @@ from ingest.types import Change
 from opsmend.evaluate.rca_cases import RecordedCase
 from opsmend.evaluate.rca_clock import find_onset, split_at
 from opsmend.evaluate.rca_made import calm_windows, overlaid, pairs, with_deploy
-from opsmend.evaluate.rca_scores import abstention_curve, case_scores, floor_scores, places, summary, tied_scores
+from opsmend.evaluate.rca_scores import (
+    abstention_curve,
+    as_shares,
+    case_scores,
+    floor_scores,
+    places,
+    summary,
+    tied_scores,
+)
 from rootcause.types import CaseWindow
 
 SERVICES = ("cart", "store", "web")
@@ -61,6 +69,12 @@ def test_interval_holds_the_mean_and_narrows_with_cases() -> None:
     assert narrow[1] - narrow[0] < 0.1 < wide[1] - wide[0]
     assert summary(few) == summary(few)
     assert summary([])["AC@1"] == 0.0
+
+
+def test_scores_of_any_scale_as_shares() -> None:
+    assert as_shares(np.array([3.0, 1.0, -5.0])).tolist() == [0.75, 0.25, 0.0]
+    assert as_shares(np.zeros(4)).tolist() == [0.25] * 4
+    assert as_shares(np.array([np.inf, 1.0, np.nan])).round(9).tolist() == [1.0, 0.0, 0.0]
 
 
 def test_curve_answers_the_surest_first() -> None:
