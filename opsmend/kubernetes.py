@@ -6,14 +6,19 @@ on pods, replicasets (apps) and jobs (batch), cluster-wide, and nothing else.
 
 from __future__ import annotations
 
+import json
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from ingest.errors import OpsmendError, TransportError
+
+if TYPE_CHECKING:
+    import httpx
 
 IN_CLUSTER: Final = "https://kubernetes.default.svc"
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -32,53 +37,81 @@ class ApiServer:
     url: str = IN_CLUSTER
     token_file: Path | None = None
     ca_file: Path | None = None
-    timeout_seconds: float = 20.0
+    timeout_seconds: float = 10.0
+    """The longest wait for a connection, or for the next bytes of an answer."""
+    round_seconds: float = 40.0
+    """What is not read by then is given up: all lists, all pages. A server that is slow, but never silent for long, or whose
+    pages have no end, must not hold a round for ever."""
 
-    def list(self, kind: str) -> Iterator[dict[str, Any]]:
-        """All objects of a kind, 500 at a time. Raises TransportError where nobody answers, OpsmendError where it is
-        refused."""
-        more = ""
-        while True:
-            page = self._get(f"{_LISTS[kind]}?limit={_PAGE}" + (f"&continue={quote(more, safe='')}" if more else ""))
-            yield from page.get("items") or ()
-            more = (page.get("metadata") or {}).get("continue") or ""
-            if not more:
-                return
-
-    def _get(self, path: str) -> dict[str, Any]:
+    def lists(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(kind, object) of all kinds, 500 objects at a time. Takes `round_seconds` and one `timeout_seconds` at most.
+        Raises TransportError where nobody answers in time, OpsmendError where it is refused."""
         import httpx
 
+        until = time.monotonic() + self.round_seconds
+        # No redirect is followed: the token is for the server that was named, and for no other that it may name.
+        with httpx.Client(headers=self._headers(), verify=self._trusted(), timeout=self.timeout_seconds,
+                          follow_redirects=False, trust_env=False) as client:
+            for kind, path in _LISTS.items():
+                more = ""
+                while True:
+                    asked = f"{path}?limit={_PAGE}&timeoutSeconds={max(1, int(self.timeout_seconds))}" + (
+                        f"&continue={quote(more, safe='')}" if more else "")
+                    page = self._get(client, asked, until)
+                    yield from ((kind, one) for one in page.get("items") or ())
+                    more = (page.get("metadata") or {}).get("continue") or ""
+                    if not more:
+                        break
+
+    def _headers(self) -> dict[str, str]:
         # Read each time: the kubelet puts a new token there before the old one ends.
-        headers = {"accept": "application/json"}
-        token_file, ca_file = self.token_file, self.ca_file
-        if self.url == IN_CLUSTER:
-            token_file, ca_file = token_file or _ACCOUNT / "token", ca_file or _ACCOUNT / "ca.crt"
+        file = self.token_file or (_ACCOUNT / "token" if self.url == IN_CLUSTER else None)
         try:
-            if token_file is not None:
-                headers["authorization"] = f"Bearer {token_file.read_text().strip()}"
-            context = ssl.create_default_context(cafile=str(ca_file) if ca_file is not None else None)
+            token = {"authorization": f"Bearer {file.read_text().strip()}"} if file is not None else {}
         except OSError as error:
-            raise OpsmendError(f"{error.filename or token_file}: {error.strerror}. Outside a cluster: run `kubectl proxy`, "
-                               "and give --server http://127.0.0.1:8001", reason="configuration") from error
+            raise _outside(error, str(file)) from error
+        return {"accept": "application/json", **token}
+
+    def _trusted(self) -> ssl.SSLContext:
+        file = self.ca_file or (_ACCOUNT / "ca.crt" if self.url == IN_CLUSTER else None)
+        try:
+            return ssl.create_default_context(cafile=str(file) if file is not None else None)
+        except OSError as error:
+            raise _outside(error, str(file)) from error
+
+    def _get(self, client: httpx.Client, path: str, until: float) -> dict[str, Any]:
+        import httpx
+
         kind = path.partition("?")[0].rpartition("/")[2]
         try:
-            # No redirect is followed: the token is for the server that was named, and for no other that it may name.
-            answer = httpx.get(self.url.rstrip("/") + path, headers=headers, verify=context, timeout=self.timeout_seconds,
-                               follow_redirects=False, trust_env=False)
+            with client.stream("GET", self.url.rstrip("/") + path) as answer:
+                body = b"".join(self._in_time(answer.iter_bytes(), kind, until))
             if answer.status_code in (401, 403):
                 raise OpsmendError(f"{self.url}: {answer.status_code} for {kind}. It takes a ClusterRole that may `list` "
                                    "pods, replicasets.apps and jobs.batch", reason="refused")
             if not answer.is_success:  # too busy, or a list that took so long that its next page is gone
                 raise TransportError(f"{self.url}: {answer.status_code} {answer.reason_phrase} for {kind}")
-            found: dict[str, Any] = answer.json()
+            found: dict[str, Any] = json.loads(body)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # also an answer that breaks off or is no JSON
-            raise TransportError(f"{self.url}: {error}") from error
+            raise TransportError(f"{self.url}: {type(error).__name__} for {kind}: {error}") from error
         return found
+
+    def _in_time(self, parts: Iterator[bytes], kind: str, until: float) -> Iterator[bytes]:
+        """httpx bounds the wait for the next bytes, not for all of them."""
+        for part in parts:
+            if time.monotonic() > until:
+                raise TransportError(f"{self.url}: not read to the end in {self.round_seconds:.0f} s; given up at {kind}")
+            yield part
+
+
+def _outside(error: OSError, file: str) -> OpsmendError:
+    return OpsmendError(f"{error.filename or file}: {error.strerror}. Outside a cluster: run `kubectl proxy`, "
+                        "and give --server http://127.0.0.1:8001", reason="configuration")
 
 
 def read_facts(server: ApiServer) -> list[Fact]:
     """What the cluster says now."""
-    return [fact for kind in _LISTS for one in server.list(kind) for fact in facts_of(kind, one)]
+    return [fact for kind, one in server.lists() for fact in facts_of(kind, one)]
 
 
 def facts_of(kind: str, one: Mapping[str, Any]) -> Iterator[Fact]:

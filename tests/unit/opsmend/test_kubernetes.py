@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,3 +60,44 @@ def test_all_pages_are_read() -> None:
     with small_http(answer) as url:
         assert [(name, labels["pod"], labels["node"]) for name, labels in read_facts(ApiServer(url))] == [
             ("kube_pod_info", "cart-0", "n0"), ("kube_pod_info", "cart-1", "n1")]
+
+
+def dribble(connection: socket.socket) -> None:
+    """An answer that never ends, and is never silent for long."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000000\r\n\r\n")
+    while True:
+        connection.sendall(b" ")
+        time.sleep(0.02)
+
+
+def silence(connection: socket.socket) -> None:
+    """Somebody who has the connection, and nothing to say."""
+    connection.recv(1000)
+    time.sleep(60)
+
+
+def pages_without_end(connection: socket.socket) -> None:
+    body = b'{"items": [], "metadata": {"continue": "x"}}'
+    while connection.recv(10_000):
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+
+
+@pytest.mark.parametrize("answer", [dribble, silence, pages_without_end])
+def test_every_round_has_an_end(answer: Callable[[socket.socket], None]) -> None:
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threading.Thread(target=speak, args=(connection,), daemon=True).start()
+
+    def speak(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            answer(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        server = ApiServer(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_seconds=0.5, round_seconds=1.0)
+        began = time.monotonic()
+        with pytest.raises(TransportError, match="pods"):
+            read_facts(server)
+        assert time.monotonic() - began < 1.9
