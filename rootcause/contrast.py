@@ -55,10 +55,20 @@ def _moved(case: CaseWindow, name: str, nodes: dict[str, Change], calls: dict[st
     if name in nodes:
         node = nodes[name]
         moved = np.where(node.has, node.now - node.before, 0.0)[case.edges[:, 1]]
+    if name == "latency":
+        moved = moved + on_the_way(calls, m)
     if name in calls:
         call = calls[name]
         moved = np.where(call.has, call.now - call.before, moved)
     return moved
+
+
+def on_the_way(calls: dict[str, Change], m: int) -> Floats:
+    """[m] seconds that each call takes longer than usual on the way, beyond what the callee says; noise counts little."""
+    if "network" not in calls:
+        return np.zeros(m)
+    way = calls["network"]
+    return np.where(way.has, np.maximum(way.now - way.before, 0.0) * np.clip(way.z / 3, 0, 1), 0.0)
 
 
 def excess(case: CaseWindow, name: str, nodes: dict[str, Change], calls: dict[str, Change],
@@ -79,6 +89,8 @@ def excess(case: CaseWindow, name: str, nodes: dict[str, Change], calls: dict[st
     through = share * asked[a]
     into = np.bincount(b, weights=through, minlength=n)
     passed = mass[b] * np.minimum(1.0, through / np.maximum(np.maximum(into, asked)[b], 1e-12))
+    if name == "latency":
+        passed = passed + on_the_way(calls, len(case.edges)) * through
     if name in calls:
         call = calls[name]
         measured = np.maximum(call.now - call.before, 0.0) * np.clip(np.abs(call.z) / 3, 0, 1) * through

@@ -18,12 +18,14 @@ from rootcause.contrast import (
     call_surprise,
     excess,
     flow_residual,
+    on_the_way,
     own_minus_callees,
     regression_residuals,
 )
 from rootcause.novelty import ALL_TOGETHER, all_together
 from rootcause.robust import Change, Floats, edge_changes, node_changes
 from rootcause.types import CaseWindow
+from rootcause.ways import with_ways_parted
 from rootcause.window import EDGE_INDICATORS, NODE_INDICATORS
 
 CAUSES = ("rollout", "config")
@@ -53,6 +55,7 @@ def squash(z: Floats) -> Floats:
 
 def case_features(case: CaseWindow) -> CaseFeatures:
     """Cost: 5 ms for 40 services, 150 rows. Columns without data are 0, and say so in a mask."""
+    case = with_ways_parted(case)
     nodes, calls = node_changes(case), edge_changes(case)
     share = call_share(case, nodes, calls)
     lack = call_surprise(case, nodes, share)
@@ -231,6 +234,8 @@ def _edge(case: CaseWindow, nodes: dict[str, Change], calls: dict[str, Change], 
             node = nodes[name]
             moved = np.where(node.has, node.now - node.before, 0.0)
             through = moved[b] * (np.minimum(share, 1.0) if name == "errors" else share)
+            if name == "latency":
+                through = through + on_the_way(calls, m) * share
             if name in calls:
                 call = calls[name]
                 through = np.where(call.has, (call.now - call.before) * share, through)
