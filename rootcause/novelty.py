@@ -1,15 +1,18 @@
-"""Is the system as a whole more unusual than it ever was for as long? Told to every service, for "none of these"."""
+"""Is the system as a whole more unusual than it ever was for as long? For "none of these": told to every service of the
+networks, and held against what they say."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from rootcause.robust import Change, Floats
+from rootcause.robust import Change, Floats, node_changes
 from rootcause.types import CaseWindow
 
 ALL_TOGETHER = 13
 _FELT = ("errors", "latency")
 _UNUSUAL, _CAP = 3.0, 4.0
+_MOST = 10.0
+"""Deviations that count of one column: a thousand are no more news than ten."""
 
 
 def all_together(case: CaseWindow, nodes: dict[str, Change], calls: dict[str, Change]) -> list[float]:
@@ -43,3 +46,33 @@ def _loud(change: Change) -> Floats:
     z = np.concatenate([np.maximum(np.abs(change.z), change.surprise)[:, None],
                         np.maximum(change.usual, change.counted)], axis=1)
     return np.asarray(np.clip(np.log2(np.maximum(z, _UNUSUAL) / _UNUSUAL), 0.0, _CAP))
+
+
+def against_nothing_wrong(case: CaseWindow) -> float:
+    """Log odds against "nothing is wrong" that the system's own past gives, -0.7 or above; 0 with less than four usual windows
+    as long as now.
+
+    Two sums over all services, in which many faint signs are a loud one: of squared deviations of failures as counts, and
+    of everything else. p is the rank of now among the usual windows in the rarer of both, doubled; its odds are those of
+    the calibrator 1 / (2 sqrt(p)) (Vovk and Wang, Annals of Statistics 2021), which are right on average where now is one
+    more usual window. A few of these can't say much: with a hundred it is 1.3 at most.
+    """
+    nodes = node_changes(case)
+    failures = [change for name, change in nodes.items() if name == "errors"]
+    rest = [change for name, change in nodes.items() if name != "errors"]
+    ranks = [_rank([(np.maximum(c.surprise, 0.0), np.maximum(c.counted, 0.0)) for c in failures]),
+             _rank([(c.whole, c.usual) for c in rest])]
+    known = [rank for rank in ranks if rank is not None]
+    if not known:
+        return 0.0
+    return float(np.log(0.5) - 0.5 * np.log(min(1.0, len(known) * min(known))))
+
+
+def _rank(columns: list[tuple[Floats, Floats]]) -> float | None:
+    """Share of the usual windows, now among them, that are at least as unusual as now; None where there is none. Of each
+    indicator the deviations [n] now and [n, b] in usual windows."""
+    if not columns or not columns[0][1].shape[1]:
+        return None
+    both = [np.minimum(np.concatenate([now[:, None], usual], axis=1), _MOST) for now, usual in columns]
+    level = np.sum([(one ** 2).sum(axis=0) for one in both], axis=0)
+    return float((level >= level[0] * (1 - 1e-9)).mean())

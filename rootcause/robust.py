@@ -62,6 +62,7 @@ class Change:
     surprise: Floats  # errors: failed requests of all rows of now, counted, in deviations of what is usual; else 0
     firm: Floats  # z by `steady`; signed
     usual: Floats  # [n, b] how far b windows as long as now have been from before, in robust deviations; b may be 0
+    whole: Floats  # [n] as `usual`, of now: nothing is taken away for what all of its rows share, as z has it
     counted: Floats  # [n, b] errors: surprise of the same windows, each against the others; else 0
 
 
@@ -196,6 +197,7 @@ def changes_of(tables: dict[str, Floats], baseline: int, step_seconds: float) ->
     # A fault may fill only a part of the window: of the two quartiles, the one further away.
     current = np.where(_is_more(upper - middle, middle - lower), upper, lower)
     # Half of it: who subtracts all of a standing state loses faults that fill the window.
+    whole = np.abs(np.nan_to_num(current - middle))
     halved = np.repeat([0.0 if name in _SPARSE else 0.5 for name in names], width)
     current = current - halved * _shared(now, middle)
     windows = _been_there(before, middle, now.shape[1])
@@ -241,7 +243,7 @@ def changes_of(tables: dict[str, Floats], baseline: int, step_seconds: float) ->
             novel=np.where(has, np.sign(z) * np.log1p(np.abs(c - b) / np.maximum(been[at], scale)), 0.0),
             surprise=np.where(has, surprise, 0.0), firm=np.where(has, sign * (c - b) / firm, 0.0),
             usual=np.where(has[:, None], windows[at] / scale[:, None], 0.0),
-            counted=np.where(has[:, None], counted, 0.0))
+            whole=np.where(has, whole[at] / scale, 0.0), counted=np.where(has[:, None], counted, 0.0))
     return out
 
 

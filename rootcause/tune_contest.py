@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rootcause.rankers.gnn import MODELS_DIR, Weights, by_service, decide, load_weights, sharpen
+from rootcause.rankers.gnn import MODELS_DIR, Weights, by_service, decide, load_weights, sharpen, with_past
 from rootcause.tune import Confirmed, Seen, State, TuneConfig, load_members, log_probabilities, simulated, tune, views
 from rootcause.tune_files import tuned_card, write
 
@@ -169,7 +169,7 @@ def case_scores(cases: Sequence[Confirmed], log_p: Sequence[Floats], weights: We
     places, none, calm = [], [], []
     gains = np.zeros(len(cases))
     for n, (one, raw) in enumerate(zip(cases, log_p, strict=True)):
-        p = decide(by_service(sharpen(raw, weights.temperature), one.case)[0], weights.none_bias)
+        p = decide(with_past(by_service(sharpen(raw, weights.temperature), one.case)[0], one.case), weights.none_bias)
         says_none = float(p[-1] > p[:-1].max())
         if not one.targets:
             calm.append(says_none)

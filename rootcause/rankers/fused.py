@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rootcause.contrast import steady_residuals
-from rootcause.rankers.gnn import MODELS_DIR, GnnRanker, by_service, decide, load_weights, sharpen
+from rootcause.rankers.gnn import MODELS_DIR, GnnRanker, by_service, decide, load_weights, sharpen, with_past
 from rootcause.types import CaseWindow, Ranking
 
 Floats = NDArray[np.float64]
@@ -63,5 +63,5 @@ class FusedRanker:
         own = np.maximum(p[:-1] - np.bincount(of, weights=calls, minlength=len(p) - 1), 1e-12)
         joined = own * np.exp(rest) + onto
         q, on_calls = joined / joined.sum(), on_calls / joined.sum()
-        said = decide(np.append(q * (1 - p[-1]), p[-1]), weights.none_bias)
+        said = decide(with_past(np.append(q * (1 - p[-1]), p[-1]), case), weights.none_bias)
         return Ranking(said[:-1], float(said[-1]), weights.version, on_calls * float(said[:-1].sum()))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rootcause.features import case_features
+from rootcause.novelty import against_nothing_wrong
 from rootcause.types import CaseWindow, Ranking
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class GnnRanker:
     def rank(self, case: CaseWindow) -> Ranking:
         weights = load_weights(self._directory)
         p, calls = by_service(sharpen(self.log_probabilities(case), weights.temperature), case)
-        said = decide(p, weights.none_bias)
+        said = decide(with_past(p, case), weights.none_bias)
         part = float(said[:-1].sum()) / max(float(p[:-1].sum()), 1e-12)  # calls are in the services' scores, and move with them
         return Ranking(said[:-1], float(said[-1]), weights.version, calls * part)
 
@@ -99,6 +100,13 @@ def by_service(p: NDArray[np.float64], case: CaseWindow) -> tuple[NDArray[np.flo
     calls = p[n:-1]
     onto = np.bincount(case.edges[:, 1], weights=calls, minlength=n) if len(calls) else np.zeros(n)
     return np.append(p[:n] + onto, p[-1]), calls
+
+
+def with_past(p: NDArray[np.float64], case: CaseWindow) -> NDArray[np.float64]:
+    """[n + 1] the same once the system's own past has spoken against "none of these" (or for it); sums to 1. The networks
+    know the systems that were made up for them, in which much is unusual that does not matter."""
+    out = np.append(p[:-1], p[-1] * np.exp(-against_nothing_wrong(case)))
+    return np.asarray(out / out.sum())
 
 
 def decide(p: NDArray[np.float64], none_bias: float) -> NDArray[np.float64]:
