@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
+MOST_LETTERS = 500
+"""Of a name, or all names of a member: a longer one is no name of a service (Kubernetes' end at 253), and a table of 20,000
+has a size."""
 K = TypeVar("K", str, tuple[str, str], tuple[str, str, str])
 
 
@@ -13,8 +16,14 @@ def room(most: int) -> int:
     return most - most // 10
 
 
+def is_name(*names: str) -> bool:
+    """Whether these may be names."""
+    return sum(map(len, names)) <= MOST_LETTERS
+
+
 class LastSeen(Generic[K]):
-    """Member -> event time in nanoseconds. `is_changed` says whether members came or went since `settle`."""
+    """Member -> event time in nanoseconds; what `is_name` denies never gets in. `is_changed` says whether members
+    came or went since `settle`."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -28,6 +37,8 @@ class LastSeen(Generic[K]):
     def see(self, members: Iterable[K], now_ns: int) -> None:
         for member in sorted(members):
             if member not in self.at:
+                if not is_name(*((member,) if isinstance(member, str) else member)):
+                    continue
                 self.is_changed = True
             self.at[member] = now_ns
 
@@ -35,6 +46,8 @@ class LastSeen(Generic[K]):
         """The same, as somebody else tells it: what is known to be newer stays so."""
         for member in members:
             if member not in self.at:
+                if not is_name(*((member,) if isinstance(member, str) else member)):
+                    continue
                 self.is_changed = True
             self.at[member] = max(seen_ns, self.at.get(member, 0))
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ingest.types import Batch, Placement
-from rootcause.last_seen import room
+from rootcause.last_seen import is_name, room
 from rootcause.owners import Owners
 
 HOST, VOLUME = "host", "volume"
@@ -46,6 +46,9 @@ class Placements:
         key = placement.service, placement.instance or placement.pod
         known = self._at.get(key)
         if known is None or known[0] != placement:
+            if not is_name(placement.service, placement.instance, placement.pod, placement.host, placement.volume,
+                           placement.namespace, placement.workload):
+                return
             self._is_changed = True
             self._name(placement)
         self._at[key] = (placement, now_ns)

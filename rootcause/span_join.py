@@ -36,7 +36,7 @@ its start."""
 
 
 class SpanJoin:
-    """`step(batch)`. Holds back up to `max_spans` spans and as many parents that are missing. Cost: 1 us a span."""
+    """`step(batch)`. Holds back up to `max_spans` spans, and as many whose parent is missing. Cost: 1 us a span."""
 
     def __init__(self, max_spans: int) -> None:
         self._half = max(1, max_spans // 2)
@@ -45,6 +45,8 @@ class SpanJoin:
         self._old_spans: dict[str, _Span] = {}
         self._orphans: dict[str, list[_Span]] = {}  # parent id -> its children, as services
         self._old_orphans: dict[str, list[_Span]] = {}
+        self._waiting = 0
+        """Children in `_orphans`: one parent that never comes may have any number."""
 
     def step(self, batch: TraceBatch) -> Joined:
         out = Joined()
@@ -68,12 +70,14 @@ class SpanJoin:
                 above = spans.get(parent) or old_spans.get(parent)
                 if above is None:
                     orphans.setdefault(parent, []).append((of[0], micros, ts_ns))
+                    self._waiting += 1
+                    if self._waiting > self._half:
+                        orphans, old_orphans, self._waiting = {}, orphans, 0
+                        self._orphans, self._old_orphans = orphans, old_orphans
                 elif above[0] != of[0]:
                     _join(above, (of[0], micros, ts_ns), out)
         if len(spans) > self._half:
             self._spans, self._old_spans = {}, spans
-        if len(orphans) > self._half:
-            self._orphans, self._old_orphans = {}, orphans
         return out
 
 

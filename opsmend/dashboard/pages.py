@@ -44,6 +44,7 @@ def install(app: FastAPI) -> None:
     """Add the pages and the forms to the app."""
     templates = Jinja2Templates(_HERE / "templates")
     templates.env.trim_blocks = templates.env.lstrip_blocks = True
+    templates.env.finalize = words.visible
     templates.env.filters.update(
         clock=words.clock, minute=words.minute, span=words.span, pct=words.share, likely=words.likely,
         num=words.number, kind=words.kind_words, plural=words.plural, iso=lambda ns: rfc3339(ns) or "")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from typing import Any
 
 from detect.indicators import indicator_of
 from ingest.types import SeriesKey
@@ -18,6 +20,19 @@ _KINDS = {"process.down": "process is gone", "hang": "does not answer", "crash_l
           "lock_wait": "sessions wait for a lock", "cache_full": "cache is full", "log_rate": "unusually many log lines",
           "log_template": "log message never seen before", "metric_anomaly": "left its forecast",
           "breach": "limit will be crossed", "alert": "alert"}
+
+
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+"""Control characters, and marks that have no width or turn text around: with them one name looks like another."""
+
+
+def visible(value: Any) -> Any:
+    """What a page writes of `value`: text with every hidden character shown as one.
+
+    >>> visible("cart\\x00"), visible("\\u202egnp.exe"), visible(7)
+    ('cart\ufffd', '\ufffdgnp.exe', 7)
+    """
+    return _HIDDEN.sub("\ufffd", value) if type(value) is str else value
 
 
 def clock(ts_ns: int) -> str:

@@ -17,7 +17,7 @@ from opsmend.dashboard.incident import incident_view
 from opsmend.dashboard.now import now_view
 from opsmend.dashboard.reading import Memory, Reading
 from opsmend.dashboard.spread import cause_graph, spread
-from rootcause.types import ServiceGraph
+from rootcause.types import Diagnosis, ServiceGraph, Suspect
 
 HOST = "http://localhost:8420"
 
@@ -207,6 +207,20 @@ async def test_a_large_graph_has_a_row_for_itself_and_says_who_is_not_drawn(clie
     assert page.index('id="plan"') < page.index('id="spread"') < page.index('id="charts"')
     small = (await client.get(f"/incidents/{ident('checkout')}")).text
     assert small.index('id="spread"') < small.index('id="plan"')
+
+
+async def test_names_hide_nothing(client: httpx.AsyncClient, port: MemoryPort) -> None:
+    name = "pay\x00\x1b[31m\u202e\u200b<b>ments"
+    broken = incident("hidden", f"{name} fails", "critical", [(signal("hidden", "latency", name, T - 60 * S), "it")],
+                      opened=T - 60 * S)
+    port.put_incident(broken)
+    port.put_diagnosis(Diagnosis(broken.id, T, (Suspect(name, 0.9, instances=(name,)),), 0.1, False, name, name))
+    port.service_graph = ServiceGraph((name,), frozenset({("front", name)}), rests_on=frozenset({(name, f"{name}2")}),
+                                      kinds={f"{name}2": "host"})
+    for path in ("/", "/incidents", f"/incidents/{broken.id}", "/map"):
+        page = (await client.get(path)).text
+        assert "pay\ufffd\ufffd[31m\ufffd\ufffd&lt;b&gt;ments" in page, path
+        assert not set(page) & set("\x00\x1b\u202e\u200b") and "<b>ments" not in page, path
 
 
 async def test_silence_is_said(client: httpx.AsyncClient, port: MemoryPort) -> None:
