@@ -165,4 +165,5 @@ def main() -> None:
         sys.stderr.write(f"opsmend: {error}\n")
         if error.reason in ("configuration", "runbook"):
             sys.exit(EXIT_CONFIG)
-        sys.exit(EXIT_DEPENDENCY if isinstance(error, TransportError) or error.reason in ("store", "store_busy") else 1)
+        is_away = isinstance(error, TransportError) or error.reason in ("store", "store_busy", "transport")
+        sys.exit(EXIT_DEPENDENCY if is_away else 1)

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from detect.types import Incident
+from opsmend.store.deaths import Death
 from opsmend.store.records import StepResult
 from remediate.types import Outcome, Plan
 
@@ -135,12 +136,13 @@ class StateCollector(Collector):
 
     def __init__(self, *, lag: Callable[[], dict[str, int]], incidents: Callable[[], Iterable[Incident]],
                  state_entries: Callable[[], dict[str, int]], evictions: Callable[[], dict[str, int]],
-                 now_ns: Callable[[], int]) -> None:
+                 now_ns: Callable[[], int], deaths: Callable[[], Iterable[Death]]) -> None:
         self._lag = lag
         self._incidents = incidents
         self._state_entries = state_entries
         self._evictions = evictions
         self._now_ns = now_ns
+        self._deaths = deaths
 
     def describe(self) -> Iterable[Metric]:
         return ()  # nothing is read at registration
@@ -171,4 +173,13 @@ class StateCollector(Collector):
             is_open.add_metric([severity], count)
         for (service, series), left in sorted(soonest.items(), key=lambda item: item[1])[:_SHOWN_BREACHES]:
             eta.add_metric([service, series], left)
-        return (lag, entries, evictions, is_open, eta)
+        return (lag, entries, evictions, is_open, eta, *self._of_deaths())
+
+    def _of_deaths(self) -> Iterable[Metric]:
+        """Of processes before this one, and of others that share the store."""
+        died = CounterMetricFamily("opsmend_role_deaths", "Roles of ours that died", labels=["role", "reason"])
+        last = GaugeMetricFamily("opsmend_role_death_timestamp_seconds", "When a role last died", labels=["role", "reason"])
+        for death in self._deaths():
+            died.add_metric([death.role, death.reason], death.times)
+            last.add_metric([death.role, death.reason], death.last_ns / 1e9)
+        return died, last

@@ -47,6 +47,7 @@ from opsmend.pipeline import Pipeline, PipelineConfig
 from opsmend.runners.local import LocalRunner, LocalRunnerConfig
 from opsmend.store.bodies import Bodies
 from opsmend.store.corrections import CorrectionLog
+from opsmend.store.deaths import Deaths, RoleDied
 from opsmend.store.engine import open_engine
 from opsmend.store.ledger import SqlLedger
 from opsmend.store.queries import Queries
@@ -75,7 +76,7 @@ class Service:
         self._journal_path = journal
         self._lock: IO[str] | None = None
         self._thread: threading.Thread | None = None
-        self.failed: BaseException | None = None
+        self.failed: RoleDied | None = None
         self.on_failure: Callable[[], None] = lambda: None
         self._workers: QuixWorkers | None = None
 
@@ -91,6 +92,7 @@ class Service:
         self._adopt_mode()
         self.shown = SqlLedger(self.engine, bodies=bodies, is_shown=True)
         self.queries = Queries(self.engine, bodies)
+        self.deaths = Deaths(self.engine)
         self.corrections = CorrectionLog(self.engine, bodies)
         self.seat = Seat(self.engine)
         self.records = Records(self.engine, retention_seconds=s.service.retention_seconds, seat=self.seat.number,
@@ -128,7 +130,8 @@ class Service:
         self.metrics.registry.register(StateCollector(
             lag=lambda: dict(self.consumer.lag()), incidents=lambda: self.queries.incidents(state="open", limit=1000),
             state_entries=lambda: self.runner.pipeline.detection.state_entries(),
-            evictions=lambda: self.runner.pipeline.detection.evictions(), now_ns=self.observer.now_ns))
+            evictions=lambda: self.runner.pipeline.detection.evictions(), now_ns=self.observer.now_ns,
+            deaths=self.deaths.all))
         if self._repairs:
             self.outlet.start()
         self.forecasting = self._forecasting()
@@ -202,12 +205,16 @@ class Service:
         try:
             self.runner.run()
         except BaseException as error:
-            log.critical("runner.died", error=repr(error), exc_info=True)
-            self._died(error)
+            died = RoleDied("conclude" if self._workers is not None else "runner", error)
+            log.critical("runner.died", reason=died.reason, error=repr(error), exc_info=True)
+            self._died(died)
 
-    def _died(self, error: BaseException) -> None:
-        """A thread that dies silently would look like a quiet system: the whole service ends instead."""
-        self.failed = error
+    def _died(self, died: RoleDied) -> None:
+        """A thread that dies silently would look like a quiet system: the whole service ends instead. What dies after the
+        first one does so of that."""
+        if self.failed is None:
+            self.failed = died
+            self.deaths.note(died)
         self.on_failure()
 
     def _stepped(self, result: StepResult) -> None:

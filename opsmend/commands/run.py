@@ -76,7 +76,6 @@ def serve(settings: Settings, record: Path | None = None) -> None:
                 service.tell_address(url)
                 typer.echo(f"opsmend: {url}", err=True)
 
-    from ingest.errors import OpsmendError
     from opsmend.api.app import create_app
     from opsmend.api.security import ApiConfig
     from opsmend.port_store import StorePort
@@ -105,10 +104,10 @@ def serve(settings: Settings, record: Path | None = None) -> None:
         server.run(sockets=[listening])
     finally:
         service.stop()
-    if isinstance(service.failed, OpsmendError):
-        raise service.failed
     if service.failed is not None:
-        raise typer.Exit(1)
+        structlog.get_logger().critical("service.died", role=service.failed.role, reason=service.failed.reason,
+                                        error=str(service.failed))
+        raise service.failed
 
 
 def _listen(host: str, port: int) -> socket.socket:

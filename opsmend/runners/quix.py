@@ -21,6 +21,7 @@ from opsmend.runners.quix_detect import detect
 from opsmend.runners.quix_fence import Fence
 from opsmend.runners.quix_packer import pack
 from opsmend.runners.quix_settings import QuixConfig, make_topics
+from opsmend.store.deaths import RoleDied
 
 log = structlog.get_logger()
 Role = Literal["all", "worker", "packer", "detect", "conclude"]
@@ -32,7 +33,7 @@ class QuixWorkers:
     to others at once, which is better than half a worker."""
 
     def __init__(self, config: QuixConfig, decoder: DecoderConfig, detection: DetectionConfig, role: Role, *,
-                 on_failure: Callable[[BaseException], None]) -> None:
+                 on_failure: Callable[[RoleDied], None]) -> None:
         self._stop = threading.Event()
         self._on_failure = on_failure
         self.packed = 0
@@ -64,8 +65,9 @@ class QuixWorkers:
         try:
             run()
         except BaseException as error:
-            log.critical("quix.role_died", role=name, error=repr(error), exc_info=True)
-            self._on_failure(error)
+            died = RoleDied(name, error)
+            log.critical("quix.role_died", role=name, reason=died.reason, error=repr(error), exc_info=True)
+            self._on_failure(died)
 
     def _count_packed(self, records: int) -> None:
         self.packed += records

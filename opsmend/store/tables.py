@@ -159,6 +159,14 @@ events = sa.Table(  # outbox: server-sent events, webhooks and topics read from 
     sa.Column("body", sa.LargeBinary, nullable=False),
     sqlite_autoincrement=True,
 )
+role_deaths = sa.Table(  # what our own roles died of
+    "role_deaths", metadata,
+    sa.Column("role", sa.Text, primary_key=True),
+    sa.Column("reason", sa.Text, primary_key=True),
+    sa.Column("times", sa.BigInteger, nullable=False),
+    sa.Column("last_ns", sa.BigInteger, nullable=False),  # wall clock
+    sa.Column("detail", sa.Text, nullable=False),
+)
 outlet_cursors = sa.Table(  # how far each receiver of events has got
     "outlet_cursors", metadata,
     sa.Column("sink", sa.Text, primary_key=True),

@@ -15,6 +15,8 @@ import pytest
 from ingest.transports.config import TransportConfig
 from ingest.transports.registry import open_producer
 from opsmend.lab.kafka import KafkaBroker, why_not
+from opsmend.store.deaths import Deaths
+from opsmend.store.engine import open_engine
 
 OPSMEND = [sys.executable, "-c", "from opsmend.cli import main; main()"]
 
@@ -96,3 +98,26 @@ def test_one_process_does_all_and_serves_the_dashboard(tmp_path: Path) -> None:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(180)
+def test_a_worker_whose_role_dies_says_why_and_notes_it(tmp_path: Path) -> None:
+    pytest.importorskip("quixstreams", reason="NOT TESTED: the extra `scale` is not installed")
+    if reason := why_not():
+        pytest.skip(f"NOT TESTED against Kafka: {reason}")
+    (tmp_path / "quix").write_text("no directory: there is no room for states")
+    with KafkaBroker() as broker:
+        toml = configure(tmp_path, "kafka", f'bootstrap_servers = "{broker.bootstrap_servers}"')
+        for times in (0, 1, 2):
+            ended = subprocess.run([*OPSMEND, "run", "-c", str(toml), "--runner", "quix", "--role", "detect"], text=True,
+                                   stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+            assert ended.returncode == 1, ended.stderr[-3000:]
+            *_, logged, said = ended.stderr.splitlines()
+            told = json.loads(logged)
+            assert (told["event"], told["role"], told["reason"]) == ("worker.died", "detect", "bug")
+            assert said.startswith("opsmend: detect died: ")
+            assert times or not (tmp_path / "opsmend.db").exists(), "no store is made for this"
+            engine = open_engine(f"sqlite:///{tmp_path / 'opsmend.db'}")
+            assert [d.times for d in Deaths(engine).all()] == ([times] if times else [])
+            engine.dispose()
