@@ -85,7 +85,7 @@ def read_case(folder: Path, clock: str = "known") -> RecordedCase:
     if channels is None:
         window = build_window(normal, abnormal, columns, edges)
     else:
-        normal = with_rows(channels.usual, normal)
+        normal = _in_order(with_rows(channels.usual, normal), clock)
         window = build_window(normal, abnormal, columns, sorted({*edges, *channels.calls}), channels.services)
         window = add_channels(window, channels, np.concatenate([normal[:, 0], abnormal[:, 0]]))
     window = with_stand_ins(window)
@@ -255,7 +255,7 @@ def _rows(folder: Path, label: dict[str, Any], clock: str) -> tuple[Floats, Floa
             # Who knows when a fault began looks back on it; who has just detected it can't know what comes later.
             later = normal[:, 0] > begin
             normal = np.concatenate([normal[later], normal[~later]]) if clock == "known" else normal[~later]
-            normal = np.concatenate([normal, before[~np.isin(before[:, 0], normal[:, 0])]])
+            normal = _in_order(np.concatenate([normal, before[~np.isin(before[:, 0], normal[:, 0])]]), clock)
     elif len(before):
         normal = before
     else:
@@ -266,3 +266,8 @@ def _rows(folder: Path, label: dict[str, Any], clock: str) -> tuple[Floats, Floa
         raise CaseError(f"{folder.name}: {len(normal)} fault-free rows, {len(abnormal)} in the fault; metrics.csv has {span}, "
                         f"inject_time is {begin}")
     return normal, abnormal, columns
+
+
+def _in_order(normal: Floats, clock: str) -> Floats:
+    """In the order of time where the onset is looked for in them; with a known clock those just before the fault are last."""
+    return normal if clock == "known" else normal[np.argsort(normal[:, 0], kind="stable")]

@@ -8,10 +8,17 @@ is what has long been so. Per column the deviation that 85 % of the rows exceed 
 service and of the calls to it; the largest service counts. The onset is the first row with three quarters of the
 largest rise of the contrast over the row before it; it is clear where the contrast is above 2 and above its 98 %
 quantile over the usual rows. Else the last five rows are taken for the incident.
+
+A service that runs has seen what was wrong before as well, and does not take it for usual (`rootcause.earlier`). Here the
+recording is all that is known, so the same measure is taken of the rows before the onset: three rows in a row that differ
+from the usual rows alone by more than 2 are left out, where half of the usual rows, and eight, remain. One robust
+deviation is that of the median deviation then, which a third of bad rows does not widen. Memory, which stays high
+after it is over, is left out, and so are lines and spans, which most rows lack.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,6 +40,9 @@ _SHARE = 0.98
 _NEARLY = 0.75
 _NOW = 5
 _NEARLY_ALL = 0.85
+_LASTING = ("memory", "logs", "error_lines", "templates", "spans", "pattern", "network")
+_MUST_REMAIN = (8, 0.5)
+"""Usual rows, and the share of them; else none is left out."""
 
 
 CLOCKS = ("known", "detected")
@@ -70,17 +80,44 @@ def find_onset(case: CaseWindow) -> Onset:
 
 
 def split_at(case: CaseWindow, onset: Onset) -> CaseWindow:
-    """The window with everything before the onset as the usual state; at least three rows of it."""
-    return replace(case, baseline_rows=max(onset.row, min(3, len(case.ts_ns) - 1)))
+    """The window with everything before the onset as the usual state, but for earlier incidents; at least three rows of it."""
+    return without_earlier(replace(case, baseline_rows=max(onset.row, min(3, len(case.ts_ns) - 1))))
+
+
+def without_earlier(case: CaseWindow) -> CaseWindow:
+    """The same without those usual rows in which something else was wrong."""
+    base = case.baseline_rows
+    keep = np.ones(len(case.ts_ns), dtype=bool)
+    apart = _largest(case, base, lambda name, table, change: None if name in _LASTING else _far(table[:base], change))
+    for row in np.flatnonzero(apart > _LEAST).tolist():
+        keep[row:min(row + _AFTER, base)] = False
+    remain = int(keep[:base].sum())
+    fewest, share = _MUST_REMAIN
+    return case.of_rows(keep, remain) if remain >= max(fewest, share * base) else case
+
+
+def _far(before: Floats, change: Change) -> Floats:
+    """Of each usual row how far three rows from it on (the last three) are from usual."""
+    last = len(before) - _AFTER
+    z = np.stack([_shift(before[max(0, min(r, last)):r + _AFTER], change.before) for r in range(len(before))])
+    return _octaves(z / change.steady, change)
 
 
 def _contrasts(stream: CaseWindow, rows: range, after: int) -> Floats:
     """Of each of `rows`, with at most `after` rows from it on."""
-    total = np.zeros((len(rows), len(stream.services)))
+    return _largest(stream, len(rows), lambda name, table, change: _loud(table, change, rows, after))
+
+
+def _largest(stream: CaseWindow, rows: int, of: Callable[[str, Floats, Change], Floats | None]) -> Floats:
+    """[rows] of the largest service, the sum of what `of` gives of its columns and of those of the calls to it, [rows, k]; None
+    for an indicator that does not count."""
+    total = np.zeros((rows, len(stream.services)))
     for name, change in node_changes(stream).items():
-        total += _loud(stream.node_metrics[name], change, rows, after)
+        if (found := of(name, stream.node_metrics[name], change)) is not None:
+            total += found
     for name, change in edge_changes(stream).items():
-        np.maximum.at(total.T, stream.edges[:, 1], _loud(stream.edge_metrics[name], change, rows, after).T)
+        if (found := of(name, stream.edge_metrics[name], change)) is not None:
+            np.maximum.at(total.T, stream.edges[:, 1], found.T)
     biggest: Floats = total.max(axis=1, initial=0.0)
     return biggest
 
@@ -91,8 +128,12 @@ def _loud(table: Floats, change: Change, rows: range, after: int) -> Floats:
     z = np.stack([np.minimum(_shift(table[r:r + after], _middle(table[max(0, r - _BEFORE):r])),
                              _shift(table[r:r + after], change.before)) for r in rows])
     seen = np.array([min(after, len(table) - r) for r in rows], dtype=np.float64)
-    z = np.nan_to_num(z / change.scale) * np.sqrt(seen / (seen + 1.0))[:, None]  # one row alone proves little
-    return np.where(change.has, np.clip(np.log2(np.maximum(z, _UNUSUAL) / _UNUSUAL), 0.0, _CAP), 0.0)
+    return _octaves(z / change.scale * np.sqrt(seen / (seen + 1.0))[:, None], change)  # one row alone proves little
+
+
+def _octaves(z: Floats, change: Change) -> Floats:
+    """How many times twice three deviations, at most four."""
+    return np.where(change.has, np.clip(np.log2(np.maximum(np.nan_to_num(z), _UNUSUAL) / _UNUSUAL), 0.0, _CAP), 0.0)
 
 
 def _shift(rows: Floats, before: Floats) -> Floats:

@@ -214,6 +214,19 @@ def test_usual_rows_of_another_file_end_before_the_fault(tmp_path: Path) -> None
     assert read_case(case, clock="known").window.baseline_rows == 70  # whoever is told looks back on it
 
 
+def test_where_the_onset_is_looked_for_the_rows_before_it_are_in_order(tmp_path: Path) -> None:
+    """A file of usual rows that lacks those around earlier faults: the case's own rows stand between them."""
+    case = write_case(tmp_path / "c", normal="../normal.csv", inject_time=1000.0 + 60 * 65)
+    lines = (case / "metrics.csv").read_text().splitlines()
+    windows = []
+    for kept in (lines, lines[:20] + lines[40:]):
+        (tmp_path / "normal.csv").write_text("\n".join(kept) + "\n")
+        windows.append(read_case(case, clock="detected").window)
+    whole, parts = windows
+    assert whole.baseline_rows == parts.baseline_rows
+    np.testing.assert_array_equal(parts.node_metrics["latency"], whole.node_metrics["latency"])
+
+
 def test_times_with_too_few_digits_still_tell_how_long_a_row_is() -> None:
     """PetShop prints seconds as 1.68187e+09: neighbours look alike, the span does not."""
     rows = np.column_stack([np.round(1.68e9 + 300.0 * np.arange(600), -4), np.ones(600)])

@@ -9,7 +9,7 @@ import pytest
 
 from ingest.types import Change
 from opsmend.evaluate.rca_cases import RecordedCase
-from opsmend.evaluate.rca_clock import find_onset, split_at
+from opsmend.evaluate.rca_clock import find_onset, split_at, without_earlier
 from opsmend.evaluate.rca_made import calm_windows, overlaid, pairs, with_deploy
 from opsmend.evaluate.rca_scores import (
     abstention_curve,
@@ -20,6 +20,7 @@ from opsmend.evaluate.rca_scores import (
     summary,
     tied_scores,
 )
+from rootcause.robust import node_changes
 from rootcause.types import CaseWindow
 
 SERVICES = ("cart", "store", "web")
@@ -105,6 +106,34 @@ def test_what_is_over_again_is_no_onset() -> None:
     latency[case.window.baseline_rows - 6:case.window.baseline_rows - 4, 2] += 3.0  # an earlier hiccup of web
     hiccup = replace(case.window, node_metrics={**case.window.node_metrics, "latency": latency})
     assert abs(find_onset(hiccup).row - case.window.baseline_rows) <= 1
+
+
+def earlier(rows: int, bad: range, *, service: str = "cart", indicator: str = "latency") -> CaseWindow:
+    """A recording with so few rows, in some of which one service was slow before."""
+    window = recorded("web", rows=rows).window
+    table = window.node_metrics["latency"].copy()
+    table[bad.start:bad.stop, SERVICES.index(service)] += 1.0
+    return replace(window, node_metrics={**window.node_metrics, indicator: table})
+
+
+def test_rows_of_an_earlier_incident_are_not_usual_ones() -> None:
+    window = earlier(28, range(5, 11))
+    usual = without_earlier(window)
+    assert usual.baseline_rows == window.baseline_rows - 6
+    assert usual.ts_ns.tolist() == np.delete(window.ts_ns, range(5, 11)).tolist()
+    onset = find_onset(window)
+    assert split_at(window, onset).baseline_rows == onset.row - 6
+    before, after = (node_changes(w)["latency"] for w in (window, usual))
+    assert after.scale[0] < before.scale[0] / 5, "what was wrong before hides no more what is wrong now"
+
+
+@pytest.mark.parametrize("window", [
+    recorded("web").window, recorded("web", rows=12).window,
+    earlier(28, range(5, 6)),  # a hiccup
+    earlier(20, range(3, 8)),  # too few rows would remain
+    earlier(28, range(5, 11), indicator="memory")])
+def test_otherwise_all_rows_before_the_onset_are_usual(window: CaseWindow) -> None:
+    assert without_earlier(window).ts_ns.tolist() == window.ts_ns.tolist()
 
 
 def test_calm_windows_hold_usual_rows_alone_and_differ() -> None:
