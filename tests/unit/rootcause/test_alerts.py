@@ -195,6 +195,16 @@ def test_what_cant_be_read_of_alerts_is_named_by_place_and_remedy(tmp_path: Path
     assert re.search("failed: " + place, found), found
 
 
+def test_a_span_of_nobody_known_does_not_cost_the_case(tmp_path: Path) -> None:
+    write(tmp_path / "odd", "db-0")
+    with (tmp_path / "odd" / "events.csv").open("a") as file:
+        file.write("trace,,-1,find/data.cart,PD\n")
+    (tmp_path / "odd" / "nodes.txt").unlink()
+    found = read_alerts(tmp_path / "odd")
+    assert found.case.alerts[-1].instance == ""
+    assert "" not in found.case.instances
+
+
 def test_alert_files_of_a_spreadsheet_are_read_and_series_beside_events_are_a_series_case(tmp_path: Path) -> None:
     write(tmp_path / "plain", "db-0")
     write(tmp_path / "sheet", "db-0")
