@@ -44,9 +44,10 @@ class Samples:
     counted: list[int] = field(default_factory=list)
 
     def add(self, at: float, rss_mb: float, lag: int, counted: int) -> None:
-        for column, number in zip((self.seconds, self.rss_mb, self.lag_records, self.counted),
-                                  (round(at, 1), round(rss_mb, 1), lag, counted), strict=True):
-            column.append(number)
+        self.seconds.append(round(at, 1))
+        self.rss_mb.append(round(rss_mb, 1))
+        self.lag_records.append(lag)
+        self.counted.append(counted)
 
 
 def consume(config: dict[str, Any], directory: str, is_slow: Flag, stop: Flag, told: Any) -> None:

@@ -11,13 +11,17 @@ worth: under --students, where they are found again, or nowhere.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
+import operator
 import os
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
@@ -39,7 +43,8 @@ def rounded(weights: Weights, bits: int) -> Weights:
     """Every row rounded to `bits`, with a scale of its own, and computed in FP32."""
     def one(matrix: np.ndarray) -> np.ndarray:
         top = np.abs(matrix).max(axis=1, keepdims=True) / (2 ** (bits - 1) - 1)
-        return (np.round(matrix / top) * top).astype(np.float32)
+        near: np.ndarray = np.round(matrix / top) * top
+        return near.astype(np.float32)
 
     return replace(weights, w=one(weights.w), v=one(weights.v), version=f"int{bits}")
 
@@ -56,13 +61,14 @@ def torch_rates(weights: Weights) -> dict[str, float]:
     plain = Network.of(weights).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        eight = torch.ao.quantization.quantize_dynamic(plain, {torch.nn.LSTM, torch.nn.Linear}, dtype=torch.qint8)
+        quantized: Callable[..., Any] = torch.ao.quantization.quantize_dynamic
+        eight = quantized(plain, {torch.nn.LSTM, torch.nn.Linear}, dtype=torch.qint8)
     made = {}
     for name, network in (("fp32", plain), ("int8", eight)):
         with torch.inference_mode():
             x = torch.randn(1, SERIES, FEATURES)
             state = network(x)[1]
-            made[name] = SERIES / per_step(lambda n=network, s=state, x=x: n(x, s), REPEATS)[0]
+            made[name] = SERIES / per_step(functools.partial(network, x, state), REPEATS)[0]
     return made
 
 
@@ -74,7 +80,7 @@ def sparse_rates(weights: Weights) -> dict[str, float]:
     made = {"dense": 1024 / per_step(lambda: weights.w @ x, REPEATS)[0]}
     for share in (0.5, 0.9):
         matrix = csr_matrix(pruned(weights, share).w)
-        made[f"pruned {share}"] = 1024 / per_step(lambda m=matrix: m @ x, REPEATS)[0]
+        made[f"pruned {share}"] = 1024 / per_step(functools.partial(operator.matmul, matrix, x), REPEATS)[0]
     return made
 
 
@@ -111,8 +117,9 @@ def main() -> None:
     for name, weights in variants.items():
         verdict = against_shipped(weights)
         middle, _ = per_step(our_step(SERIES, weights)[0], REPEATS)
-        row = {"variant": name, "gain": round(verdict.gain, 4), "by_horizon": [round(g, 4) for g in verdict.by_horizon],
-               "equal": verdict.gain >= -EQUAL, "series_steps_per_s": round(SERIES / middle)}
+        row: dict[str, Any] = {"variant": name, "gain": round(verdict.gain, 4),
+                               "by_horizon": [round(g, 4) for g in verdict.by_horizon],
+                               "equal": verdict.gain >= -EQUAL, "series_steps_per_s": round(SERIES / middle)}
         rows.append(row)
         print(f"{name:26} {row['series_steps_per_s'] / 1e6:6.3f} M/s  quality {verdict.gain:+7.2%}  "
               f"{[f'{g:+.1%}' for g in verdict.by_horizon]}", flush=True)

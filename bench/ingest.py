@@ -112,10 +112,10 @@ def otlp_blocks(count: int, size: int, **how: Any) -> Iterator[bytes]:
     """The same lines as OTLP export requests of `size` log records, as the collector's kafka exporter sends them."""
     from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-    from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
+    from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs, SeverityNumber
     from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-    numbers = {"DEBUG": 5, "INFO": 9, "WARN": 13, "ERROR": 17}
+    numbers = {level: SeverityNumber.Value(f"SEVERITY_NUMBER_{level}") for level in ("DEBUG", "INFO", "WARN", "ERROR")}
     rows = lines(count, **how)
     while block := list(itertools.islice(rows, size)):
         request = ExportLogsServiceRequest()
@@ -235,7 +235,8 @@ def main() -> None:
             if kind.is_real and arguments.data is None:
                 print(f"{name}: NOT MEASURED: --data names no loghub samples", flush=True)
                 continue
-            how = {"letters": kind.letters, "whole": kind.whole, "data": arguments.data if kind.is_real else None}
+            how: dict[str, Any] = {"letters": kind.letters, "whole": kind.whole,
+                                   "data": arguments.data if kind.is_real else None}
             made = (otlp_blocks(arguments.lines, kind.lines_per_record, **how) if kind.is_otlp else
                     blocks(json_lines(arguments.lines, **how), kind.lines_per_record))
             config = fill(Path(directory, str(len(streams))), made)

@@ -18,7 +18,7 @@ import functools
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def _slots(dice: random.Random, *, letters: bool) -> dict[str, list[str]]:
     def name(kind: str) -> str:
         return _name(dice, 3) if letters else f"{kind}{number(10**4)}"
 
-    makers = {
+    makers: dict[str, Callable[[], str]] = {
         "int": lambda: number(10**dice.randrange(1, 7)), "ms": lambda: number(5000), "port": lambda: number(65536),
         "status": lambda: dice.choice(("200", "404", "503")), "amount": lambda: f"{dice.randrange(10**5) / 100:.2f}",
         "version": lambda: f"v{number(9)}.{number(30)}.{number(9)}", "sku": lambda: f"SKU-{number(10**6)}",

@@ -19,15 +19,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from made_gauges import Gauges, write_modalities
-from made_load import another_day, write_load_set
-from made_system import Fault, Operation, Step, System, draw_system, play
-from made_tables import drift, write_table
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # or bench/ingest.py would be taken for the package of its name
+
+from bench.made_gauges import Gauges, write_modalities
+from bench.made_load import another_day, write_load_set
+from bench.made_system import Fault, Operation, Step, System, draw_system, play
+from bench.made_tables import drift, write_table
 
 _MINUTE: Final = 60
 _USUAL: Final = 240  # fault-free rows of metrics

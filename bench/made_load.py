@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from made_system import Fault, Minute, System, draw_system, play
-from made_tables import drift, write_table
+
+from bench.made_system import Fault, Minute, System, draw_system, play
+from bench.made_tables import drift, write_table
 
 _ROW = 300
 _USUAL = 288

@@ -32,9 +32,9 @@ def counters() -> Iterator[tuple[str, float]]:
         if name in _VM:
             yield f"vm.{name}", float(number)
     for line in Path("/proc/net/dev").read_text().splitlines():
-        device, colon, numbers = line.partition(":")
+        device, colon, counts = line.partition(":")
         if colon:
-            parts = numbers.split()
+            parts = counts.split()
             yield from ((f"net.{device.strip()}.{key}", float(parts[at])) for key, at in (("rx", 0), ("tx", 8)))
     for line in Path("/proc/diskstats").read_text().splitlines():
         parts = line.split()

@@ -35,7 +35,9 @@ def made_up(n: int) -> CaseWindow:
     rng = np.random.default_rng(n)
     callers = rng.integers(0, np.maximum(1, np.arange(n) // 2 + 1))
     pairs = {(int(callers[i]), i) for i in range(1, n) if callers[i] != i}
-    pairs |= {tuple(sorted(map(int, rng.choice(n, 2, replace=False)))) for _ in range(n // 2)}
+    for _ in range(n // 2):
+        one, other = sorted(map(int, rng.choice(n, 2, replace=False)))
+        pairs.add((one, other))
     edges = np.array(sorted(pairs), dtype=np.int32)
     node = {name: rng.lognormal(0, 0.1, (ROWS, n)) for name in NODE_INDICATORS}
     node["errors"] = np.zeros((ROWS, n))

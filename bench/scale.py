@@ -97,7 +97,7 @@ def child(plan: dict[str, Any]) -> None:
                "detect": lambda: detect(config, DetectionConfig(), never, on_envelope=count(lines_done, 1)),
                }.get(plan["role"]) or worker(config, lines_done, go)
     threading.Thread(target=run, daemon=True).start()
-    threading.Thread(target=lambda: sys.stdin.readline() and go.set(), daemon=True).start()
+    threading.Thread(target=lambda: go.set() if sys.stdin.readline() else None, daemon=True).start()
     while True:
         print(json.dumps([lines_done[0], time.monotonic(), time.process_time()]), flush=True)
         time.sleep(0.1)
