@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from detect.types import Incident, Observations, Signal
 from ingest.types import Change
+from rootcause.earlier import usual_rows
 from rootcause.instances import instance_of
 from rootcause.placements import GROUND
 from rootcause.types import CaseWindow, ServiceGraph, Suspect
@@ -22,6 +23,8 @@ from rootcause.window import case_window
 
 BEFORE_SECONDS, AFTER_SECONDS = 300.0, 300.0
 """Of the first sign: rows from so long before it up to so long after it, or to the end of the incident."""
+BACK_SECONDS = 900.0
+"""How far back usual rows are looked for where other incidents lie between."""
 
 
 class Culprit(msgspec.Struct, frozen=True):
@@ -66,10 +69,10 @@ class ConfirmedCause(msgspec.Struct, frozen=True):
 
 
 def span_ns(incident: Incident, now_ns: int) -> tuple[int, int]:
-    """First and last time that belongs to the window."""
+    """First and last time that may belong to the window: usual rows are from further back where incidents lie between."""
     end = incident.first_signal_ns + int(AFTER_SECONDS * 1e9)
     ends = (end, now_ns, incident.closed_ns) if incident.closed_ns else (end, now_ns)
-    return incident.first_signal_ns - int(BEFORE_SECONDS * 1e9), min(ends)
+    return incident.first_signal_ns - int(BACK_SECONDS * 1e9), min(ends)
 
 
 def told_apart(culprits: Iterable[Culprit], graph: ServiceGraph, diagnosed: Iterable[Suspect]) -> tuple[Culprit, ...]:
@@ -80,10 +83,12 @@ def told_apart(culprits: Iterable[Culprit], graph: ServiceGraph, diagnosed: Iter
 
 
 def window_of(incident: Incident, graph: ServiceGraph, seen: Observations, changes: tuple[Change, ...],
-              cause: ConfirmedCause, diagnosed: Iterable[Suspect] = ()) -> CaseWindow:
-    """`seen` of `span_ns`. Raises ValueError, in words for people, where nothing could be learned from it, or where what is
-    named was not seen then: by the telemetry, the graph as it is, or a diagnosis of the incident (`diagnosed`)."""
-    window = case_window(incident, graph, seen, changes, baseline_seconds=BEFORE_SECONDS)
+              cause: ConfirmedCause, diagnosed: Iterable[Suspect] = (), others: Iterable[Incident] = ()) -> CaseWindow:
+    """`seen` of `span_ns`, without the rows of `others` that were over before it. Raises ValueError, in words for people, where
+    nothing could be learned from it, or where what is named was not seen then: by the telemetry, the graph as it is, or a
+    diagnosis of the incident (`diagnosed`)."""
+    usual = usual_rows(incident, seen, others, BEFORE_SECONDS)
+    window = case_window(incident, graph, usual.seen, changes, baseline_seconds=usual.baseline_seconds)
     if not 0 < window.baseline_rows < len(window.ts_ns):
         raise ValueError("its telemetry is gone already, or there is none from before it")
     there = {s.service: set(s.instances) for s in diagnosed}

@@ -135,7 +135,8 @@ class StorePort:
         start_ns, end_ns = span_ns(incident, cause.at_ns)
         try:
             window = window_of(incident, self.graph(), self._q.observations(start_ns, end_ns),
-                               tuple(self._q.changes(start_ns - int(900e9), end_ns)), cause, diagnosed)
+                               tuple(self._q.changes(start_ns - int(900e9), end_ns)), cause, diagnosed,
+                               self._q.incidents(before_ns=incident.opened_ns))
             self._causes.put(cause, window)
         except ValueError as error:
             raise Conflict(str(error)) from error

@@ -74,6 +74,20 @@ def test_what_was_not_seen_then_is_refused_and_hosts_are_told_from_services() ->
             window_of(incident, graph, seen, (), said(Culprit("cart"), wrong), before)
 
 
+def test_what_is_learned_from_has_no_rows_of_an_incident_before_it() -> None:
+    def incident(name: str, at_ns: int, *, closed_ns: int = 0) -> Incident:
+        sign = Signal(name, "t", "d", "latency", "cart", at_ns, at_ns, 0.9, "k", is_open=not closed_ns)
+        return Incident(name, "t", "f", at_ns, at_ns, "closed" if closed_ns else "open", "warning", "cart", ("cart",), (sign,),
+                        (), at_ns, closed_ns)
+
+    graph, seen = ServiceGraph(("cart",), frozenset()), seen_of(SeriesKey("cart", "http.server.latency_p95_seconds"))
+    before = incident("before", T - 100 * S, closed_ns=T - 40 * S)
+    learned = window_of(incident("i", T), graph, seen, (), word(0), others=[before])
+    usual = (learned.ts_ns[:learned.baseline_rows] - T) // S
+    assert usual.min() == -200 and not ((usual >= -103) & (usual <= -40)).any()
+    assert len(window_of(incident("i", T), graph, seen, (), word(0)).ts_ns) == len(learned.ts_ns) + 32
+
+
 def test_the_newest_word_counts_and_the_log_is_bounded(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     log = CauseLog(engine)
     assert log.get("i0") is None and log.all() == []
