@@ -79,7 +79,9 @@ def write_set(folder: Path, kind: str, cases: int, rng: np.random.Generator) -> 
     if kind == "large":
         write_modalities(folder, {_START: play(system, rng, 1.0, None)}, system, f"normal_{{}}_{_DAY}")
     before = int(rng.choice([0, 1, 2], p=[0.25, 0.4, 0.35]))  # minutes of logs and spans before a fault
-    traffic = play(system, rng, 5.0, None).asked
+    watched = play(system, rng, 5.0, None)
+    traffic = watched.asked
+    met = {(callee, name) for caller, callee, name in watched.spans if caller != callee}  # operations that anybody asks for
     day, part_of_load = system, 1.0
     if kind == "second_day":
         day = another_day(system, rng, strong=float(rng.uniform(0.1, 0.4)), often=float(rng.uniform(0.3, 0.8)))
@@ -88,11 +90,13 @@ def write_set(folder: Path, kind: str, cases: int, rng: np.random.Generator) -> 
         begin = _START + _MINUTE * _USUAL + _APART * (c + 1) + int(rng.integers(0, 60))
         now = day
         if kind == "canary":
-            now, twin = _with_twin(system, int(rng.choice([i for i in range(1, n) if traffic[i]])), rng)
-            fault = draw_fault(now, twin if rng.random() < 0.75 else None, traffic, kind, rng)
+            old = int(rng.choice([i for i in range(1, n) if traffic[i]]))
+            now, twin = _with_twin(system, old, rng)
+            fault = draw_fault(now, twin if rng.random() < 0.75 else None, traffic, met, kind, rng)
             gauges = Gauges(now, rng, kind)
+            gauges.copy(twin, old)
         else:
-            fault = draw_fault(now, None, traffic, kind, rng)
+            fault = draw_fault(now, None, traffic, met, kind, rng)
         root = now.names[fault.service]
         case = folder / f"{c:02d}__{root}__{fault.kind}"
         case.mkdir()
@@ -124,13 +128,18 @@ def write_set(folder: Path, kind: str, cases: int, rng: np.random.Generator) -> 
         (case / "label.json").write_text(json.dumps(label))
 
 
-def draw_fault(system: System, at: int | None, traffic: Any, kind: str, rng: np.random.Generator) -> Fault:
-    """In somebody who is asked for something at all; in `at`, if given."""
+def draw_fault(system: System, at: int | None, traffic: Any, met: set[tuple[str, str]], kind: str,
+               rng: np.random.Generator) -> Fault:
+    """In somebody who is asked for something at all; in `at`, if given. Where it hits some operations, one of `met` (service,
+    operation) is among them: a fault that no request meets is no incident."""
     busy = [i for i in range(1, len(system.names)) if traffic[i] >= 5]
     i = at if at is not None else int(rng.choice(busy))
     name = str(rng.choice(_KINDS, p=_MIX[kind]))
     own = system.operations[i]
     hit = tuple(k for k in range(len(own)) if rng.random() < 0.6) or tuple(range(len(own)))
+    of = system.names[i].removesuffix("-canary")
+    if not any((of, own[k].name) in met for k in hit):
+        hit = tuple(range(len(own)))
     if name in ("cpu_contention", "memory_leak"):
         size = float(rng.uniform(1.5, 4))
     else:

@@ -33,6 +33,11 @@ class Gauges:
         self.columns += [f"{system.names[b]}|edge_{end}_p50__from_{system.names[a]}" for a, b in self._edges
                          for end in ("source", "destination")]
 
+    def copy(self, twin: int, of: int) -> None:
+        """The new version takes at rest what the old one does: it does the same."""
+        for values in (self._cpu, self._memory, self._level, self._per_work):
+            values[twin] = values[of]
+
     def row(self, time: float, minute: Minute, fault: Fault | None, grown: float = 0.0) -> list[str]:
         """`grown`: how much of a leak there is by now, 0..1."""
         rng = self._rng
