@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,8 @@ from opsmend.evaluate.rca_columns import WAITED
 from rootcause.robust import quantiles
 
 Floats = NDArray[np.float64]
+_RARE: Final = 0.02
+"""Callees that get less than this part of a caller's calls make no difference to what it waits."""
 
 
 def joined(parts: list[Floats], indicator: str, base: int) -> Floats:
@@ -51,7 +55,9 @@ def take_waits(node: dict[str, Floats], edge: dict[str, Floats], pairs: list[tup
     way = np.full((len(waited), len(pairs)), np.nan)
     for i in sorted(set(callers.tolist())):
         to = np.flatnonzero(callers == i)
-        if often[to].sum() > 0:
-            spent = own[:, callees[to]] @ (often[to] / often[to].sum())  # unknown where one of them is
+        part = often[to] / max(float(often[to].sum()), 1e-12)
+        asks = part >= _RARE
+        if asks.any():
+            spent = own[:, callees[to[asks]]] @ (part[asks] / part[asks].sum())  # unknown where one of them is
             way[:, to] = (waited[:, i] - spent)[:, None]
     edge["network"] = way
