@@ -7,6 +7,7 @@ import numpy as np
 
 from detect.config import DetectionConfig
 from detect.convergence.converge import Convergence
+from detect.convergence.ground import RestsOn
 from detect.corrections import Corrections
 from detect.forecaster.weights import Weights
 from detect.shard import Judged, ShardDetection
@@ -24,26 +25,28 @@ class Detection(Corrections):
         self._shard = ShardDetection(self._c)
         self._convergence = Convergence(self._c.convergence, self._c.tenant)
 
-    def step(self, batch: Batch, calls: frozenset[tuple[str, str]]) -> DetectResult:
-        """Sort the rows in, and judge the buckets that this closes. `calls` are (caller, callee) pairs."""
+    def step(self, batch: Batch, calls: frozenset[tuple[str, str]], rests_on: RestsOn = frozenset()) -> DetectResult:
+        """Sort the rows in, and judge the buckets that this closes. `calls` are (caller, callee) pairs, `rests_on` (service,
+        host or volume)."""
         late_before = self._shard.buckets.late
         judged = self._shard.step(batch)
-        return self._converge(judged, calls, self._shard.buckets.late - late_before)
+        return self._converge(judged, calls, rests_on, self._shard.buckets.late - late_before)
 
     def use_forecaster(self, weights: Weights) -> None:
         """Go on with these weights; between two steps only."""
         self._shard.use_forecaster(weights)
 
-    def flush(self, calls: frozenset[tuple[str, str]]) -> DetectResult:
+    def flush(self, calls: frozenset[tuple[str, str]], rests_on: RestsOn = frozenset()) -> DetectResult:
         """Close every bucket, complete or not: the end of the input."""
-        return self._converge(self._shard.flush(), calls, 0)
+        return self._converge(self._shard.flush(), calls, rests_on, 0)
 
-    def _converge(self, judged: list[Judged], calls: frozenset[tuple[str, str]], late: int) -> DetectResult:
+    def _converge(self, judged: list[Judged], calls: frozenset[tuple[str, str]], rests_on: RestsOn, late: int) -> DetectResult:
         signals: dict[str, Signal] = {}
         incidents: dict[str, Incident] = {}
         for bucket in judged:
             signals.update((s.id, s) for s in bucket.signals)
-            incidents.update((i.id, i) for i in self._convergence.step(bucket.ts_ns, bucket.signals, calls))
+            incidents.update((i.id, i) for i in self._convergence.step(bucket.ts_ns, bucket.signals, calls,
+                                                                                      rests_on))
         heard = self._shard.table.keys
         keys = list(dict.fromkeys([*heard, *(key for bucket in judged for key in bucket.unjudged)]))
         column = {key: n for n, key in enumerate(keys)} if len(keys) > len(heard) else {}

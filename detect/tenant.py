@@ -11,6 +11,7 @@ import numpy as np
 
 from detect.config import DetectionConfig
 from detect.convergence.converge import Convergence
+from detect.convergence.ground import RestsOn
 from detect.corrections import Corrections
 from detect.detectors.registry import DETECTORS
 from detect.types import DetectResult, Incident, Observations, Signal
@@ -78,20 +79,21 @@ class TenantDetection(Corrections):
         self.repeated = 0
         self.missed = 0
 
-    def step(self, news: Sequence[ShardNews], calls: frozenset[tuple[str, str]]) -> DetectResult:
+    def step(self, news: Sequence[ShardNews], calls: frozenset[tuple[str, str]],
+             rests_on: RestsOn = frozenset()) -> DetectResult:
         """Take in what shards said, and converge the buckets that are complete now."""
         late = sum(self._take(one) for one in news)
         until = min((s.closed_until for s in self._shards.values()), default=0)
-        return self._converge(until, calls, late)
+        return self._converge(until, calls, rests_on, late)
 
     @property
     def closed_until(self) -> int:
         """Number of the first bucket that some shard has not closed."""
         return self._closed_until
 
-    def flush(self, calls: frozenset[tuple[str, str]]) -> DetectResult:
+    def flush(self, calls: frozenset[tuple[str, str]], rests_on: RestsOn = frozenset()) -> DetectResult:
         """Converge what is waiting, whether or not all shards have closed it."""
-        return self._converge(max(self._waiting, default=-1) + 1, calls, 0)
+        return self._converge(max(self._waiting, default=-1) + 1, calls, rests_on, 0)
 
     def _take(self, news: ShardNews) -> int:
         """Gives the rows that came too late."""
@@ -110,7 +112,7 @@ class TenantDetection(Corrections):
             self._texts.popitem(last=False)
         return news.late
 
-    def _converge(self, until: int, calls: frozenset[tuple[str, str]], late: int) -> DetectResult:
+    def _converge(self, until: int, calls: frozenset[tuple[str, str]], rests_on: RestsOn, late: int) -> DetectResult:
         signals: dict[str, Signal] = {}
         incidents: dict[str, Incident] = {}
         rows: list[tuple[int, list[ShardBucket]]] = []
@@ -119,7 +121,7 @@ class TenantDetection(Corrections):
             fresh = sorted((s for part in parts for s in part.signals), key=_rank)
             signals.update((s.id, s) for s in fresh)
             at_ns = number * self._bucket_ns
-            incidents.update((i.id, i) for i in self._convergence.step(at_ns, fresh, calls))
+            incidents.update((i.id, i) for i in self._convergence.step(at_ns, fresh, calls, rests_on))
             rows.append((at_ns, parts))
         self._closed_until = max(self._closed_until, until)
         return DetectResult(tuple(signals.values()), tuple(incidents.values()), _observations(rows),

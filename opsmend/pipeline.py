@@ -71,7 +71,7 @@ class Pipeline:
         fresh, first = self.retries.sift(records)
         batch = self._decoder.decode(fresh)
         self.graph = self._graph_builder.step(batch)
-        result = self._whole.step(self._graph_builder.resolved(batch), calls=self.graph.edges)
+        result = self._whole.step(self._graph_builder.resolved(batch), calls=self.graph.edges, rests_on=self.graph.rests_on)
         origin = _origin(batch, result)
         if first or fresh is not records:
             repeated = len(records) - len(fresh)
@@ -87,7 +87,8 @@ class Pipeline:
 
     def flush(self) -> StepResult:
         """Close every open bucket: the end of a replay."""
-        return self._conclude(StepResult(Watermark(), {}), self.detection.flush(calls=self.graph.edges))
+        result = self.detection.flush(calls=self.graph.edges, rests_on=self.graph.rests_on)
+        return self._conclude(StepResult(Watermark(), {}), result)
 
     @property
     def _whole(self) -> Detection:

@@ -16,6 +16,8 @@ class ConvergenceConfig:
     hop_cost: float = 0.15
     """What one hop in the call graph costs, in units of eps."""
     max_hops: int = 4
+    ground_seconds: float = 12.0
+    """Within this time of each other begin the signals of services under which a machine or volume fails."""
     fold_seconds: float = 10.0
     """Signals of one place whose onsets are in one bucket of this length are one point."""
     join_seconds: float = 120.0

@@ -15,6 +15,7 @@ import numpy as np
 
 from detect.convergence.cases import Case, Cases
 from detect.convergence.config import ConvergenceConfig
+from detect.convergence.ground import RestsOn, failing
 from detect.convergence.neighbours import cluster, fold, neighbour_graph
 from detect.convergence.parts import weight_of
 from detect.convergence.reasons import STRONG, corrected, is_alive, is_level
@@ -40,16 +41,16 @@ class Convergence:
     def __len__(self) -> int:
         return len(self._cases.by_id)
 
-    def step(self, now_ns: int, fresh: Sequence[Signal], calls: Calls) -> list[Incident]:
-        """Take in this bucket's signals. Cost: the neighbours of the new, folded signals, and the square of the
-        moments of the runs that these are in."""
+    def step(self, now_ns: int, fresh: Sequence[Signal], calls: Calls, rests_on: RestsOn = frozenset()) -> list[Incident]:
+        """Take in this bucket's signals. `rests_on`: (service, host or volume). Cost: the neighbours of the new, folded
+        signals, and the square of the moments of the runs that these are in."""
         cases = self._cases.by_id
         before = {i: case.incident for i, case in cases.items()}
         touched = self._take([*self._ended(now_ns, fresh), *fresh])
         out: dict[str, Incident] = {}
         loose = [s for s in self._signals.values() if s.id not in self._cases.of]
         if loose:
-            related = relations(calls, frozenset(self._hosts.items()), self._c.max_hops)
+            related = self._related(loose, calls, rests_on)
             for run in self._gather(now_ns, loose, related):
                 out |= self._runs.cut(run, now_ns, related)
                 touched |= set(self._cases.of_run(run))
@@ -62,6 +63,20 @@ class Convergence:
         out |= closed
         out |= {i: c.incident for i, c in cases.items() if before.get(i) != c.incident}
         return [out[i] for i in sorted(out)]
+
+    def _related(self, loose: Sequence[Signal], calls: Calls, rests_on: RestsOn) -> Relations:
+        hosts = frozenset(self._hosts.items())
+        under: RestsOn = frozenset()
+        if rests_on:
+            known = frozenset(s for pair in calls for s in pair) | {service for service, _ in rests_on}
+            under = failing(self._around(loose), rests_on, known, int(self._c.ground_seconds * 1e9))
+        return relations(calls, hosts, self._c.max_hops, rests_on, under)
+
+    def _around(self, loose: Sequence[Signal]) -> list[Signal]:
+        """What is open and began near them in time."""
+        reach = int(2 * self._c.eps_seconds * 1e9)
+        first, last = min(s.start_ns for s in loose) - reach, max(s.start_ns for s in loose) + reach
+        return [s for s in self._signals.values() if first <= s.start_ns <= last]
 
     def learn_hosts(self, hosts: Mapping[str, str]) -> None:
         """Which service runs where; alerts that name their host teach it as well."""
@@ -84,10 +99,7 @@ class Convergence:
 
     def _gather(self, now_ns: int, loose: Sequence[Signal], related: Relations) -> list[str]:
         """Put loose signals into runs; gives the runs that got some."""
-        reach = int(2 * self._c.eps_seconds * 1e9)
-        first, last = min(s.start_ns for s in loose) - reach, max(s.start_ns for s in loose) + reach
-        held = [s for s in self._signals.values() if first <= s.start_ns <= last]
-        held = sorted(held, key=lambda s: (-s.score, s.start_ns, s.id))[: self._c.max_signals]
+        held = sorted(self._around(loose), key=lambda s: (-s.score, s.start_ns, s.id))[: self._c.max_signals]
         fixed = [c for _, c in sorted(self._cases.by_id.items()) if self._runs.by_id[c.run].is_fixed]
         touched: dict[str, None] = {}
         for members in self._groups(held, related):

@@ -32,14 +32,15 @@ class Relations:
 
 
 @lru_cache(maxsize=8)
-def relations(calls: Calls, hosts: Hosts, most: int) -> Relations:
+def relations(calls: Calls, hosts: Hosts, most: int, rests_on: Hosts = frozenset(), failing: Hosts = frozenset()) -> Relations:
     """Relations over at most `most` hops along the direction of calls, either way.
 
     Caller and callee are related. Two callees of one caller are as far from each other as anything related, since they
     only meet in it: what both see at the same moment is one fault, what they see in turn is two. Through a caller of more
     than 32, a gateway, they are not related at all. `hosts` are (service, host) pairs: the host itself is next to what runs
     on it, and so is a service that no call names to the others on its host; nothing is related through these, as it is
-    through calls.
+    through calls. A machine or volume is next to what `rests_on` it, too, and where it is `failing` (see `ground`), so are
+    all of these to each other.
     """
     hops: dict[str, dict[str, int]] = {}
     down: dict[str, set[str]] = {}
@@ -62,6 +63,15 @@ def relations(calls: Calls, hosts: Hosts, most: int) -> Relations:
         for a, b in [*((s, host) for s in services), *((u, s) for u in strangers for s in services if u != s)]:
             hops.setdefault(a, {a: 0}).setdefault(b, 1)
             hops.setdefault(b, {b: 0}).setdefault(a, 1)
+    for service, thing in rests_on:
+        for a, b in ((service, thing), (thing, service)):
+            hops.setdefault(a, {a: 0})[b] = 1
+    together: dict[str, set[str]] = {}
+    for service, thing in failing:
+        together.setdefault(thing, set()).add(service)
+    for struck in together.values():
+        for a, b in permutations(sorted(struck), 2):
+            hops.setdefault(a, {a: 0})[b] = 1
     return Relations(hops, calls)
 
 

@@ -44,7 +44,7 @@ def stream(storm: Storm, config: ConvergenceConfig | None = None) -> Iterator[tu
                               alerts=tuple(_external(a) for a in new))
         signals = detector.step(window)
         signal_of.extend(detector.signal_of(_fingerprint(a)) for a in new)
-        told = convergence.step(window.ts_ns, signals, storm.calls)
+        told = convergence.step(window.ts_ns, signals, storm.calls, storm.hosts)
         for incident in told:
             if incident.state == "merged":
                 heir[incident.id] = incident.merged_into

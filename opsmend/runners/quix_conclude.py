@@ -49,7 +49,7 @@ class TenantPipeline(Pipeline):
             else:
                 totals["dead"] += len(told.dead_letters)
                 news.append(told.news)
-        result = self._tenant.step(news, self.graph.edges)
+        result = self._tenant.step(news, self.graph.edges, self.graph.rests_on)
         totals["late"] += result.late_rows
         return self._conclude(
             StepResult(watermark=Watermark.of(records), states={}, totals=dict(totals), dead_letters=tuple(dead),
