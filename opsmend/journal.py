@@ -27,8 +27,8 @@ class JournalError(OpsmendError):
 
 
 class JournalWriter:
-    """Appends polls. Written before the step: after a crash the last poll may stand twice; `read_polls`
-    drops records whose offset it has already given out.
+    """Appends polls. Written before the step: after a crash the last poll, or a correction, may stand twice; `read_polls`
+    gives it where it stands last.
 
     A frame that a killed writer left half-written is cut off when the file is opened again; what followed it
     could not be read otherwise. Raises JournalError if the file is something else.
@@ -78,11 +78,39 @@ def _no_journal(path: Path) -> JournalError:
 
 
 def read_polls(path: Path) -> Iterator[list[Record]]:
-    """The polls of a journal, each record once. A torn last frame is left out.
+    """The polls of a journal, each record once. A torn last frame is left out. Reads the file twice.
+
+    A record that stands twice was not committed the first time, or it would not have been read again: whatever came of it
+    then was lost with the process, and what stands in between (a correction that was made while nobody ran) counted before
+    it. So it is given where it stands last, in the poll that it was in then.
 
     Raises JournalError if the file is not a journal.
     """
+    again = _read_again(path)
+    for number, records in enumerate(_frames(path)):
+        counted = [r for r in records if not any(
+            frame > number and first <= r.offset < end for frame, first, end in again.get((r.topic, r.partition), ()))]
+        if counted:
+            yield counted
+
+
+def _read_again(path: Path) -> dict[tuple[str, int], list[tuple[int, int, int]]]:
+    """(topic, partition) -> (number of a frame, first offset, end) of what was read again from that frame on. One entry a
+    restart."""
+    found: dict[tuple[str, int], list[tuple[int, int, int]]] = {}
     seen: dict[tuple[str, int], int] = {}
+    for number, records in enumerate(_frames(path)):
+        for record in records:
+            at, offset = (record.topic, record.partition), record.offset
+            restarts = found.setdefault(at, [])
+            restarts[:] = [(frame, first, max(end, offset + 1)) for frame, first, end in restarts]
+            if offset < seen.get(at, 0):
+                restarts.append((number, offset, offset + 1))
+            seen[at] = offset + 1
+    return {at: restarts for at, restarts in found.items() if restarts}
+
+
+def _frames(path: Path) -> Iterator[list[Record]]:
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             raise _no_journal(path)
@@ -91,11 +119,4 @@ def read_polls(path: Path) -> Iterator[list[Record]]:
             body = file.read(size)
             if len(body) < size:
                 return
-            fresh = []
-            for record in msgspec.msgpack.decode(body, type=list[Record]):
-                at = (record.topic, record.partition)
-                if record.offset >= seen.get(at, 0):
-                    seen[at] = record.offset + 1
-                    fresh.append(record)
-            if fresh:
-                yield fresh
+            yield msgspec.msgpack.decode(body, type=list[Record])

@@ -214,14 +214,53 @@ def test_one_that_breaks_is_kept_and_counted_and_all_else_goes_on(
     assert again.corrected == 2 and len(machine.queries.dead_letters(limit=10)) == 1, "a restart does not try it again"
 
 
+class Died(BaseException):
+    """kill -9, at a moment that we choose."""
+
+
+def test_a_correction_made_while_a_poll_waited_for_its_second_chance_stands_before_it(machine: Machine) -> None:
+    runner = machine.start()
+    incident = machine.broken(runner)
+
+    def die(result: StepResult) -> None:
+        raise Died
+
+    runner._records.commit = die  # type: ignore[method-assign]
+    with pytest.raises(Died):  # its poll is in the journal, and nothing came of it
+        machine.feed(runner, 6, ("MoreErrors", "front"))
+    machine.log.append(Correction("c1", "close", incident.id, "ana", incident.updated_ns, reason="a drill"))
+    machine.feed(machine.start(), 5)
+    (after,) = machine.queries.incidents(state="open")
+    assert [s.series for s in after.signals] == ["MoreErrors"], "the old one was closed before it came"
+    assert replayed(machine) == {i.id: i for i in machine.queries.incidents()}
+
+
+def test_a_correction_that_died_before_its_commit_stands_where_it_was_done(machine: Machine) -> None:
+    runner = machine.start()
+    incident = machine.broken(runner)
+    machine.split(incident)
+    runner._records.commit = lambda result: (_ for _ in ()).throw(Died)  # type: ignore[method-assign]
+    with pytest.raises(Died):
+        runner.turn()
+    again = machine.start()
+    machine.feed(again, 10, ("MoreErrors", "front"))
+    assert replayed(machine) == {i.id: i for i in machine.queries.incidents()}
+    assert sum(poll[0].topic == TOPIC for poll in read_polls(machine.directory / "run.journal")) == 1
+
+
 def test_a_replay_of_the_journal_gives_the_same(machine: Machine) -> None:
     runner = machine.start()
     incident = machine.broken(runner)
     machine.split(incident)
     machine.feed(runner, 10, ("MoreErrors", "front"))
-    pipeline, found = Pipeline(CONFIG), {}
+    found = replayed(machine)
+    assert found == {i.id: i for i in machine.queries.incidents()}
+    assert set(found) == {incident.id, "the-other"}
+
+
+def replayed(machine: Machine) -> dict[str, Incident]:
+    pipeline, found = Pipeline(CONFIG), dict[str, Incident]()
     for poll in read_polls(machine.directory / "run.journal"):
         result = pipeline.correct(of_record(poll[0])) if poll[0].topic == TOPIC else pipeline.step(poll)
         found.update((i.id, i) for i in result.incidents)
-    assert found == {i.id: i for i in machine.queries.incidents()}
-    assert set(found) == {incident.id, "the-other"}
+    return found
