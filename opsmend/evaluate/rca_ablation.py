@@ -15,7 +15,7 @@ from opsmend.evaluate.rca_alert_cases import LabelledAlerts, alert_folders, read
 from opsmend.evaluate.rca_cases import CaseError, read_split
 from opsmend.evaluate.rca_clock import check_clock, find_onset, split_at
 from opsmend.evaluate.rca_scores import MISS, floor_scores, summary, tied_scores
-from rootcause.alerts.case import AlertCase, told
+from rootcause.alerts.case import AlertCase
 from rootcause.alerts.history import history_of
 from rootcause.alerts.rankers import ZeroShotAlerts
 from rootcause.rankers.registry import RANKERS
@@ -142,13 +142,11 @@ def _part(case: AlertCase, kind: str) -> AlertCase:
 
 
 def _zero_shot(cases: Sequence[AlertCase]) -> list[Floats]:
-    said, ranker = [told(case) for case in cases], ZeroShotAlerts()
-    history = history_of(said)
+    history, ranker = history_of(cases), ZeroShotAlerts()
     out = []
-    for case, one in zip(cases, said, strict=True):
-        history.add(one, -1)
-        out.append(ranker.rank(case, history))
-        history.add(one)
+    for case in cases:
+        with history.without(case):
+            out.append(ranker.rank(case, history))
     return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from opsmend.evaluate.rca_scores import (
     summary,
     tied_scores,
 )
-from rootcause.alerts.case import AlertCase, told
+from rootcause.alerts.case import AlertCase
 from rootcause.alerts.history import history_of
 from rootcause.alerts.rankers import ALERT_RANKERS, AlertRanker, ZeroShotAlerts
 from rootcause.alerts.tuned import Tuned
@@ -81,14 +82,12 @@ def _rank(ranker: AlertRanker, cases: Sequence[LabelledAlerts]) -> tuple[list[Fl
     out: dict[int, Floats] = {}
     seconds = 0.0
     for members in _systems(cases).values():
-        said = {i: told(cases[i].case) for i in members}
-        history = history_of(said.values())
+        history = history_of(cases[i].case for i in members)
         for i in members:
-            history.add(said[i], -1)
-            began = time.perf_counter()
-            out[i] = ranker.rank(cases[i].case, history)
-            seconds += time.perf_counter() - began
-            history.add(said[i])
+            with history.without(cases[i].case):
+                began = time.perf_counter()
+                out[i] = ranker.rank(cases[i].case, history)
+                seconds += time.perf_counter() - began
     return [out[i] for i in range(len(cases))], round(1e3 * seconds / max(1, len(cases)), 2)
 
 
@@ -134,16 +133,12 @@ def _labelled(cases: Sequence[LabelledAlerts]) -> tuple[list[AlertCase], list[in
 
 def _scored(model: Tuned, cases: Sequence[LabelledAlerts], known: Sequence[LabelledAlerts]) -> dict[str, Floats]:
     """Each case by the model; its history: `known`, itself left out."""
-    history = history_of(told(c.case) for c in known)
+    history = history_of(c.case for c in known)
     names = {c.name for c in known}
     out = {}
     for c in cases:
-        said = told(c.case)
-        if c.name in names:
-            history.add(said, -1)
-        out[c.name] = tied_scores(model.rank(c.case, history), c.root_index, is_ours=True)
-        if c.name in names:
-            history.add(said)
+        with history.without(c.case) if c.name in names else nullcontext():
+            out[c.name] = tied_scores(model.rank(c.case, history), c.root_index, is_ours=True)
     return out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 _INDICATORS: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -17,10 +17,13 @@ _SIDED = frozenset({"latency", "errors", "traffic"})
 METRIC_KINDS = tuple(f"{name}{side}.{way}" for name in (
     "cpu", "memory", "disk", "threads", "netin", "netout", "latency", "errors", "traffic", "host", "other")
     for side in (("", "@in", "@out") if name in _SIDED else ("",)) for way in ("up", "down"))
-TRACE_KINDS = tuple(f"{role}.{what}" for role in ("self", "callee", "caller") for what in ("slow", "failed"))
+TRACE_KINDS = tuple(f"{role}.{what}" for role in ("self", "lost", "callee", "caller") for what in ("slow", "failed"))
 KINDS = METRIC_KINDS + TRACE_KINDS
 """Of metrics: indicator, side of the call ("in" as a server, "out" as a client), direction. Of traces: whose part of
-the call it is. Log templates have no kinds: they are told apart by their number alone."""
+the call it is; "lost": a caller found calls to it slow or failed, and it did not find so itself, which is what a fault
+in the network between the two looks like. Log templates have no kinds: they are told apart by their number alone."""
+Served = Mapping[tuple[str, str], frozenset[str]]
+"""(caller, operation) to the instances that were seen to serve it."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,26 @@ def metric_kind(feature: str, value: str) -> str:
     return f"{found}{side}.{'down' if value == 'down' else 'up'}"
 
 
-def told(case: AlertCase) -> Told:
-    """Alerts by the instance that they speak of; a slow or failed call counts for both of its ends."""
+def is_call(alert: Alert) -> bool:
+    """Whether it is a server's part of a call, both ends of which are known."""
+    return alert.modality == "trace" and alert.instance != "" and alert.peer not in ("", "-1", alert.instance)
+
+
+def served_in(cases: Iterable[AlertCase]) -> Served:
+    """Who serves which operation to whom, from the servers' parts of the calls in alert. No cause is needed."""
+    out: dict[tuple[str, str], set[str]] = {}
+    for case in cases:
+        for alert in filter(is_call, case.alerts):
+            out.setdefault((alert.peer, alert.feature), set()).add(alert.instance)
+    return {call: frozenset(who) for call, who in out.items()}
+
+
+def told(case: AlertCase, served: Served) -> Told:
+    """Alerts by the instance that they speak of; a slow or failed call counts for both of its ends.
+
+    `served`: from other incidents of the system, to know whom a caller's own part of a call went to.
+    """
+    felt = {(a.peer, a.feature, a.value == "PD") for a in case.alerts if is_call(a)}
     kinds: dict[str, Counter[str]] = {}
     templates: dict[str, Counter[str]] = {}
     exact: dict[str, Counter[str]] = {}
@@ -89,11 +110,14 @@ def told(case: AlertCase) -> Told:
             count(alert.instance, metric_kind(alert.feature, alert.value), f"{alert.feature} {alert.value}")
         elif alert.modality == "trace":
             what, words = "slow" if alert.value == "PD" else "failed", f"{alert.feature} {alert.value}"
-            if alert.peer in ("", "-1", alert.instance):
-                count(alert.instance, f"self.{what}", f"{alert.peer} {words}")
-            else:
+            if is_call(alert):
                 count(alert.instance, f"callee.{what}", f"{alert.peer} {words}")
                 count(alert.peer, f"caller.{what}", f"{alert.instance} {words}")
+                continue
+            count(alert.instance, f"self.{what}", f"{alert.peer} {words}")
+            if alert.peer == alert.instance and (alert.instance, alert.feature, what == "slow") not in felt:
+                for callee in served.get((alert.instance, alert.feature), ()):
+                    count(callee, f"lost.{what}", f"{alert.instance} {words}")
         else:
             number = alert.feature.removeprefix(alert.instance).strip("-_")
             templates.setdefault(alert.instance, Counter())[number] += 1

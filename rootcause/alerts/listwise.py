@@ -11,12 +11,15 @@ from scipy.optimize import minimize
 Floats = NDArray[np.float64]
 
 
-def fit_listwise(tables: Sequence[Floats], roots: Sequence[int], *, ridge: float = 0.01) -> Floats:
-    """[width] weights with the least mean negative log likelihood plus ridge * |w|^2. Convex, so without a seed.
-    Cost: about a second for 250 cases of 20 instances. Raises ValueError for no cases."""
+def fit_listwise(tables: Sequence[Floats], roots: Sequence[int], *, ridge: float = 0.01,
+                 prior: Floats | None = None) -> Floats:
+    """[width] weights with the least mean negative log likelihood plus ridge * |w - prior|^2, the prior being 0 where
+    none is given. Convex, so without a seed. Cost: about a second for 250 cases of 20 instances. Raises ValueError for
+    no cases."""
     if not tables:
         raise ValueError("no labelled case to fit on")
     rows = np.concatenate(list(tables))
+    start = np.zeros(rows.shape[1]) if prior is None else prior
     starts = np.cumsum([0] + [len(t) for t in tables])[:-1]
     picked = starts + np.asarray(roots)
     target = rows[picked].sum(axis=0)
@@ -27,10 +30,10 @@ def fit_listwise(tables: Sequence[Floats], roots: Sequence[int], *, ridge: float
         top = np.repeat(np.maximum.reduceat(score, starts), sizes)
         e = np.exp(score - top)
         p = e / np.repeat(np.add.reduceat(e, starts), sizes)
-        nll = -np.log(np.maximum(p[picked], 1e-300)).mean() + ridge * float(w @ w)
-        return nll, (rows.T @ p - target) / len(tables) + 2 * ridge * w
+        nll = -np.log(np.maximum(p[picked], 1e-300)).mean() + ridge * float((w - start) @ (w - start))
+        return nll, (rows.T @ p - target) / len(tables) + 2 * ridge * (w - start)
 
-    found = minimize(loss, np.zeros(rows.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 300})
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 300})
     weights: Floats = np.asarray(found.x, dtype=np.float64)
     return weights
 

@@ -46,7 +46,7 @@ class ZeroShotAlerts:
         self._path = path
 
     def rank(self, case: AlertCase, history: History) -> Floats:
-        table = plain_table(case, told(case), history)
+        table = plain_table(case, told(case, history.served), history)
         weights = [w for system, w in load_members(self._path) if system != case.system]
         if not weights:
             return Surprise().rank(case, history)
@@ -62,7 +62,7 @@ class Surprise:
     name = "surprise"
 
     def rank(self, case: AlertCase, history: History) -> Floats:
-        total: Floats = surprises(case, told(case), history)[1].sum(axis=1)
+        total: Floats = surprises(case, told(case, history.served), history)[1].sum(axis=1)
         return total
 
 
@@ -72,7 +72,7 @@ class Rarity:
     name = "rarity"
 
     def rank(self, case: AlertCase, history: History) -> Floats:
-        kinds = told(case).kinds
+        kinds = told(case, {}).kinds
         having = Counter(k for i in case.instances for k in kinds.get(i, ()))
         rarity = {k: math.log((len(case.instances) + 1) / n) for k, n in having.items()}
         return np.array([sum(rarity[k] for k in kinds.get(i, ())) for i in case.instances])

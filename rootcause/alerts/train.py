@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rootcause.alerts.case import AlertCase, told
-from rootcause.alerts.features import plain_table, rich_table
+from rootcause.alerts.case import KINDS, AlertCase
+from rootcause.alerts.features import PLAIN_FEATURES, plain_table
 from rootcause.alerts.history import history_of
 from rootcause.alerts.listwise import fit_listwise, sharpened
 from rootcause.alerts.rankers import MODEL, load_members
@@ -20,15 +20,22 @@ Floats = NDArray[np.float64]
 RIDGE = 0.3
 
 
-def tables_of(cases: Sequence[AlertCase], *, is_rich: bool = False) -> list[Floats]:
+def prior_weights() -> Floats:
+    """What is believed before any labelled incident: a call that only its caller found slow or failed was lost at the
+    callee. Systems whose traces don't tell a caller's part of a call from others never show one: no labels of theirs
+    can teach it, and it must not be unlearnt from them."""
+    out = np.zeros(PLAIN_FEATURES)
+    out[[k for k, kind in enumerate(KINDS) if kind.startswith("lost.")]] = 1.0
+    return out
+
+
+def tables_of(cases: Sequence[AlertCase]) -> list[Floats]:
     """The features of each case, its history being the other ones of the sequence (all of one system)."""
-    said = [told(case) for case in cases]
-    history = history_of(said)
+    history = history_of(cases)
     out = []
-    for case, one in zip(cases, said, strict=True):
-        history.add(one, -1)
-        out.append((rich_table if is_rich else plain_table)(case, one, history))
-        history.add(one)
+    for case in cases:
+        with history.without(case) as said:
+            out.append(plain_table(case, said, history))
     return out
 
 
@@ -38,12 +45,12 @@ def train_alerts(systems: Mapping[str, tuple[Sequence[AlertCase], Sequence[int]]
     members = []
     for system, (cases, roots) in sorted(systems.items()):
         tables = tables_of(cases)
-        weights = sharpened(tables, roots, fit_listwise(tables, roots, ridge=RIDGE))
+        weights = sharpened(tables, roots, fit_listwise(tables, roots, ridge=RIDGE, prior=prior_weights()))
         members.append({"trained_on": system, "cases": len(cases), "weights": [round(float(w), 5) for w in weights]})
     if not members:
         raise ValueError("no labelled case to fit on")
     card: dict[str, Any] = {
-        "model": "rootcause-alerts", "version": "alerts-1", "ridge": RIDGE,
+        "model": "rootcause-alerts", "version": "alerts-2", "ridge": RIDGE,
         "data": "labelled alert sets, one member per system; a member is never used on its own system",
         "members": members}
     out.write_text(json.dumps(card, indent=1) + "\n")

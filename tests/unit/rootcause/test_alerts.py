@@ -16,12 +16,13 @@ from opsmend.commands.train import run_training
 from opsmend.config import ConfigError
 from opsmend.evaluate.rca import evaluate_rca
 from opsmend.evaluate.rca_alert_cases import alert_folders, read_alert_cases, read_alerts
-from rootcause.alerts.case import Alert, AlertCase, metric_kind, told
-from rootcause.alerts.features import plain_table, rich_table
+from rootcause.alerts.case import KINDS, Alert, AlertCase, metric_kind, told
+from rootcause.alerts.features import PLAIN_FEATURES, plain_table, rich_table
 from rootcause.alerts.history import History, history_of
 from rootcause.alerts.listwise import fit_listwise, listwise_probabilities
+from rootcause.alerts.loglinear import LogLinear
 from rootcause.alerts.rankers import ALERT_RANKERS, Counted, Surprise, ZeroShotAlerts, load_members
-from rootcause.alerts.train import train_alerts
+from rootcause.alerts.train import prior_weights, train_alerts
 from rootcause.alerts.tuned import Tuned
 
 INSTANCES = ("cart-0", "cart-1", "db-0", "web-0")
@@ -48,7 +49,7 @@ def test_kinds(feature: str, value: str, kind: str) -> None:
 
 
 def test_a_slow_call_counts_for_both_ends() -> None:
-    said = told(incident("db-0"))
+    said = told(incident("db-0"), {})
     assert said.kinds["db-0"] == {"cpu.up": 1, "callee.slow": 1}
     assert said.kinds["web-0"]["caller.slow"] == 1
     assert said.kinds["web-0"]["self.slow"] == 1
@@ -56,21 +57,38 @@ def test_a_slow_call_counts_for_both_ends() -> None:
 
 
 def test_what_is_always_said_is_no_surprise() -> None:
-    history = history_of(told(c) for c in incidents(9)[0])
+    history = history_of(incidents(9)[0])
     assert history.surprise("web-0", "latency@in.up") < 0.1
     assert history.surprise("db-0", "cpu.up") > 0.9
     assert history.surprise("db-0", "memory.up") > 2
     again = History.load(msgspec.msgpack.decode(msgspec.msgpack.encode(history.dump())))
     assert again.dump() == history.dump()
-    one = told(incident("db-0"))
-    history.add(one)
-    history.add(one, -1)
+    with history.without(incident("db-0")):
+        assert history.surprise("db-0", "cpu.up") > again.surprise("db-0", "cpu.up")
+        assert history.variety("db-0", "callee.slow") == 1  # the same call in two other incidents
     assert history.dump() == again.dump()
+
+
+SLOW = tuple(Alert("trace", i, "web-0", "/x", "PD") for i in ("web-0", "db-0"))
+
+
+def test_a_call_that_only_its_caller_finds_slow_was_lost_at_the_callee() -> None:
+    usual, lost = (AlertCase("shop", INSTANCES, alerts) for alerts in (SLOW, SLOW[:1]))
+    history = history_of([usual] * 3)
+    assert history.served == {("web-0", "/x"): {"db-0"}}
+    assert "lost.slow" not in told(usual, history.served).kinds["db-0"]
+    assert told(lost, history.served).kinds["db-0"] == {"lost.slow": 1}
+    assert "db-0" not in told(lost, {}).kinds  # nobody knows whom it calls
+    for ranker in (Surprise(), ZeroShotAlerts()):
+        assert INSTANCES[int(np.argmax(ranker.rank(lost, history)))] == "db-0"
+    tables = [rich_table(case, told(case, history.served), history) for case in (usual, lost)]
+    assert tables[0][INSTANCES.index("web-0"), -2:].tolist() == [0.0, 0.0]
+    assert tables[1][INSTANCES.index("web-0"), -2:].tolist() == [1.0, 0.0]  # all that it calls, slow
 
 
 def test_the_quiet_root_is_found_and_the_loud_one_is_not() -> None:
     cases, _ = incidents(9)
-    history = history_of(told(c) for c in cases)
+    history = history_of(cases)
     case = incident("db-0")
     assert INSTANCES[int(np.argmax(Counted().rank(case, history)))] == "web-0"
     for ranker in (Surprise(), ZeroShotAlerts()):
@@ -81,7 +99,7 @@ def test_a_member_never_ranks_its_own_system(tmp_path: Path) -> None:
     path = tmp_path / "alerts.json"
     card = train_alerts({"shop": incidents(9)}, path)
     assert [m["trained_on"] for m in card["members"]] == ["shop"]
-    history = history_of(told(c) for c in incidents(9)[0])
+    history = history_of(incidents(9)[0])
     own, other = (ZeroShotAlerts(path).rank(incident("cart-1", s), history) for s in ("shop", "bank"))
     assert own.tolist() == Surprise().rank(incident("cart-1"), history).tolist()
     assert other.sum() == pytest.approx(1.0)
@@ -99,7 +117,7 @@ def test_rankers_stand_empty_and_strange_cases() -> None:
             scores = ranker.rank(case, History())
             assert scores.shape == (len(case.instances),)
             assert np.isfinite(scores).all()
-        assert np.isfinite(rich_table(case, told(case), History())).all()
+        assert np.isfinite(rich_table(case, told(case, {}), History())).all()
 
 
 def test_listwise_fit_finds_the_column_that_tells() -> None:
@@ -113,17 +131,46 @@ def test_listwise_fit_finds_the_column_that_tells() -> None:
         fit_listwise([], [])
 
 
+def test_what_no_case_shows_keeps_its_prior() -> None:
+    tables = [np.array([[1.0, 0.0], [0.0, 0.0]])] * 9
+    weights = fit_listwise(tables, [0] * 9, prior=np.array([0.0, 1.0]))
+    assert weights[0] > 0.5
+    assert weights[1] == pytest.approx(1.0)
+    kinds = [kind for kind, weight in zip(KINDS, prior_weights(), strict=False) if weight]
+    assert kinds == ["lost.slow", "lost.failed"]
+    assert prior_weights().shape == (PLAIN_FEATURES,)
+
+
 def test_fine_tuning_learns_from_confirmed_incidents_and_is_seeded() -> None:
     cases, roots = incidents(30)
-    history = history_of(told(c) for c in cases)
+    history = history_of(cases)
     one, two = (Tuned(seed=3).fit(cases, roots).rank(incident("cart-1"), history) for _ in range(2))
     assert one.tolist() == two.tolist()
     assert INSTANCES[int(np.argmax(one))] == "cart-1"
 
 
+def test_whole_incidents_are_remembered_where_the_root_says_nothing() -> None:
+    def silent(root: str) -> AlertCase:
+        return AlertCase("shop", INSTANCES, (Alert("metric", "web-0", "", f"errors_of_{root}", "up"),))
+
+    roots = [k % 3 for k in range(12)]
+    cases = [silent(INSTANCES[k]) for k in roots]
+    said = [told(case, {}) for case in cases]
+    tables = [np.zeros((len(INSTANCES), 2))] * len(cases)
+    model = LogLinear().fit(cases, said, tables, roots)
+    for root in range(3):
+        log_p = model.log_p(cases[root], said[root], tables[root])
+        assert int(np.argmax(log_p)) == root
+        assert np.exp(log_p).sum() == pytest.approx(1.0)
+    elsewhere = AlertCase("bank", INSTANCES, cases[0].alerts)  # nothing is remembered of these
+    assert np.ptp(model.log_p(elsewhere, said[0], tables[0])) == pytest.approx(0.0)
+    with pytest.raises(ValueError, match="no labelled case"):
+        LogLinear().fit([], [], [], [])
+
+
 def test_plain_table_is_bounded_by_what_it_says() -> None:
     case = incident("db-0")
-    table = plain_table(case, told(case), History())
+    table = plain_table(case, told(case, {}), History())
     assert np.isfinite(table).all()
     assert table[INSTANCES.index("cart-0")].sum() == 0.0  # nothing was told of it
 
