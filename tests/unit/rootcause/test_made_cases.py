@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from opsmend.evaluate.rca_cases import case_folders, read_case
+from rootcause.rankers.registry import RANKERS
+from rootcause.stage import RootCauseConfig
 
 BENCH = Path(__file__).resolve().parents[3] / "bench"
 
@@ -85,3 +87,22 @@ def test_the_usual_rows_of_a_second_day_are_of_another_load(tmp_path: Path) -> N
         moved.append(float(np.log(lately / usual)))
     assert max(moved) - min(moved) < 1.5  # one day
     assert abs(float(np.median(moved))) > 0.1
+
+
+def test_an_exception_meets_requests(tmp_path: Path) -> None:
+    found = [case for seed in (0, 1, 4) for case in map(read_case, case_folders(made(tmp_path / str(seed), "canary", seed)))
+             if case.fault == "exception"]
+    assert found
+    for case in found:
+        failed = case.window.node_metrics["errors"][case.window.baseline_rows:, case.window.services.index(case.root)]
+        assert not np.isfinite(failed).any() or np.nanmax(failed) > 0  # a column may be missing
+
+
+def test_the_table_has_every_ranker_at_both_clocks() -> None:
+    done = subprocess.run([sys.executable, str(BENCH / "made_table.py"), "--kinds", "small", "--systems", "1", "--cases", "2"],
+                          check=True, timeout=240, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "| | small, known | small, detected |"
+    rows = {line.split("|")[1].strip(" *"): line for line in lines[2:lines.index("")]}
+    assert set(rows) == {"opsmend"} | set(RANKERS) - {RootCauseConfig().ranker}
+    assert all(row.count(" / ") == 4 for row in rows.values())
