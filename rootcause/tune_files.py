@@ -24,7 +24,7 @@ def tuned_card(base: Path, seed: int, data: str, config: Mapping[str, Any]) -> d
     shipped = json.loads((base / "rootcause.json").read_text())
     print_of = fingerprint(base)
     mark = hashlib.sha256(json.dumps([print_of, seed, data, dict(config)]).encode()).hexdigest()[:8]
-    return {**{k: shipped[k] for k in ("model", "members", "temperature", "none_bias")},
+    return {**{k: shipped[k] for k in ("model", "members", "temperature", "none_bias", "trust") if k in shipped},
             "version": f"{shipped['version']}+{mark}", "base": shipped["version"], "base_fingerprint": print_of,
             "seed": seed, "data": data, "config": dict(config)}
 

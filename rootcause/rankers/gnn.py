@@ -30,6 +30,8 @@ class Weights:
     none_bias: float
     """"None of these" is the answer where its log odds against all suspects together are above this."""
     version: str
+    trust: tuple[float, float] = (1.0, 0.0)
+    """Slope and offset of the log odds with which the first suspect of `fused` is right."""
 
 
 @lru_cache(maxsize=4)
@@ -50,7 +52,7 @@ def load_weights(directory: Path = MODELS_DIR) -> Weights:
         members.append(net.state_dict())
     torch.set_num_threads(1)
     return Weights(StackedNets(members), float(card["temperature"]), float(card.get("none_bias", 0.0)),
-                   str(card["version"]))
+                   str(card["version"]), tuple(card.get("trust", (1.0, 0.0))))
 
 
 def load_nets(directory: Path = MODELS_DIR) -> tuple[int, float, str]:
