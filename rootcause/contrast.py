@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rootcause.robust import Change, Floats, beyond_chance, quantiles
+from rootcause.column_statistics import quantiles
+from rootcause.robust import Change, Floats, beyond_chance
 from rootcause.types import CaseWindow
 
 REGRESSED = ("errors", "latency", "traffic")

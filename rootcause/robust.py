@@ -1,4 +1,4 @@
-"""How unusual every column of a case is: one pass of sorting over all of them, free of units.
+"""How unusual every column of a case is, free of units.
 
 A column is compared with its own usual rows. The scale has floors, or a count that goes from 0 to 1 would be
 the greatest anomaly of all: relative to the column itself, and to the same indicator of the other services.
@@ -6,17 +6,18 @@ the greatest anomaly of all: relative to the column itself, and to the same indi
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rootcause.column_statistics import RECENT_ROWS, columns_of, statistics, windows_of
 from rootcause.types import CaseWindow
 from rootcause.window import EDGE_INDICATORS, NODE_INDICATORS
 
 Floats = NDArray[np.float64]
-_RECENT_ROWS = 12
-"""Rows of the fault that count as "now": after that the world may have changed again."""
 MIN_COVERAGE = 0.05
 """Columns with fewer usual rows than this share say nothing."""
 
@@ -66,22 +67,6 @@ class Change:
     counted: Floats  # [n, b] errors: surprise of the same windows, each against the others; else 0
 
 
-def quantiles(columns: Floats, shares: tuple[float, ...]) -> tuple[list[Floats], NDArray[np.int64]]:
-    """Of each row of [k, t], ignoring NaN: a list of [k], NaN where nothing is finite; and the counts."""
-    ordered = np.sort(columns, axis=1)  # NaN last
-    counts = np.isfinite(columns).sum(axis=1)
-    at = np.arange(len(columns))
-    out = []
-    for share in shares:
-        position = np.maximum(counts - 1, 0) * share
-        low = np.floor(position).astype(np.int64)
-        high = np.minimum(low + 1, np.maximum(counts - 1, 0))
-        part = position - low
-        value = ordered[at, low] * (1 - part) + ordered[at, high] * part if columns.shape[1] else np.full(len(at), np.nan)
-        out.append(np.where(counts > 0, value, np.nan))
-    return out, counts
-
-
 def _floor(name: str, middle: Floats, everything: Floats) -> Floats:
     absolute, own, typical, largest = _FLOORS[name]
     size = np.abs(np.nan_to_num(middle))
@@ -109,16 +94,22 @@ def _surprise(errors: Floats, traffic: Floats | None, baseline: int, step_second
     all requests of the newest rows together, and [width, b] the same of the b usual windows as long as now, each against
     the others. Ten failures in twenty requests of a service that has never failed before are news, however few that is
     per row. Divided by how much rows differ beyond chance. `errors`, `traffic` [t, width]."""
+    blocks = columns_of(errors)
+    found = [_surprise_of(errors[:, at], None if traffic is None else traffic[:, at], baseline, step_seconds) for at in blocks]
+    return np.concatenate([one for one, _ in found]), np.concatenate([many for _, many in found])
+
+
+def _surprise_of(errors: Floats, traffic: Floats | None, baseline: int, step_seconds: float) -> tuple[Floats, Floats]:
     assumed = np.full_like(errors, _REQUESTS_UNKNOWN) if traffic is None else traffic * step_seconds
     asked = np.where(np.isfinite(errors), np.maximum(np.nan_to_num(assumed), 1.0), 0.0)
     failed = np.clip(np.nan_to_num(errors), 0, 1) * asked
-    usual, now = slice(0, baseline), slice(max(baseline, len(errors) - _RECENT_ROWS), None)
+    usual, now = slice(0, baseline), slice(max(baseline, len(errors) - RECENT_ROWS), None)
     k, n = failed[usual].sum(axis=0), asked[usual].sum(axis=0)
     p = (k + 0.5) / (n + 1.0)
     chance = (failed[usual] - asked[usual] * p) ** 2 / (asked[usual] * p * (1 - p) + 0.25)
     spread = beyond_chance(chance, asked[usual] > 0)
     current = _root(failed[now].sum(axis=0), asked[now].sum(axis=0), p, spread)
-    cut = [_windows(rows[usual].T, len(errors) - now.start).sum(axis=2) for rows in (failed, asked)]
+    cut = [windows_of(rows[usual].T, len(errors) - now.start).sum(axis=2) for rows in (failed, asked)]
     rest = (k[:, None] - cut[0] + 0.5) / np.maximum(n[:, None] - cut[1] + 1.0, 1.0)
     return current, _root(cut[0], cut[1], rest, spread[:, None])
 
@@ -151,33 +142,6 @@ def _lost(before: NDArray[np.int64], rows_before: int, now: NDArray[np.int64], r
     return gone / np.sqrt(usual * (1 - usual) / max(1, rows_now) + 0.01)
 
 
-def _shared(now: Floats, middle: Floats) -> Floats:
-    """[k] the deviation that all rows of now have in common; 0 where some are on either side. A state that was there
-    before the incident is in all of them, most faults are not."""
-    apart = now - middle[:, None]
-    low = np.where(np.isfinite(apart), apart, np.inf).min(axis=1, initial=np.inf)
-    high = np.where(np.isfinite(apart), apart, -np.inf).max(axis=1, initial=-np.inf)
-    return np.maximum(np.where(np.isfinite(low), low, 0.0), 0.0) + np.minimum(np.where(np.isfinite(high), high, 0.0), 0.0)
-
-
-def _windows(before: Floats, size: int) -> Floats:
-    """[k, b, size] the b windows of `size` usual rows, the last ones; b is 0 where there are fewer than four."""
-    blocks = before.shape[1] // size if size else 0
-    if blocks < 4:
-        return np.zeros((len(before), 0, max(size, 1)))
-    return before[:, before.shape[1] - blocks * size:].reshape(len(before), blocks, size)
-
-
-def _been_there(before: Floats, middle: Floats, size: int) -> Floats:
-    """[k, b] deviations of the windows of `size` usual rows."""
-    cut = _windows(before, size)
-    blocks = cut.shape[1]
-    (lower, upper), _ = quantiles(cut.reshape(-1, cut.shape[2]), (0.25, 0.75))
-    low, high = lower.reshape(len(before), blocks), upper.reshape(len(before), blocks)
-    apart = np.maximum(np.abs(low - middle[:, None]), np.abs(high - middle[:, None]))
-    return np.asarray(np.nan_to_num(apart))
-
-
 def _smaller(one: Floats, other: Floats) -> Floats:
     return np.where(one * other > 0, np.sign(one) * np.minimum(np.abs(one), np.abs(other)), 0.0)
 
@@ -189,20 +153,16 @@ def changes_of(tables: dict[str, Floats], baseline: int, step_seconds: float) ->
     if not names:
         return {}
     width = tables[names[0]].shape[1]
-    rows = np.ascontiguousarray(np.concatenate([tables[name] for name in names], axis=1).T)  # [k, t]
-    before, now = rows[:, :baseline], rows[:, baseline:][:, -_RECENT_ROWS:]
-    (middle,), count_before = quantiles(before, (0.5,))
-    (spread, wide), _ = quantiles(np.abs(before - middle[:, None]), (0.5, 0.9))
-    (lower, upper, low, high), count_now = quantiles(now, (0.25, 0.75, 0.1, 0.9))
+    s = statistics([tables[name] for name in names], baseline)
+    middle, spread, wide, lower, upper, low, high = s.middle, s.spread, s.wide, s.lower, s.upper, s.low, s.high
+    windows, now, count_before, count_now = s.windows, s.now, s.count_before, s.count_now
     # A fault may fill only a part of the window: of the two quartiles, the one further away.
     current = np.where(_is_more(upper - middle, middle - lower), upper, lower)
     # Half of it: who subtracts all of a standing state loses faults that fill the window.
     whole = np.abs(np.nan_to_num(current - middle))
     halved = np.repeat([0.0 if name in _SPARSE else 0.5 for name in names], width)
-    current = current - halved * _shared(now, middle)
-    windows = _been_there(before, middle, now.shape[1])
-    been = np.sort(windows, axis=1)[:, -2] if windows.shape[1] else np.zeros(len(rows))  # the second largest
-    (lately,), count_recent = quantiles(before[:, -_RECENT_ROWS:], (0.5,))
+    current = current - halved * s.shared
+    been = np.sort(windows, axis=1)[:, -2] if windows.shape[1] else np.zeros(len(middle))  # the second largest
     enough = np.repeat([2.0 if name in _SPARSE else max(3.0, MIN_COVERAGE * baseline) for name in names], width)
     covered = count_before >= enough
     asked = None
@@ -213,7 +173,7 @@ def changes_of(tables: dict[str, Floats], baseline: int, step_seconds: float) ->
     out = {}
     for k, name in enumerate(names):
         at = slice(k * width, (k + 1) * width)
-        floor = _floor(name, np.where(covered[at], middle[at], np.nan), rows[at])
+        floor = _floor(name, np.where(covered[at], middle[at], np.nan), tables[name])
         if name == "errors":
             floor = np.maximum(floor, _error_floor(asked, step_seconds, width))
             surprise, counted = _surprise(tables[name], tables.get("traffic") if asked is not None else None, baseline,
@@ -227,8 +187,8 @@ def changes_of(tables: dict[str, Floats], baseline: int, step_seconds: float) ->
         sign = -1.0 if name in _DOWNWARD else 1.0
         b, c = np.nan_to_num(middle[at]), np.nan_to_num(current[at])
         up, down = (np.nan_to_num(high[at]) - b) / scale, (np.nan_to_num(low[at]) - b) / scale
-        recent = np.where(count_recent[at] > 0, np.nan_to_num(lately[at]), b)
-        unusual = np.abs(np.nan_to_num(rows[at, baseline:][:, -_RECENT_ROWS:], nan=np.inf) - b[:, None]) > 4 * scale[:, None]
+        recent = np.where(s.count_recent[at] > 0, np.nan_to_num(s.lately[at]), b)
+        unusual = np.abs(np.nan_to_num(now[at], nan=np.inf) - b[:, None]) > 4 * scale[:, None]
         unusual &= np.isfinite(now[at])
         onset = np.where(unusual.any(axis=1), unusual.argmax(axis=1) / max(1, unusual.shape[1]), 1.0)
         z, late = np.where(has, sign * (c - b) / scale, 0.0), np.where(has, sign * (c - recent) / scale, 0.0)
@@ -248,12 +208,24 @@ def changes_of(tables: dict[str, Floats], baseline: int, step_seconds: float) ->
 
 
 def node_changes(case: CaseWindow) -> dict[str, Change]:
-    """Of the services, by indicator; indicators without any data are left out."""
-    return changes_of({n: case.node_metrics[n] for n in NODE_INDICATORS if n in case.node_metrics}, case.baseline_rows,
-                      case.step_seconds)
+    """Of the services, by indicator; indicators without any data are left out. Not to be written to: who asks again of the
+    case that was asked of last gets the same."""
+    return _once(case, "node", lambda: changes_of({n: case.node_metrics[n] for n in NODE_INDICATORS if n in case.node_metrics},
+                                                  case.baseline_rows, case.step_seconds))
 
 
 def edge_changes(case: CaseWindow) -> dict[str, Change]:
-    """Of the calls, by indicator."""
-    return changes_of({n: case.edge_metrics[n] for n in EDGE_INDICATORS if n in case.edge_metrics}, case.baseline_rows,
-                      case.step_seconds)
+    """Of the calls, by indicator, likewise."""
+    return _once(case, "edge", lambda: changes_of({n: case.edge_metrics[n] for n in EDGE_INDICATORS if n in case.edge_metrics},
+                                                  case.baseline_rows, case.step_seconds))
+
+
+_LAST: dict[str, tuple[weakref.ref[CaseWindow], dict[str, Change]]] = {}
+
+
+def _once(case: CaseWindow, of: str, work: Callable[[], dict[str, Change]]) -> dict[str, Change]:
+    """Ranking and explaining one case ask for the same half a dozen times. Only the last case is remembered."""
+    known = _LAST.get(of)
+    if known is None or known[0]() is not case:
+        _LAST[of] = known = (weakref.ref(case), work())
+    return dict(known[1])

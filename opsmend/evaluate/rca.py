@@ -133,8 +133,9 @@ def _rank(name: str, ranker: Ranker, windows: Sequence[CaseWindow], labels: Sequ
         try:
             if i == 0:
                 ranker.rank(window)  # the first call loads the weights
+            fresh = replace(window)  # of which nothing is known from the ranking before
             began = time.perf_counter()
-            rankings.append(ranker.rank(window))
+            rankings.append(ranker.rank(fresh))
             seconds += time.perf_counter() - began
         except (ValueError, ArithmeticError, LookupError, RuntimeError, np.linalg.LinAlgError) as error:
             rankings.append(None)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsmend.evaluate.rca_columns import WAITED
-from rootcause.robust import quantiles
+from rootcause.column_statistics import quantiles
 
 Floats = NDArray[np.float64]
 _RARE: Final = 0.02

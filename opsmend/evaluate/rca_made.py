@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ingest.types import Change
 from opsmend.evaluate.rca_cases import RecordedCase
-from rootcause.robust import quantiles
+from rootcause.column_statistics import quantiles
 from rootcause.types import CaseWindow
 
 Floats = NDArray[np.float64]

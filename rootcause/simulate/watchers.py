@@ -8,7 +8,7 @@ import numpy as np
 
 from detect.types import Evidence, Signal, SignalKind
 from ingest.types import Change
-from rootcause.robust import quantiles
+from rootcause.column_statistics import quantiles
 from rootcause.simulate.faults import BY_CHANGE, Struck
 from rootcause.simulate.gauges import Table
 from rootcause.simulate.topology import Floats, System
