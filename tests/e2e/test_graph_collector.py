@@ -194,3 +194,63 @@ def test_what_the_sdk_and_the_collector_send_becomes_the_graph(
         assert told["batch", "cart", "client.error_ratio"] == 0.1
         assert told["batch", "cart", "client.network_seconds"] == 0.008
         assert told["cart", "", "http.server.error_ratio"] == 0.1
+
+
+@pytest.mark.timeout(120)
+def test_calls_and_failures_are_those_that_the_collector_counts_in_the_same_spans(
+        tmp_path: Path, otelcol: Path, listening: Callable[[Sink], Sink]) -> None:
+    """Its own connector (`span_metrics`; `servicegraph` is not built into this one) beside our graph and derivation."""
+    sink, receives = listening(Sink()), f"127.0.0.1:{free_port()}"
+    (tmp_path / "collector.yaml").write_text(json.dumps({
+        "receivers": {"otlp": {"protocols": {"http": {"endpoint": receives}}}},
+        "connectors": {"span_metrics": {"metrics_flush_interval": "1s", "dimensions": [{"name": "peer.service"}]}},
+        "exporters": {"otlp_http": {"endpoint": f"http://{sink.address}"}},
+        "service": {"telemetry": {"metrics": {"level": "none"}}, "pipelines": {
+            "traces": {"receivers": ["otlp"], "exporters": ["otlp_http", "span_metrics"]},
+            "metrics": {"receivers": ["span_metrics"], "exporters": ["otlp_http"]}}}}))
+    tracers, providers = {}, []
+    for service in ("web", "cart"):
+        provider = TracerProvider(resource=Resource.create({"service.name": service}))
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"http://{receives}/v1/traces")))
+        tracers[service] = provider.get_tracer("shop")
+        providers.append(provider)
+    kind, failed = trace.SpanKind, trace.Status(trace.StatusCode.ERROR)
+    with running([str(otelcol), "--config", str(tmp_path / "collector.yaml")], tmp_path / "collector.log") as collector:
+        wait(lambda: "Everything is ready" in collector.said(), 30, collector.said)
+        for n in range(40):
+            with (tracers["web"].start_as_current_span("GET /", kind=kind.SERVER),
+                  tracers["web"].start_as_current_span("GET", kind=kind.CLIENT, attributes={"peer.service": "cart"}) as asks,
+                  tracers["cart"].start_as_current_span("GET /cart", kind=kind.SERVER) as answers):
+                if n % 5 == 0:
+                    asks.set_status(failed)
+                    answers.set_status(failed)
+        for provider in providers:
+            provider.shutdown()
+        wait(lambda: sink.records("/v1/traces") and len(sink.records("/v1/metrics")) >= 3, 60, collector.said)
+    counted: dict[tuple[str, str, str], float] = {}
+    told = Decoder().decode(sink.records("/v1/metrics")).metrics
+    for at, value in zip(told.series.tolist(), told.value.tolist(), strict=True):
+        key = told.series_table[at]
+        if key.name == "traces.span.metrics.calls":
+            labels = dict(key.labels)
+            counted[key.service, labels["span.kind"], labels["status.code"]] = value  # cumulative: the last one counts
+    assert counted["cart", "SPAN_KIND_SERVER", "STATUS_CODE_ERROR"] == 8, counted
+    assert counted["cart", "SPAN_KIND_SERVER", "STATUS_CODE_UNSET"] == 32, counted
+    spans = Decoder().decode(sink.records("/v1/traces"))
+    assert GraphBuilder().step(spans).edges == {("web", "cart")}
+    detection = Detection(DetectionConfig(bucket_seconds=60.0, allowed_lateness_seconds=1.0))
+    ours: dict[tuple[str, str, str], list[float]] = {}
+    for seen in (detection.step(spans, calls=frozenset()).observations, detection.flush(calls=frozenset()).observations):
+        for at, found in enumerate(seen.series):
+            known = [v for v in seen.values[:, at].tolist() if v == v]
+            ours.setdefault((found.service, found.peer, found.name), []).extend(known)
+    ends = (("cart", "", "http.server", "SPAN_KIND_SERVER"), ("web", "cart", "client", "SPAN_KIND_CLIENT"))
+    for service, peer, prefix, said in ends:
+        theirs = [counted[service, said, f"STATUS_CODE_{code}"] for code in ("UNSET", "ERROR")]
+        rates, errors = (
+            [v for (a, b, name), v in ours.items() if (a, b, name) == (service, peer, f"{prefix}.{what}")]
+            for what in ("requests_per_second", "error_ratio"))
+        assert len(rates) == len(errors) == 1, sorted(ours)
+        asked = [60 * rate for rate in rates[0] if rate > 0]
+        assert sum(asked) == pytest.approx(sum(theirs)), (service, peer)
+        assert sum(n * share for n, share in zip(asked, errors[0], strict=True)) == pytest.approx(theirs[1]), (service, peer)
