@@ -250,7 +250,7 @@ def test_a_bug_that_hits_everything_ends_the_service_with_an_error(embedded: Cha
         chaos.start_producer()
         assert chaos.service.wait(60) == 1
     told = (chaos.directory / "err").read_text()
-    assert "opsmend: processing fails on too many records" in told.splitlines()[-1]
+    assert "opsmend: runner died: processing fails on too many records" in told.splitlines()[-1]
     assert "nothing was lost" in told.splitlines()[-1]
     assert chaos.queries.totals().get("logs", 0) == 0
     assert [x for x in chaos.queries.dead_letters() if x.reason == "step_failed"] == []
