@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -18,6 +18,13 @@ from detect.types import Breach, Signal
 from ingest.types import SeriesKey
 
 SECOND = 10**9
+_FEW: Final = 200
+"""Things that may be in use at most, for a count of few."""
+_FALL: Final = 0.1
+"""Share of the limit: somebody restarted or cleaned up (`Policy.drop`). Of few things, two deviations of their chance
+(the root of the count) come and go by themselves."""
+_LONGEST_NS: Final = 3600 * SECOND
+"""A warning stands no longer without a rise."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,20 @@ class BreachConfig:
     tenant: str = "default"
 
 
+class _Told(msgspec.Struct):
+    """What was foretold of a series while its warning stands."""
+
+    until_ns: int  # the end of the interval in which the limit is crossed, as of the last look at which it rose
+    top: float  # the highest level since
+    is_whole: bool  # it has had whole numbers only
+
+
 class BreachForecast:
     """Signals of kind breach with the 5, 50 and 95 % times of the crossing.
+
+    A count of few things (connections of a pool) grows in steps that may be minutes apart: its warning is not withdrawn in
+    between, but when it falls, or at the end of the interval in which the limit was to be reached (an hour at most):
+    nobody is told twice of one leak.
 
     Cost: 70 us per watched series and tick. Fails on a first-ever ramp that ends short of the limit (a warning that
     is withdrawn), and on growth that is hidden in the noise until the last quarter of an hour.
@@ -53,6 +72,7 @@ class BreachForecast:
         self._slow = Pace(load_models(), int(self._c.tick_seconds * SECOND))
         self._fast: Pace | None = None
         self._standing: dict[str, dict[str, Candidate]] = {"slow": {}, "fast": {}}
+        self._told: dict[str, dict[str, _Told]] = {"slow": {}, "fast": {}}
         self._hysteresis = Hysteresis(self.name, need=1, of=1, close=1, tenant=self._c.tenant)
 
     def step(self, window: BucketWindow) -> list[Signal]:
@@ -68,21 +88,41 @@ class BreachForecast:
             if pace is None or told is None:
                 continue
             is_news = True
-            found = (_candidate(f, limit, is_floor, window, pace.tick_ns) for f, limit, is_floor in told if f.warned)
+            found = [_candidate(f, limit, is_floor, window, pace.tick_ns) for f, limit, is_floor in told
+                     if self._stands(name, f, limit, is_floor, values.get(f.key, math.nan), window)]
             self._standing[name] = {c.key: c for c in found}
+            for c in found:
+                if c.breach is not None:
+                    self._told[name][c.key].until_ns = min(c.breach.eta_high_ns, window.ts_ns + _LONGEST_NS)
+            self._told[name] = {key: known for key, known in self._told[name].items() if key in self._standing[name]}
         if not is_news:
             return []
         return self._hysteresis.update(window, {**self._standing["fast"], **self._standing["slow"]})
 
+    def _stands(self, pace: str, told: Forecast[SeriesKey], limit: float, is_floor: bool, value: float,
+                window: BucketWindow) -> bool:
+        """Whether there is a warning of this series, which may be that of before; see the class."""
+        known, key = self._told[pace], _name_of(told.key)
+        if told.warned and key not in known:
+            known[key] = _Told(0, told.level, is_whole=True)
+        if (before := known.get(key)) is None:
+            return False
+        before.is_whole &= not math.isfinite(value) or value.is_integer()
+        has_fallen = before.top - told.level > max(_FALL * limit, 2.0 * math.sqrt(max(0.0, before.top)))
+        before.top = max(before.top, told.level)
+        is_few = before.is_whole and not is_floor and 0 < limit <= _FEW and limit.is_integer()
+        return told.warned or (is_few and not has_fallen and window.ts_ns + window.bucket_ns < before.until_ns)
+
     def snapshot(self) -> bytes:
         return dump_state(
-            self._hysteresis, slow=self._slow.dump(), standing=self._standing,
+            self._hysteresis, slow=self._slow.dump(), standing=self._standing, told=self._told,
             fast=None if self._fast is None else [self._fast.tick_ns, self._fast.dump()])
 
     def restore(self, data: bytes) -> None:
         state: dict[str, Any] = load_state(self._hysteresis, data)
         self._slow.load(state["slow"])
         self._standing = msgspec.convert(state["standing"], dict[str, dict[str, Candidate]])
+        self._told = {"slow": {}, "fast": {}, **msgspec.convert(state.get("told", {}), dict[str, dict[str, _Told]])}
         self._fast = None
         if state["fast"] is not None:
             tick_ns, dumped = state["fast"]
@@ -90,9 +130,13 @@ class BreachForecast:
             self._fast.load(dumped)
 
 
+def _name_of(key: SeriesKey) -> str:
+    return f"breach|{key.service}|{key.instance}|{key.name}"
+
+
 def _candidate(told: Forecast[SeriesKey], limit: float, is_floor: bool, window: BucketWindow, tick_ns: int) -> Candidate:
     key, end_ns = told.key, window.ts_ns + window.bucket_ns
-    name = f"breach|{key.service}|{key.instance}|{key.name}"
+    name = _name_of(key)
     if not math.isfinite(told.middle):  # the warning stands for a while; what was foretold before is kept
         return Candidate(name, "breach", key.service, 0.5, f"{key.name} does not grow at the moment",
                          instance=key.instance, series=key.name)

@@ -142,3 +142,44 @@ def test_what_runs_down_is_told_of_as_well() -> None:
     assert out[0].breach.direction == "down"
     assert out[0].breach.limit == 0.0
     assert out[0].breach.slope_per_second < 0
+
+
+def small_pool(rng: np.random.Generator, size: int, minutes: int, flat: int = 240) -> list[float]:
+    """Connections in use: one more that is never given back now and then, and a few that come and go."""
+    seconds = flat + minutes * 60
+    lost = np.sort(rng.uniform(flat, seconds, size))
+    return [float(min(size, np.searchsorted(lost, t) + rng.poisson(0.06 * size))) for t in range(seconds)]
+
+
+@pytest.mark.parametrize(("size", "minutes"), [(10, 12), (10, 30), (20, 20), (40, 12)])
+def test_a_small_pool_that_leaks_is_told_of_once(size: int, minutes: int) -> None:
+    for seed in range(2):
+        use = small_pool(np.random.default_rng([seed, size, minutes]), size, minutes)
+        assert len({s.id for s in run(BreachForecast(), use, float(size))}) == 1
+
+
+def stopped(after: list[float]) -> tuple[list[float], list[Signal]]:
+    """A pool of 20 that leaks one connection a minute, until somebody finds the leak after twelve."""
+    use = [float(2 + max(0, (t - 240) // 60)) for t in range(240 + 12 * 60)]
+    return use, run(BreachForecast(), [*use, *after], 20.0)
+
+
+def test_its_warning_ends_with_a_restart_or_with_the_time_that_was_foretold() -> None:
+    use, signals = stopped([2.0] * 120)
+    assert len({s.id for s in signals}) == 1 and not signals[-1].is_open
+    assert len(use) * NS < signals[-1].end_ns < (len(use) + 60) * NS, "it was restarted"
+    use, signals = stopped([14.0] * 3900)
+    assert len({s.id for s in signals}) == 1 and not signals[-1].is_open
+    (ended,) = [s for s in signals if not s.is_open]
+    latest = max(s.breach.eta_high_ns for s in signals if s.breach is not None)
+    assert (len(use) + 60) * NS < ended.end_ns <= min(latest, (len(use) + 3700) * NS)
+
+
+def test_a_start_in_between_tells_nobody_again() -> None:
+    use = small_pool(np.random.default_rng([0, 10, 30]), 10, 30)
+    whole = {s.id for s in run(BreachForecast(), use, 10.0)}
+    for cut in range(700, len(use), 400):
+        first, second = BreachForecast(), BreachForecast()
+        found = {s.id for s in run(first, use[:cut], 10.0)}
+        second.restore(first.snapshot())
+        assert found | {s.id for s in run(second, use[cut:], 10.0, cut)} == whole
