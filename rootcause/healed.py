@@ -7,12 +7,12 @@ the cause of both, or a second fault that the louder one hid.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rootcause.column_statistics import quantiles
 from rootcause.contrast import call_share
 from rootcause.robust import Change, Floats, edge_changes, node_changes
 from rootcause.types import CaseWindow
@@ -167,9 +167,9 @@ class Healer:
 
 
 def _medians(table: Floats, case: CaseWindow) -> Floats:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # columns without a usual row
-        return np.asarray(np.nanmedian(table[:case.baseline_rows], axis=0))
+    """[k] NaN for columns without a usual row."""
+    (middle,), _ = quantiles(np.ascontiguousarray(table[:case.baseline_rows].T), (0.5,))
+    return middle
 
 
 def _moved(change: Change | None, width: int) -> tuple[Floats, Bools]:

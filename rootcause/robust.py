@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rootcause.column_statistics import RECENT_ROWS, columns_of, statistics, windows_of
+from rootcause.column_statistics import RECENT_ROWS, before_and_now, columns_of, windows_of
 from rootcause.types import CaseWindow
 from rootcause.window import EDGE_INDICATORS, NODE_INDICATORS
 
@@ -153,15 +153,16 @@ def changes_of(tables: dict[str, Floats], baseline: int, step_seconds: float) ->
     if not names:
         return {}
     width = tables[names[0]].shape[1]
-    s = statistics([tables[name] for name in names], baseline)
-    middle, spread, wide, lower, upper, low, high = s.middle, s.spread, s.wide, s.lower, s.upper, s.low, s.high
-    windows, now, count_before, count_now = s.windows, s.now, s.count_before, s.count_now
+    usual, newest = before_and_now([tables[name] for name in names], baseline)
+    middle, spread, wide, windows, count_before = usual.middle, usual.spread, usual.wide, usual.windows, usual.count_before
+    lower, upper, low, high, now, count_now = (newest.lower, newest.upper, newest.low, newest.high, newest.rows,
+                                               newest.count_now)
     # A fault may fill only a part of the window: of the two quartiles, the one further away.
     current = np.where(_is_more(upper - middle, middle - lower), upper, lower)
     # Half of it: who subtracts all of a standing state loses faults that fill the window.
     whole = np.abs(np.nan_to_num(current - middle))
     halved = np.repeat([0.0 if name in _SPARSE else 0.5 for name in names], width)
-    current = current - halved * s.shared
+    current = current - halved * newest.shared(middle)
     been = np.sort(windows, axis=1)[:, -2] if windows.shape[1] else np.zeros(len(middle))  # the second largest
     enough = np.repeat([2.0 if name in _SPARSE else max(3.0, MIN_COVERAGE * baseline) for name in names], width)
     covered = count_before >= enough
@@ -187,7 +188,7 @@ def changes_of(tables: dict[str, Floats], baseline: int, step_seconds: float) ->
         sign = -1.0 if name in _DOWNWARD else 1.0
         b, c = np.nan_to_num(middle[at]), np.nan_to_num(current[at])
         up, down = (np.nan_to_num(high[at]) - b) / scale, (np.nan_to_num(low[at]) - b) / scale
-        recent = np.where(s.count_recent[at] > 0, np.nan_to_num(s.lately[at]), b)
+        recent = np.where(usual.count_recent[at] > 0, np.nan_to_num(usual.lately[at]), b)
         unusual = np.abs(np.nan_to_num(now[at], nan=np.inf) - b[:, None]) > 4 * scale[:, None]
         unusual &= np.isfinite(now[at])
         onset = np.where(unusual.any(axis=1), unusual.argmax(axis=1) / max(1, unusual.shape[1]), 1.0)

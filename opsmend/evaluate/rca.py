@@ -132,7 +132,7 @@ def _rank(name: str, ranker: Ranker, windows: Sequence[CaseWindow], labels: Sequ
     for i, (window, label) in enumerate(zip(windows, labels, strict=True)):
         try:
             if i == 0:
-                ranker.rank(window)  # the first call loads the weights
+                ranker.rank(windows[-1])  # the first call loads the weights
             fresh = replace(window)  # of which nothing is known from the ranking before
             began = time.perf_counter()
             rankings.append(ranker.rank(fresh))

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from rootcause.column_statistics import Statistics, columns_of, quantiles, statistics
+from rootcause.column_statistics import before_and_now, columns_of, quantiles
 from rootcause.robust import edge_changes, node_changes
 from rootcause.simulate import simulate
 
@@ -36,11 +36,28 @@ def test_a_column_is_the_same_alone_and_among_thousands() -> None:
     rng = np.random.default_rng(5)
     wide = rng.lognormal(0, 1, (400, 1200))
     wide[rng.random(wide.shape) < 0.1] = np.nan
-    together = statistics([wide[:, :900], wide[:, 900:]], 360)
+    together = before_and_now([wide[:, :900], wide[:, 900:]], 360)
     for k in (0, 17, 899, 900, 1199):
-        alone = statistics([wide[:, k:k + 1]], 360)
-        for field in fields(Statistics):
-            assert np.array_equal(getattr(together, field.name)[k], getattr(alone, field.name)[0], equal_nan=True), field.name
+        before, now = before_and_now([wide[:, k:k + 1]], 360)
+        for whole, alone in ((together[0], before), (together[1], now)):
+            for field in fields(alone):
+                assert np.array_equal(getattr(whole, field.name)[k], getattr(alone, field.name)[0], equal_nan=True), field.name
+
+
+def test_usual_rows_that_are_known_are_not_sorted_again_and_others_are() -> None:
+    rng = np.random.default_rng(6)
+    table = rng.lognormal(0, 1, (100, 20))
+    table[3, 4] = np.nan
+    known, now = before_and_now([table], 80)
+    healed = table.copy()
+    healed[80:] = 1.0
+    again, well = before_and_now([healed], 80)
+    assert again is known and well.upper.tolist() == [1.0] * 20 != now.upper.tolist()
+    healed[7, 3] += 1.0
+    other, _ = before_and_now([healed], 80)
+    assert other is not known and other.middle.tolist() != known.middle.tolist()
+    shorter, _ = before_and_now([table[:85]], 80)
+    assert shorter.windows.shape != known.windows.shape, "windows are as long as now"
 
 
 def test_what_is_remembered_of_a_case_is_of_no_other_and_not_the_askers() -> None:
