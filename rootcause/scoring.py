@@ -49,3 +49,25 @@ def calibration_error(confidence: Sequence[float], is_right: Sequence[float], bi
     which = np.minimum((p * bins).astype(int), bins - 1)
     return float(sum(abs(p[which == b].mean() - hit[which == b].mean()) * (which == b).mean()
                      for b in range(bins) if (which == b).any()))
+
+
+def fit_trust(confidence: Sequence[float], is_right: Sequence[float], weight: Sequence[float]) -> tuple[float, float]:
+    """(slope, offset) of the logistic regression of being right on the log odds of the confidence (Platt 1999), 0..1 each;
+    (1, 0) leaves everything as it is, and is what a faint prior of one case's worth draws to. Newton's method; raises
+    ValueError without a case."""
+    p, y, w = (np.asarray(x, float) for x in (confidence, is_right, weight))
+    if not len(p):
+        raise ValueError("no case to fit on")
+    p = np.clip(p, 1e-4, 1 - 1e-4)
+    x = np.stack([np.log(p / (1 - p)), np.ones(len(p))], axis=1)
+    prior = np.array([1.0, 0.0])
+    beta, pull = prior.copy(), float(w.mean())
+    for _ in range(50):
+        q = 1 / (1 + np.exp(-x @ beta))
+        slope = x.T @ (w * (y - q)) - pull * (beta - prior)
+        bend = (x * (w * q * (1 - q))[:, None]).T @ x + pull * np.eye(2)
+        step = np.linalg.solve(bend, slope)
+        beta = beta + np.clip(step, -1.0, 1.0)
+        if float(np.abs(step).max()) < 1e-9:
+            break
+    return float(beta[0]), float(beta[1])

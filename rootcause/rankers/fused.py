@@ -73,13 +73,19 @@ class FusedRanker:
         weights = load_weights(self._directory)
         if not case.services:
             return Ranking(np.zeros(0), 1.0, weights.version)
+        said = self.say(case)
+        p = trusted(np.append(said.services, said.none), weights.trust)
+        moved = p[:-1] / np.maximum(said.services, 1e-300)  # calls are in the services' scores, and move with them
+        return Ranking(p[:-1], float(p[-1]), weights.version, said.calls * moved[case.edges[:, 1]])
+
+    def say(self, case: CaseWindow) -> Said:
+        """Everything but the last step: what the first suspect's certainty is worth."""
+        weights = load_weights(self._directory)
         said = self._look(case, weights)
         if 1 < len(case.services) <= LARGEST:
             said = self._looked_again(case, said, weights)
         p = decide(np.append(said.services, said.none), weights.none_bias)
-        p = trusted(p, weights.trust)
-        moved = p[:-1] / np.maximum(said.services, 1e-300)  # calls are in the services' scores, and move with them
-        return Ranking(p[:-1], float(p[-1]), weights.version, said.calls * moved[case.edges[:, 1]])
+        return Said(p[:-1], float(p[-1]), said.calls * float(p[:-1].sum()) / max(float(said.services.sum()), 1e-300))
 
     def _look(self, case: CaseWindow, weights: Weights) -> Said:
         p, calls = by_service(sharpen(self._gnn.log_probabilities(case), weights.temperature), case)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rootcause.rankers.stacked import StackedNets
 
 MODELS_DIR = Path(__file__).resolve().parent.parent / "models"
+_TRUST = (0.56, 1.08)
+"""Where a card has none: what `bench/rootcause_trust.py` found for the weights that were shipped when it was written."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Weights:
     """"None of these" is the answer where its log odds against all suspects together are above this."""
     version: str
     trust: tuple[float, float] = (1.0, 0.0)
-    """Slope and offset of the log odds with which the first suspect of `fused` is right."""
+    """Slope and offset of the log odds with which the first suspect of `fused` is right (`bench/rootcause_trust.py`)."""
 
 
 @lru_cache(maxsize=4)
@@ -52,7 +54,7 @@ def load_weights(directory: Path = MODELS_DIR) -> Weights:
         members.append(net.state_dict())
     torch.set_num_threads(1)
     return Weights(StackedNets(members), float(card["temperature"]), float(card.get("none_bias", 0.0)),
-                   str(card["version"]), tuple(card.get("trust", (1.0, 0.0))))
+                   str(card["version"]), tuple(card.get("trust", _TRUST)))
 
 
 def load_nets(directory: Path = MODELS_DIR) -> tuple[int, float, str]:

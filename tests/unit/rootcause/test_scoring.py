@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rootcause.scoring import accuracy, calibration_error, rank_chances
+from rootcause.scoring import accuracy, calibration_error, fit_trust, rank_chances
 
 
 def test_place_of_the_root() -> None:
@@ -38,3 +38,23 @@ def test_calibration_error_of_honest_and_of_boastful_answers() -> None:
     boastful = calibration_error([0.99] * 100, [1.0] * 50 + [0.0] * 50)
     assert honest == pytest.approx(0.0, abs=1e-9)
     assert boastful == pytest.approx(0.49, abs=1e-9)
+
+
+def test_trust_is_found_again_and_makes_the_shy_honest() -> None:
+    rng = np.random.default_rng(0)
+    said = rng.uniform(0.05, 0.95, 4000)
+    odds = 0.6 * np.log(said / (1 - said)) + 1.2
+    right = (rng.random(4000) < 1 / (1 + np.exp(-odds))).astype(float)
+    slope, offset = fit_trust(list(said), list(right), [1.0] * 4000)
+    assert slope == pytest.approx(0.6, abs=0.06)
+    assert offset == pytest.approx(1.2, abs=0.1)
+    after = 1 / (1 + np.exp(-(slope * np.log(said / (1 - said)) + offset)))
+    assert calibration_error(list(after), list(right)) < 0.03 < 0.15 < calibration_error(list(said), list(right))
+
+
+def test_trust_of_a_few_that_were_all_right_stays_finite_and_of_none_is_an_error() -> None:
+    slope, offset = fit_trust([0.4, 0.9, 0.99], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0])
+    assert 0 < slope < 3
+    assert 0 < offset < 3
+    with pytest.raises(ValueError, match="no case"):
+        fit_trust([], [], [])
