@@ -172,7 +172,7 @@ def test_a_recorded_day_is_one_stretch_of_time(tmp_path: Path) -> None:
     ("label.json", "{", "case/label.json: no JSON"),
     ("label.json", '{"inject_time": "noon", "normal": "../normal.csv"}', "inject_time 'noon' is no number"),
     ("label.json", '{"inject_time": NaN, "normal": "../normal.csv"}', "inject_time nan is no number"),
-    ("metrics.csv", "time,a|latency\n1,oops\n", "case/metrics.csv: row 1, column `a|latency`: 'oops'"),
+    ("metrics.csv", "time,a|latency\n1,oops\n", "case/metrics.csv: line 2, column `a|latency`: 'oops'"),
     ("../normal.csv", "when,a|latency\n1,2\n", "set/normal.csv: the first column must be `time`"),
     ("traces.csv", "time,caller\n", "case/traces.csv: no column `callee`"),
     ("traces.csv", "time,caller,callee,operation,n,p95_us\n1,a,b,get,many,3\n", "case/traces.csv: row 1, column `n`: 'many'"),
