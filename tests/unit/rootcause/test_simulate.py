@@ -128,7 +128,8 @@ def test_an_incident_that_is_over_leaves_the_rows_of_the_next_alone() -> None:
         given, untouched = Conditions.usual(system, base + 10), Conditions.usual(system, base + 10)
         for struck in strike_before(system, given, base, 60.0, np.random.default_rng([4, n])):
             now = {name: getattr(given, name) for name in vars(given)}
-            apart = np.stack([(np.asarray(v) != getattr(untouched, k)).any(axis=1) for k, v in now.items()]).any(axis=0)
+            rows = [np.any(np.asarray(v) != getattr(untouched, k), axis=1) for k, v in now.items()]
+            apart = np.asarray(np.stack(rows).any(axis=0))
             assert not apart[base:].any()
             assert apart.sum() <= base // 3
             moved += bool(apart.any())
