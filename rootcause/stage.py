@@ -32,7 +32,7 @@ class RootCauseConfig:
     ranker: str = "fused"
     weights_dir: str = ""
     """Of weights that were tuned for this system (`gnn`, `fused`); "": the shipped ones."""
-    margin: float = 0.55
+    margin: float = 0.5
     """The first suspect must be ahead of "none of these" and of the second by this much: about where it is right four times in
     five (`bench/rootcause_trust.py`)."""
     change_seconds: float = 600.0
