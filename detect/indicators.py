@@ -19,6 +19,8 @@ Indicator = Literal[
     "limit",  # the companion: what `usage` may not cross
     "cpu",  # cores or share
     "memory",  # bytes
+    "disk",  # how much a disk is worked: share of time, seconds, bytes or operations per second
+    "space",  # taken of a disk or volume: a share, or bytes
     "lock_wait",  # sessions waiting, or seconds waited
     "cache_full",  # refused or evicted writes per second
     "other",
@@ -37,8 +39,14 @@ _PATTERNS: Final[tuple[tuple[str, Indicator], ...]] = (
     (r"oom_errors|evicted|evictions|rejected_writes", "cache_full"),
     (r"lock_wait|blocked_sessions|blockers|oldest_transaction|locks?_waiting", "lock_wait"),
     (r"(_max|_limit|_size|_capacity)(_bytes|_connections)?$|_max_bytes$|max_connections$", "limit"),
+    (r"(disk|diskio|blkio|fs|filesystem|volume(_stats)?)_(free|avail|available|inodes?|files)(_|$)", "other"),
+    (r"(^|_)(disk|fs|filesystem|volume(_stats)?)_(usage|utili[sz]ation|percent)(_|$)"
+     r"|(^|_)volume_stats_used_bytes|(^|_)disk_(full|space)", "space"),
+    (r"(^|_)pressure_io_|^io_?wait", "disk"),
     (r"(waiting|queue_length|acquire_.*seconds|_timeouts)|(_used|_use|utilization|saturation)_?ratio$|_pending$",
      "saturation"),
+    (r"^(disk|diskio|disk_io)$|(^|_)(disk|diskio|blkio|blockio|fs)_(io|busy|util|operations?|ops|pending|queue|wait|weighted|reads?|"
+     r"writes?|writing|written|throughput|latency|device_usage|time|bytes)(_|$)", "disk"),
     (r"cpu", "cpu"),
     (r"in_use|connections_active|(disk|fs|filesystem)_used|(cache|redis|heap)_?memory_used|used_memory", "usage"),
     (r"memory|rss", "memory"),

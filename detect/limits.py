@@ -114,5 +114,5 @@ def _wider_companions(series: tuple[SeriesKey, ...]) -> list[tuple[SeriesKey, Se
     limits = {stem(k): k for k in series if indicator_of(k) == "limit"}
     if not limits:
         return []
-    return [(k, limits[stem(k)]) for k in series
-            if indicator_of(k) in ("usage", "memory", "saturation", "other") and stem(k) in limits and stem(k)[2]]
+    used = ("usage", "memory", "saturation", "disk", "space", "other")
+    return [(k, limits[stem(k)]) for k in series if indicator_of(k) in used and stem(k) in limits and stem(k)[2]]

@@ -6,6 +6,7 @@ way of calls, and what its instances do one by one. As series they would cost, a
 | `log.template_mix` | service | how far the mix of its log templates is from the usual one |
 | `log.bad_lines_per_second` | service | lines at WARN and above, or lines whose template has a word of failure, if more |
 | `span.fan_out` | service | spans it makes per request |
+| `span.self_seconds` | service | what it works itself on a request: its spans but for what their children cover |
 | `span.mix` | service | how far the mix of these is from the usual one |
 | `client.network_seconds` | call | what its client spans last longer than the spans that answer |
 | `instance.*` | instance | spans and their failures, error lines; where a service has several |
@@ -70,7 +71,10 @@ class Unjudged:
     def _waits(self, bucket: Bucket, found: dict[SeriesKey, float]) -> None:
         for call, (seconds, calls) in sorted(bucket.waits.items()):
             service, _, peer = call.partition("\x1f")
-            found[SeriesKey(service, "client.network_seconds", peer=peer)] = max(0.0, seconds / calls)
+            if calls > 0 and not peer:
+                found[SeriesKey(service, "span.self_seconds")] = max(0.0, seconds / calls)
+            elif peer:
+                found[SeriesKey(service, "client.network_seconds", peer=peer)] = max(0.0, seconds / calls)
 
     def _instances(self, ts_ns: int, bucket: Bucket, found: dict[SeriesKey, float]) -> None:
         of: dict[str, list[tuple[str, list[float]]]] = {}

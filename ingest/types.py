@@ -223,7 +223,8 @@ class TraceBatch:
 
 class CallWait(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What client spans last longer than the spans that answer them: the way there and back. Found by joining spans of
-    two services, over `calls` calls that came together."""
+    two services, over `calls` calls that came together. Without a peer it is what the service works itself on so many
+    requests; what comes late may take something back, over none."""
 
     ts_ns: int
     service: str

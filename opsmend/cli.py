@@ -105,6 +105,8 @@ def train(what: Annotated[str, typer.Argument(help="breach, forecaster, rootcaus
               "--fine-tune", help="rootcause: from incidents whose cause was confirmed (or --data).")] = False,
           adapt: Annotated[bool, typer.Option(
               "--adapt", help="rootcause: to faults simulated in own calm windows (or those of --data).")] = False,
+          start: Annotated[Path | None, typer.Option(
+              "--from", help="rootcause: directory of weights to go on from, as after new columns.")] = None,
           config: Config = None, seed: int = 0) -> None:
     """Make the shipped model files anew; or tune them to this system, beside the shipped ones."""
     from opsmend.commands.train import run_training, run_tuning
@@ -112,7 +114,7 @@ def train(what: Annotated[str, typer.Argument(help="breach, forecaster, rootcaus
     if fine_tune or adapt:
         run_tuning(what, out, seed, data=data, config=config, fine_tune=fine_tune, adapt=adapt)
     else:
-        run_training(what, out, seed, distill=distill, quantize=quantize, data=data)
+        run_training(what, out, seed, distill=distill, quantize=quantize, data=data, start=start)
 
 
 @app.callback()

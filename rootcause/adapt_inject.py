@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rootcause.types import CaseWindow
 
 Floats = NDArray[np.float64]
-KINDS = ("errors", "slow", "cpu", "memory", "down", "call_errors", "call_slow")
+KINDS = ("errors", "slow", "cpu", "memory", "disk", "down", "call_errors", "call_slow")
 _ROUNDS = 6  # calls that a failure travels up
 
 
@@ -48,7 +48,7 @@ def inject(calm: CaseWindow, rng: np.random.Generator) -> Injected | None:
     if on_call:
         changed |= _add(calls, "network", rows, seen_calls[1] * (np.arange(len(calm.edges)) == target - n), rng)
     else:
-        changed |= _own(tables, kind, target, size, rows, failed, rng)
+        changed |= _own(tables, kind, target, size, rows, failed, waited, rng)
         changed |= _starved(calm, tables, calls, target, rows, size if kind in ("down", "errors") else 0.0, rng)
     return Injected(replace(calm, node_metrics=tables, edge_metrics=calls), target, kind) if changed else None
 
@@ -64,7 +64,7 @@ def _felt(calm: CaseWindow, target: int, kind: str, size: float,
     at = int(calm.edges[target - n, 1]) if target >= n else target
     slow = max(float(usual[at]), 1e-3) * float(np.exp(rng.uniform(0.0, np.log(30.0))))
     first_failed = size if kind in ("errors", "call_errors", "down") else size * float(rng.random() < 0.2) * 0.3
-    first_waited = {"slow": slow, "call_slow": slow, "cpu": 0.3 * slow, "memory": 0.1 * slow}.get(kind, 0.0)
+    first_waited = {"slow": slow, "call_slow": slow, "cpu": 0.3 * slow, "memory": 0.1 * slow, "disk": 0.5 * slow}.get(kind, 0.0)
     if target >= n:
         call_failed[target - n], call_waited[target - n] = first_failed, first_waited
     else:
@@ -108,13 +108,15 @@ def _level(calm: CaseWindow, name: str, *, of_calls: bool = False) -> Floats:
     return out
 
 
-def _own(tables: dict[str, Floats], kind: str, target: int, size: float, rows: slice, failed: Floats,
+def _own(tables: dict[str, Floats], kind: str, target: int, size: float, rows: slice, failed: Floats, waited: Floats,
          rng: np.random.Generator) -> bool:
     """What the culprit itself shows besides failures and waiting."""
     factor = 1 + 5 * size
     changed = False
-    for name in {"cpu": ("cpu",), "memory": ("memory",)}.get(kind, ()):
+    for name in {"cpu": ("cpu",), "memory": ("memory",), "disk": ("disk",)}.get(kind, ()):
         changed |= _times(tables, name, rows, target, factor, rng)
+    if kind in ("slow", "cpu", "disk"):
+        changed |= _add(tables, "self_time", rows, np.where(np.arange(len(waited)) == target, waited, 0.0), rng)
     if kind == "down":
         for name in ("cpu", "traffic", "logs"):
             changed |= _times(tables, name, rows, target, 1 - size, rng)

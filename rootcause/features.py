@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.types import SIGNAL_KINDS
+from ingest.types import Change as Deed
 from rootcause.contrast import (
     REGRESSED,
     call_share,
@@ -29,14 +30,20 @@ from rootcause.ways import with_ways_parted
 from rootcause.window import EDGE_INDICATORS, NODE_INDICATORS
 
 CAUSES = ("rollout", "config")
+"""Changes that can be taken back; a change of size is told apart, and which way it went."""
 _PER_INDICATOR = 11
 _PER_CALL_INDICATOR = 7
 _CALL_KINDS = ("error_ratio", "latency")
 _SAID = ("errors", "latency", "traffic", "network")
 NODE_FEATURES = (_PER_INDICATOR * len(NODE_INDICATORS) + len(SIGNAL_KINDS) + 3 * len(REGRESSED) + 5
-                 + 2 * len(_SAID) + 3 + 3 + 2 + len(_CALL_KINDS) + 2 + 8 + 3 + 3
+                 + 2 * len(_SAID) + 3 + 3 + 2 + 2 + len(_CALL_KINDS) + 2 + 8 + 3 + 3
                  + ALL_TOGETHER)
 EDGE_FEATURES = _PER_CALL_INDICATOR * len(EDGE_INDICATORS) + 6 + len(_CALL_KINDS) + 2
+_ADDED_INDICATORS = 3  # disk, space and self_time, the last ones
+_AFTER_CHANGES = 8 + ALL_TOGETHER
+ADDED_COLUMNS = (*range(_PER_INDICATOR * (len(NODE_INDICATORS) - _ADDED_INDICATORS), _PER_INDICATOR * len(NODE_INDICATORS)),
+                 NODE_FEATURES - _AFTER_CHANGES - 2, NODE_FEATURES - _AFTER_CHANGES - 1)
+"""Columns of a node that weights of version 6 do not know: disks, time of own work, changes of size."""
 
 
 @dataclass(frozen=True)
@@ -204,19 +211,34 @@ def _clock(case: CaseWindow) -> tuple[float, float]:
 
 
 def _changes(case: CaseWindow) -> list[Floats]:
-    """Recent roll-out or configuration change by somebody else, and how recent (1: just now)."""
+    """Recent roll-out or configuration change by somebody else, how recent (1: just now), and the same of instances taken
+    away and added. What an autoscaler does later is a reaction."""
     at = {service: i for i, service in enumerate(case.services)}
     onset = int(case.ts_ns[min(case.baseline_rows, len(case.ts_ns) - 1)]) if len(case.ts_ns) else 0
     begin = min((s.start_ns for s in case.signals), default=onset)
-    has, recency = np.zeros(len(at)), np.zeros(len(at))
+    has, recency, fewer, more = (np.zeros(len(at)) for _ in range(4))
     for change in case.changes:
-        if change.kind in CAUSES and change.actor != "opsmend" and change.service in at:
-            age = (begin - change.ts_ns) / 1e9
-            if -20 <= age <= 600:
-                i = at[change.service]
-                has[i] = 1.0
-                recency[i] = max(recency[i], np.exp(-max(age, 0.0) / 60.0))
-    return [has, recency]
+        if change.actor == "opsmend" or change.service not in at:
+            continue
+        age = (begin - change.ts_ns) / 1e9
+        if not -20 <= age <= 600:
+            continue
+        i, recent = at[change.service], np.exp(-max(age, 0.0) / 60.0)
+        if change.kind in CAUSES:
+            has[i] = 1.0
+            recency[i] = max(recency[i], recent)
+        elif change.kind == "scale":
+            side = fewer if _is_fewer(change) else more
+            side[i] = max(side[i], 0.3 + 0.7 * recent)
+    return [has, recency, fewer, more]
+
+
+def _is_fewer(change: Deed) -> bool:
+    """Whether instances were taken away; not known is more, the usual and harmless case."""
+    try:
+        return int(change.ref) < int(change.old)
+    except ValueError:
+        return False
 
 
 def _edge(case: CaseWindow, nodes: dict[str, Change], calls: dict[str, Change], share: Floats,

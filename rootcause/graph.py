@@ -199,8 +199,9 @@ class GraphBuilder:
         self._edges.see(edges | joined.calls, now)
         self._kinds.see(kinds, now)
         self._names.see(joined.names, now)
+        waited = {**joined.waits, **{(service, ""): own for service, own in joined.own.items()}}
         self._waits = tuple(CallWait(ts_ns, caller, callee, micros / 1e6, calls)
-                            for (caller, callee), (ts_ns, micros, calls) in sorted(joined.waits.items()))
+                            for (caller, callee), (ts_ns, micros, calls) in sorted(waited.items()))
 
     def _settled(self) -> ServiceGraph:
         if abs(self._now_ns - self._tidied_ns) >= _TIDY_NS or any(table.is_full for table in self._tables()):

@@ -21,7 +21,8 @@ _FELT = ("errors", "latency")
 _WORDS = {"errors": "error ratio", "latency": "latency", "traffic": "traffic", "saturation": "saturation", "cpu": "CPU",
           "memory": "memory", "lock_wait": "lock waits", "cache_full": "cache refusals", "up": "up", "responsive": "answers",
           "logs": "log lines", "error_lines": "error lines in its logs", "templates": "mix of log templates",
-          "spans": "calls made per request", "pattern": "pattern of calls made"}
+          "spans": "calls made per request", "pattern": "pattern of calls made",
+          "disk": "disk", "space": "space taken on its disk", "self_time": "time of its own work"}
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _size(m: Moved) -> str:
     >>> _size(Moved("latency", 0, 9.0, 0.05, 0.95, False)), _size(Moved("errors", 0, 9.0, 0.0, 0.4, False))
     ('950 ms, usually 50 ms', '40 %, usually 0 %')
     """
-    if m.indicator == "latency":
+    if m.indicator in ("latency", "self_time"):
         return f"{_seconds(m.now)}, usually {_seconds(m.usual)}"
     if m.indicator in ("errors", "saturation"):
         return f"{100 * m.now:.3g} %, usually {100 * m.usual:.3g} %"

@@ -30,9 +30,10 @@ _FLOORS: dict[str, tuple[float, float, float, float]] = {
     "lock_wait": (0.0, 0.05, 0.0, 0.05), "cache_full": (0.0, 0.05, 0.0, 0.05), "up": (0.05, 0.0, 0.0, 0.0),
     "responsive": (0.05, 0.0, 0.0, 0.0), "logs": (0.0, 0.1, 0.05, 0.005), "error_lines": (0.0, 0.3, 0.1, 0.003),
     "templates": (0.3, 0.0, 0.0, 0.0), "spans": (0.0, 0.03, 0.0, 0.0), "pattern": (0.3, 0.0, 0.0, 0.0),
-    "network": (0.0, 0.1, 0.3, 0.005)}
+    "network": (0.0, 0.1, 0.3, 0.005),
+    "disk": (0.0, 0.1, 0.1, 0.02), "space": (0.0, 0.02, 0.02, 0.0), "self_time": (0.0, 0.08, 0.05, 0.0)}
 # What is known of a few usual minutes only (somebody has to keep the lines and the spans) is still worth a look.
-_SPARSE = ("error_lines", "templates", "spans", "pattern", "network")
+_SPARSE = ("error_lines", "templates", "spans", "pattern", "network", "self_time")
 _DOWNWARD = ("up", "responsive")
 _FAILURES = 1.5
 """Failed requests in a row that are nothing to speak of: with how many requests there are in a row this is the floor of

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rootcause.earlier_weights import earlier_members
 from rootcause.features import case_features
 from rootcause.rankers.fused import FusedRanker
 from rootcause.rankers.gnn import MODELS_DIR, GnnRanker, by_service, load_weights, sharpen
@@ -48,6 +49,12 @@ class TrainConfig:
     in ten fault-free windows of each of them are recognised, those after a deploy too."""
     held_out: int = 700
     """Simulated cases for the card; neither trained nor calibrated on."""
+    start: Path | None = None
+    """Directory of weights to go on from, of this version or of 6; None: from nothing."""
+
+
+GOING_ON = TrainConfig(graphs=10000, epochs=1, learning_rate=5e-4)
+"""Sizes where `start` is given: what is new is learned, and what was learned is kept."""
 
 
 def train_rootcause(out_dir: Path, *, seed: int = 0, progress: bool = True,
@@ -59,6 +66,8 @@ def train_rootcause(out_dir: Path, *, seed: int = 0, progress: bool = True,
     from safetensors.torch import save_file
 
     c = config or TrainConfig()
+    # Read at once: it may be the directory that is written to.
+    went_on_from = json.loads((c.start / "rootcause.json").read_text())["version"] if c.start else ""
     began = time.monotonic()
     torch.set_num_threads(1)
     console = Console(stderr=True)
@@ -72,9 +81,11 @@ def train_rootcause(out_dir: Path, *, seed: int = 0, progress: bool = True,
     out_dir.mkdir(parents=True, exist_ok=True)
     save_file(tensors, str(out_dir / "rootcause.safetensors"))
     card: dict[str, Any] = {
-        "model": "rootcause", "version": f"rootcause-6-{seed}", "members": c.members, "temperature": 1.0,
+        "model": "rootcause", "version": f"rootcause-7-{seed}", "members": c.members, "temperature": 1.0,
         "none_bias": c.none_bias, "seed": seed, "data": f"{c.graphs} simulated cases (rootcause/simulate), no real one; "
                               f"{c.calibration} for the temperature, {c.held_out} held out", "revision": _revision()}
+    if c.start is not None:
+        card["went_on_from"] = went_on_from
     _write(out_dir, card)
     ranker = GnnRanker(out_dir)
     cases = [simulate(np.random.default_rng([seed, 1, n])) for n in range(c.calibration)]
@@ -154,7 +165,10 @@ def _fit(of: tuple[Path, TrainConfig, int, int]) -> dict[str, NDArray[np.float32
     items = _items(folder)
     torch.manual_seed(seed * 100 + member)
     order = np.random.default_rng([seed, 3, member])
-    net = RootCauseNet().train()
+    net = RootCauseNet()
+    if c.start is not None:
+        net.load_state_dict(earlier_members(c.start)[member])
+    net.train()
     optimiser = torch.optim.AdamW(net.parameters(), lr=c.learning_rate, weight_decay=1e-2)
     total = c.epochs * -(-len(items) // c.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, c.learning_rate, total_steps=total)

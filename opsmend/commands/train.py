@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ _QUANTIZE = ("train: --quantize is not offered: at this size INT8 is slower than
 
 
 def run_training(what: str, out: Path | None, seed: int, *, distill: int = 0, quantize: bool = False,
-                 data: Path | None = None) -> None:
+                 data: Path | None = None, start: Path | None = None) -> None:
     """Train on one thread, with a progress bar; prints the model card. Raises ConfigError for what is not offered."""
+    if start is not None and (what != "rootcause" or not (start / "rootcause.json").is_file()):
+        raise ConfigError(f"train: --from is for rootcause, and names a directory with rootcause.json: {start}")
     if (distill or quantize) and what != "forecaster":
         raise ConfigError(f"train: --distill and --quantize are for the forecaster, not for '{what}'")
     if quantize:
@@ -35,10 +38,11 @@ def run_training(what: str, out: Path | None, seed: int, *, distill: int = 0, qu
         else:
             card = train_forecaster(out or MODELS_DIR, seed=seed, progress=True)
     elif what == "rootcause":
+        from rootcause.train import GOING_ON, TrainConfig, train_rootcause
         from rootcause.train import MODELS_DIR as ROOTCAUSE_MODELS_DIR
-        from rootcause.train import train_rootcause
 
-        card = train_rootcause(out or ROOTCAUSE_MODELS_DIR, seed=seed, progress=True)
+        sizes = replace(GOING_ON, start=start) if start else TrainConfig()
+        card = train_rootcause(out or ROOTCAUSE_MODELS_DIR, seed=seed, progress=True, config=sizes)
     elif what == "rootcause-mlp":
         from rootcause.rankers.gnn import MODELS_DIR as MLP_DIR
         from rootcause.rankers.mlp_train import train_mlp
@@ -71,7 +75,6 @@ def run_training(what: str, out: Path | None, seed: int, *, distill: int = 0, qu
 def _student(units: int, out: Path, seed: int) -> dict[str, Any]:
     """A smaller forecaster, kept only if it is as good. Raises ConfigError with what was measured if it is not."""
     import tempfile
-    from dataclasses import replace
 
     from detect.forecaster.weights import Weights
     from detect.train import EQUAL, against_shipped, train_forecaster

@@ -37,7 +37,7 @@ _EVENTS: Final = 3
 """Harmless events (load, a busy host, small slowness), and as many roll-outs, in the ordinary rows of a system."""
 _ALL: Final = Profile("full", frozenset(NODE_INDICATORS), frozenset(EDGE_INDICATORS), False)
 _LOGS: Final = frozenset({"logs", "error_lines", "templates"})
-_TRACES: Final = frozenset({"spans", "pattern"})
+_TRACES: Final = frozenset({"spans", "pattern", "self_time"})
 _FELT: Final = frozenset({"errors", "latency"})
 _PAST: Final = 120
 _SEVERAL: Final = 5

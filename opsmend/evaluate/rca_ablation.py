@@ -28,7 +28,7 @@ ALIGN_SECONDS: Final = 60.0
 """Lines and spans are put into the row of metrics of the same minute: that far apart is still the same moment."""
 EARLY, LATE, LEARNED, FLOOR = "early (opsmend)", "late (votes)", "attention (learned)", "random"
 _LOGS: Final = frozenset({"logs", "error_lines", "templates"})
-_TRACES: Final = frozenset({"spans", "pattern", "network"})
+_TRACES: Final = frozenset({"spans", "pattern", "network", "self_time"})
 _ALERT_OF: Final = {"metrics": "metric", "logs": "log", "traces": "trace"}
 _FOLDS: Final = 5
 _STEPS: Final = 300

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.indicators import indicator_of
 from ingest.types import SeriesKey
 from opsmend.evaluate.rca_names import known_as
-from rootcause.window import NODE_INDICATORS
+from rootcause.window import NODE_INDICATORS, channel_of, rank_of
 
 Floats = NDArray[np.float64]
 
@@ -66,7 +65,7 @@ SERVED = "served"
 WAITED = "waited"
 """Seconds that a service waits for whom it calls, whomever: of all its calls together."""
 _CALL = re.compile(r"edge_(?P<end>source|destination)_p50__from_(?P<caller>.+)")  # as the caller, the callee measures it
-_IGNORED = re.compile(r"node_|sysread|syswrite|net_[rt]x|disk|socket")  # of the machine, or no indicator
+_IGNORED = re.compile(r"node_|sysread|syswrite|net_[rt]x|socket")  # of the machine, or no indicator
 _MEANINGS: tuple[tuple[re.Pattern[str], str, Callable[[Floats], Floats]], ...] = (
     (re.compile(r"availability"), "errors", _failed_percent),
     (_SUCCESS, "errors", _failed_share),
@@ -99,8 +98,8 @@ def role_of(column: str) -> Role | None:
     for pattern, indicator, value in _MEANINGS:
         if pattern.search(metric):
             return Role(service, indicator, value=value, rank=_rank(metric))
-    indicator = indicator_of(SeriesKey(service, metric))
-    return Role(service, indicator) if indicator in NODE_INDICATORS else None
+    indicator = channel_of(SeriesKey(service, metric))
+    return Role(service, indicator, rank=rank_of(indicator, metric)) if indicator in NODE_INDICATORS else None
 
 
 def services_of(columns: tuple[str, ...]) -> set[str]:

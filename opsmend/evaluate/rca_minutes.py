@@ -38,6 +38,7 @@ class Minute:
 
     asked: Counter[str] = field(default_factory=Counter)  # calls that reach a service
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # that these took, together
+    below: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # that it waited for whom it calls, together
     made: dict[str, Counter[Kind]] = field(default_factory=lambda: defaultdict(Counter))  # its spans, by kind
     calls: set[tuple[str, str]] = field(default_factory=set)
     wire: dict[tuple[str, str], float] = field(default_factory=dict)  # seconds beyond what the callee measures
@@ -117,17 +118,22 @@ def _take_spans(rows: Iterable[tuple[int, str, str, dict[str, str]]], into: dict
             outer[t, a].append((b, (operation, count, mean)))
             if a != OUTSIDE:
                 minute.calls.add((a, b))
+                minute.below[a] += count * mean
         else:
             own[t, a].append((operation, count, mean))
         if a != OUTSIDE:
             minute.made[a][b, operation] += count
     for (t, a), served in outer.items():
         if a != OUTSIDE:
-            into[t].wire |= {(a, b): gap for b, gap in _on_the_way(own[t, a], served, into[t].seconds[a]).items()}
+            waits, are_measured = _on_the_way(own[t, a], served, into[t].seconds[a])
+            into[t].wire |= {(a, b): gap for b, gap in waits.items()}
+            if are_measured:
+                into[t].below[a] += sum(count * waits.get(b, 0.0) for b, (_, count, _) in served)
 
 
-def _on_the_way(own: list[Span], served: list[tuple[str, Span]], seconds: float) -> dict[str, float]:
-    """Callee -> seconds per call that its caller waits beyond what the callee takes, never below 0.
+def _on_the_way(own: list[Span], served: list[tuple[str, Span]], seconds: float) -> tuple[dict[str, float], bool]:
+    """(callee -> seconds per call that its caller waits beyond what the callee takes, never below 0; whether spans of clients
+    say so).
 
     A span of the caller that has the name of the callee's covers the way there and back. Clients that name no target
     ("HTTP POST") give all callees that are left the same mean. Who keeps no spans as a client gives what its own requests take
@@ -151,14 +157,14 @@ def _on_the_way(own: list[Span], served: list[tuple[str, Span]], seconds: float)
     unknown = {callee for callee, _ in left} - set(out)
     calls = sum(n for _, (_, n, _) in left)
     if not unknown or not calls:
-        return out
+        return out, True
     answered = sum(n * mean for _, (_, n, mean) in left)
     asked, took = named.get("", [0.0, 0.0])
     if _ALIKE[0] * calls <= asked <= _ALIKE[1] * calls:
-        return out | dict.fromkeys(unknown, max(0.0, took / asked - answered / calls))
+        return out | dict.fromkeys(unknown, max(0.0, took / asked - answered / calls)), True
     if not gaps and seconds > 0:
-        return out | dict.fromkeys(unknown, max(0.0, seconds - answered) / calls)
-    return out
+        return out | dict.fromkeys(unknown, max(0.0, seconds - answered) / calls), False
+    return out, True
 
 
 def _take_lines(counted: Iterable[tuple[int, str, dict[str, str]]], texts: Iterable[tuple[int, str, dict[str, str]]],

@@ -69,6 +69,9 @@ def read_channels(folder: Path, begin: float, end: float, day: str, clock: str, 
             node["traffic", t, service] = asked / MINUTE
             if asked and minute.seconds[service]:
                 node["latency", t, service] = minute.seconds[service] / asked
+                alone = minute.seconds[service] - minute.below.get(service, 0.0)
+                if alone > 0:  # else its callees work at the same time, and sums can't tell how long it waited for them
+                    node["self_time", t, service] = alone / asked
         for service in writers if minute.has_lines else ():  # who writes nothing writes no error either
             node["error_lines", t, service] = minute.error_lines[service] / MINUTE
             if service in has_templates:

@@ -12,9 +12,10 @@ from rootcause.simulate.topology import Floats, System
 
 Table = dict[str, Floats]
 LOG_CHANNELS = frozenset({"error_lines", "templates"})
-TRACE_CHANNELS = frozenset({"spans", "pattern"})
+TRACE_CHANNELS = frozenset({"spans", "pattern", "self_time"})
 _TALKATIVE = {"error": 0.7, "early_return": 0.8, "bad_config": 0.7, "crash_loop": 0.9, "down": 0.3, "pool": 0.6, "lock": 0.3,
-              "cache_full": 0.5, "net_loss": 0.4, "logs": 0.4, "leak": 0.2, "cpu": 0.05, "slow": 0.1, "net_delay": 0.05}
+              "cache_full": 0.5, "net_loss": 0.4, "logs": 0.4, "leak": 0.2, "disk_full": 0.85,
+              "disk_slow": 0.25, "scaled_down": 0.1, "cpu": 0.05, "slow": 0.1, "net_delay": 0.05}
 """How often a service writes of its own fault in words that say so, or in lines it did not write before."""
 
 
@@ -46,8 +47,8 @@ def logs_of(system: System, found: Flow, served: Floats, struck: Sequence[Struck
 
 def spans_of(system: System, given: Conditions, found: Flow, struck: Sequence[Struck],
              rng: np.random.Generator) -> Table:
-    """`spans` that a service makes per request that reaches it, and `pattern` (how far their mix is from the usual
-    one), both [t, n]. A request answered early makes fewer."""
+    """`spans` that a service makes per request that reaches it, `pattern` (how far their mix is from the usual one) and
+    `self_time` (seconds of its own work per request), all [t, n]. A request answered early makes fewer."""
     t, n = found.traffic.shape
     inner = rng.uniform(0.0, 6.0, n) * (rng.random(n) < 0.7) + 0.05
     made = inner * (1 - 0.7 * given.skipped) * (1 - 0.3 * given.own_error)
@@ -65,7 +66,24 @@ def spans_of(system: System, given: Conditions, found: Flow, struck: Sequence[St
     shift += np.log1p((apart + np.abs(mixed)) * rng.uniform(3, 40))
     for root, on in ((s.root, s.marks.shape) for s in struck if s.marks.shape is not None and s.marks.strange):
         shift[:, root] += on * rng.uniform(0.3, 3.0)
-    return {"spans": made * np.exp(rng.normal(0, 1, (t, n)) * noise), "pattern": shift}
+    return {"spans": made * np.exp(rng.normal(0, 1, (t, n)) * noise), "pattern": shift,
+            "self_time": _own_time(system, given, found, rng)}
+
+
+def _own_time(system: System, given: Conditions, found: Flow, rng: np.random.Generator) -> Floats:
+    """[t, n] seconds. Of calls without a span of the client all that the callee does not answer for counts as the caller's
+    own: the way there and back, and the wait for who never answers. Who keeps no spans at all, as most stores, has none."""
+    t, n = found.traffic.shape
+    own = given.own_seconds.copy()
+    asked, silent = np.maximum(found.traffic, 1e-9), given.is_down | given.is_hung
+    unseen = rng.random(len(system.edges)) < rng.choice([0.0, 0.3, 1.0], p=[0.45, 0.25, 0.3])
+    for e, (a, b) in enumerate(system.edges.tolist()):
+        if unseen[e]:
+            answered = np.where(silent[:, b], 0.0, found.seconds[:, b])
+            own[:, a] += found.edge_traffic[:, e] / asked[:, a] * np.maximum(found.edge_seconds[:, e] - answered, 0.0)
+    own *= np.exp(rng.normal(0, 1, (t, n)) * rng.uniform(0.03, 0.25, n))
+    tells = np.where(system.is_store | system.is_external, rng.random() < 0.3, True)
+    return np.where(tells, own, np.nan)
 
 
 def _mixed(system: System, found: Flow, rng: np.random.Generator) -> Floats:
@@ -85,14 +103,22 @@ def _mixed(system: System, found: Flow, rng: np.random.Generator) -> Floats:
     return np.asarray(np.clip(out, -3, 3) * differ)
 
 
-def wire_of(system: System, given: Conditions, rng: np.random.Generator) -> Floats:
-    """[t, m] seconds that a call takes its caller beyond what the callee measures."""
+def wire_of(system: System, given: Conditions, found: Flow, rng: np.random.Generator) -> Floats:
+    """[t, m] seconds that a call takes its caller beyond what the callee measures. Some callers know that of all their calls
+    together only: each of these then has the mean of all."""
     t, m = given.edge_seconds.shape
     usual = rng.lognormal(-7, 0.8, m) * rng.lognormal(0, 0.6)
     # A process that waits for a processor looks like a slow network, from both ends.
     excess = np.maximum(given.own_seconds / system.own_seconds - 1.3, 0)
     waiting = (excess[:, system.edges[:, 0]] + excess[:, system.edges[:, 1]]) * usual * rng.uniform(0, 1, m)
-    return np.asarray((usual + given.edge_seconds + waiting) * np.exp(rng.normal(0, rng.uniform(0.05, 0.4), (t, m))))
+    each = np.asarray((usual + given.edge_seconds + waiting) * np.exp(rng.normal(0, rng.uniform(0.05, 0.4), (t, m))))
+    if rng.random() < 0.4:
+        for a in np.flatnonzero(rng.random(system.n) < rng.choice([0.5, 1.0])).tolist():
+            out = system.edges_from(a)
+            if len(out) > 1:
+                weight = found.edge_traffic[:, out] + 1e-12
+                each[:, out] = ((each[:, out] * weight).sum(axis=1) / weight.sum(axis=1))[:, None]
+    return each
 
 
 def few_rows(tables: Table, names: frozenset[str], base: int, rng: np.random.Generator) -> None:

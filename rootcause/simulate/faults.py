@@ -11,14 +11,16 @@ from rootcause.simulate.physics import Conditions
 from rootcause.simulate.topology import Floats, System
 
 FAULTS = ("down", "hang", "crash_loop", "bad_config", "cpu", "leak", "pool", "lock", "cache_full", "logs", "error",
-          "slow", "net_delay", "net_loss", "early_return", "none", "none_change", "none_load", "none_host",
+          "slow", "net_delay", "net_loss", "early_return", "disk_full",
+          "disk_slow", "scaled_down", "none", "none_change", "none_load", "none_host",
           "none_hiccup")
 _WEIGHTS = {"error": 2.5, "slow": 3.0, "cpu": 2.0, "early_return": 1.5, "net_delay": 2.0, "net_loss": 1.5,
             "none": 2.0, "none_hiccup": 1.0, "none_change": 2.0, "pool": 1.5}
 STORE_FAULTS = frozenset({"lock", "cache_full"})
+_DISK_FAULTS = frozenset({"disk_full", "disk_slow"})
 _OTHER_WAY = frozenset({"error", "early_return", "bad_config", "cache_full", "net_loss", "slow", "pool"})
 BY_CHANGE = {"crash_loop": 0.9, "bad_config": 0.9, "cpu": 0.5, "leak": 0.5, "pool": 0.6, "logs": 0.7, "error": 0.4,
-             "early_return": 0.4, "slow": 0.2}
+             "early_return": 0.4, "slow": 0.2, "scaled_down": 1.0}
 """How often a change of the service is behind it."""
 
 
@@ -32,6 +34,10 @@ class Marks:
     waiting: Floats | None = None  # for a place in the pool
     locks: Floats | None = None
     refused: Floats | None = None
+    disk_added: Floats | None = None  # share of time that its disk is busy
+    space_added: Floats | None = None  # how much of the room that was left on its disk is taken, 0..1
+    kept: Floats | None = None  # share of its instances that are left
+    disk_with: tuple[int, ...] = ()  # who rests on the same volume
     exits: bool = False
     shape: Floats | None = None  # how much of the fault there is, 0..1
     strange: bool = False  # its requests are handled in another way than usual
@@ -58,7 +64,9 @@ def draw_root(fault: str, system: System, rng: np.random.Generator) -> int:
     if fault.startswith("none"):
         return -1
     ok = system.is_store.copy() if fault in STORE_FAULTS else np.ones(system.n, bool)
-    if fault in ("crash_loop", "cpu", "leak", "pool", "logs", "bad_config", "early_return"):
+    if fault in _DISK_FAULTS:
+        ok &= ~system.is_external
+    if fault in ("crash_loop", "cpu", "leak", "pool", "logs", "bad_config", "early_return", "scaled_down"):
         ok &= ~system.is_store & ~system.is_external
     for twin, _ in system.twins:
         ok[twin] = False
@@ -69,6 +77,8 @@ def draw_root(fault: str, system: System, rng: np.random.Generator) -> int:
     if fault in ("net_delay", "net_loss") and rng.random() < 0.6:  # only who has several callers shows which way is broken
         shared = ok & (np.bincount(system.edges[:, 1], minlength=system.n) > 1)
         ok = shared if shared.any() else ok
+    if fault in _DISK_FAULTS and rng.random() < 0.5 and (ok & system.is_store).any():
+        ok &= system.is_store
     doubled = [original for _, original in system.twins if ok[original]]
     if doubled and rng.random() < 0.4:  # hard to tell from its second name: worth more practice than chance gives
         return int(rng.choice(doubled))
@@ -163,11 +173,44 @@ def strike(fault: str, root: int, system: System, given: Conditions, onset: int,
             else:  # it returns halfway: only what comes after that is not called
                 given.often[:, out_of[int(rng.integers(0, max(1, len(out_of)))):]] *= 1 - (ramp * share)[:, None]
             given.own_error[:, root] += ramp * size * float(rng.random() < 0.6)
+        case "disk_full" | "disk_slow":
+            _disk(fault, root, system, given, ramp, size, factor, marks, rng)
+        case "scaled_down":
+            marks.kept = 1 - ramp * rng.uniform(0.3, 0.9)
+            given.own_seconds[:, root] *= 1 + ramp * (factor - 1)
+            given.own_error[:, root] += ramp * size * 0.6 * float(rng.random() < 0.5)
+            if rng.random() < 0.5:
+                marks.waiting = ramp * rng.uniform(1, 10)
+                marks.kinds.append("saturation")
     if fault in _OTHER_WAY and rng.random() < 0.4:
         _take_another_way(system, given, out_of, ramp, size, rng)
     np.clip(given.edge_error, 0, 1, out=given.edge_error)
     np.clip(given.own_error, 0, 1, out=given.own_error)
     return marks
+
+
+def _disk(fault: str, root: int, system: System, given: Conditions, ramp: Floats, size: float, factor: float, marks: Marks,
+          rng: np.random.Generator) -> None:
+    """A full disk fails what writes, a slow one keeps everybody waiting who reads or writes. Others that rest on the same
+    volume feel a part of it."""
+    others = np.flatnonzero(~system.is_external)
+    if rng.random() < 0.3:
+        near = rng.choice(others, size=min(len(others), int(rng.integers(1, 4))), replace=False)
+        marks.disk_with = tuple(i for i in near.tolist() if i != root)
+    if fault == "disk_full":
+        marks.space_added = np.clip(ramp * rng.uniform(0.85, 1.0), 0, 1)
+        marks.disk_added = ramp * rng.uniform(0, 0.3) * float(rng.random() < 0.3)
+        if rng.random() < 0.6:
+            marks.kinds.append("saturation")
+    else:
+        marks.disk_added = ramp * rng.uniform(0.2, 1.0)
+    for i, part in ((root, 1.0), *((i, float(rng.uniform(0.05, 0.6))) for i in marks.disk_with)):
+        if fault == "disk_full":  # what only reads goes on as ever
+            given.own_error[:, i] += ramp * size * part
+            given.own_seconds[:, i] *= 1 + ramp * rng.uniform(0, 1) * part * float(rng.random() < 0.4)
+        else:
+            given.own_seconds[:, i] *= 1 + ramp * (factor - 1) * part
+            given.own_seconds[:, i] += ramp * rng.uniform(0, 0.1) * part
 
 
 def _take_another_way(system: System, given: Conditions, out_of: NDArray[np.int64], ramp: Floats, size: float,

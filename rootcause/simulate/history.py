@@ -27,6 +27,7 @@ def strike_before(system: System, given: Conditions, base: int, step: float, rng
     for name, values in kept.items():
         getattr(given, name)[over] = values[over]
     for name, nothing in (("cpu_added", 0.0), ("waiting", 0.0), ("locks", 0.0), ("refused", 0.0), ("shape", 0.0),
+                          ("disk_added", 0.0), ("space_added", 0.0), ("kept", 1.0),
                           ("memory_factor", 1.0), ("log_factor", 1.0)):
         left: Floats | None = getattr(marks, name)
         if left is not None:

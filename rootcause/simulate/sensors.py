@@ -16,6 +16,7 @@ from rootcause.window import EDGE_INDICATORS, NODE_INDICATORS
 
 _SPANS = frozenset({"errors", "latency", "traffic"})
 _PODS = frozenset({"latency", "traffic", "cpu", "memory"})
+_DISKS = frozenset({"disk", "space"})
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,10 @@ def draw_profile(rng: np.random.Generator) -> Profile:
     kind = str(rng.choice(["full", "spans", "pods", "mixed"], p=[0.3, 0.25, 0.2, 0.25]))
     told = frozenset(name for names, share in ((LOG_CHANNELS, 0.4), (TRACE_CHANNELS, 0.4)) if rng.random() < share
                      for name in sorted(names) if rng.random() < 0.85)
+    disks = frozenset(name for name in sorted(_DISKS) if rng.random() < 0.7) if rng.random() < 0.4 else frozenset()
     wire = frozenset({"network"}) if rng.random() < 0.4 else frozenset()
     if kind == "full":
-        usual = frozenset(NODE_INDICATORS) - LOG_CHANNELS - TRACE_CHANNELS
+        usual = (frozenset(NODE_INDICATORS) - LOG_CHANNELS - TRACE_CHANNELS - _DISKS) | disks
         lines = frozenset({"error_lines"}) if rng.random() < 0.7 else frozenset()
         return Profile(kind, usual | lines | (told if rng.random() < 0.3 else frozenset()),
                        frozenset({"errors", "latency", "traffic"}), False)
@@ -45,10 +47,11 @@ def draw_profile(rng: np.random.Generator) -> Profile:
     if kind == "pods":
         chance = rng.random()
         node = _PODS if chance < 0.35 else _PODS | {"errors"}
-        return Profile(kind, node | told, frozenset({"latency"}) | wire, True, bool(0.35 <= chance < 0.75))
-    node = frozenset(name for name in NODE_INDICATORS if rng.random() < 0.7) - LOG_CHANNELS - TRACE_CHANNELS
+        return Profile(kind, node | told | disks, frozenset({"latency"}) | wire, True, bool(0.35 <= chance < 0.75))
+    node = frozenset(name for name in NODE_INDICATORS if rng.random() < 0.7) - LOG_CHANNELS - TRACE_CHANNELS - _DISKS
     edge = frozenset(name for name in EDGE_INDICATORS if rng.random() < 0.6) - {"network"}
-    return Profile(kind, node | {"latency" if rng.random() < 0.7 else "errors"} | told, edge | wire, bool(rng.random() < 0.5))
+    node |= {"latency" if rng.random() < 0.7 else "errors"} | told | disks
+    return Profile(kind, node, edge | wire, bool(rng.random() < 0.5))
 
 
 def counted(rate: Floats, error: Floats, seconds: Floats, step: float, spread: Floats,
@@ -92,7 +95,7 @@ def measure(system: System, given: Conditions, found: Flow, struck: Sequence[Str
     node |= logs_of(system, found, served, struck, rng)
     node["error_lines"] = rng.poisson(np.clip(node["error_lines"] * step, 0, 1e9)) / step
     node |= spans_of(system, given, found, struck, rng)
-    for name in ("templates", "spans", "pattern"):
+    for name in ("templates", "spans", "pattern", "self_time"):
         node[name][served * step < 1] = np.nan
     for service, rows in rolling:  # starting costs CPU, and the new process has not filled its memory yet
         node["cpu"][rows, service] += float(np.exp(rng.uniform(np.log(0.02), np.log(0.6)))) * min(1.0, 20 / step)
@@ -107,7 +110,7 @@ def measure(system: System, given: Conditions, found: Flow, struck: Sequence[Str
         into = system.edges_to(twin)
         e_error[:, into], e_seconds[:, into] = error[:, [twin]], seconds[:, [twin]]
     edge["traffic"], edge["errors"], edge["latency"] = counted(e_rate, e_error, e_seconds, step, e_spread, rng)
-    edge["network"] = np.where(edge["traffic"] > 0, wire_of(system, given, rng), np.nan)
+    edge["network"] = np.where(edge["traffic"] > 0, wire_of(system, given, found, rng), np.nan)
     if rng.random() < 0.5:
         few_rows(node, LOG_CHANNELS, base, rng)
     few_rows(node | edge, TRACE_CHANNELS | {"network"}, base, rng)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detect.types import Evidence, Signal, SignalKind
 from ingest.types import Change
@@ -102,8 +103,10 @@ def draw_changes(fault: str, root: int, system: System, onset: int, step: float,
     if root >= 0 and rng.random() < BY_CHANGE.get(fault, 0.04):
         age = int(rng.exponential(30))
         if told and rng.random() < 0.85:
+            at_ns = int(onset * step * _S) - age * _S
             kind = str(rng.choice(["rollout", "config"]))
-            out.append(Change(int(onset * step * _S) - age * _S, names[root], kind, "v2", "v1", "deployer"))
+            out.append(_scaled(at_ns, names[root], False, rng) if fault == "scaled_down"
+                       else Change(at_ns, names[root], kind, "v2", "v1", "deployer"))
     # A change just before nothing at all: most changes do no harm.
     planned = 1 if fault == "none_change" or (fault.startswith("none") and rng.random() < 0.5) else 0
     for n in range(int(rng.poisson(0.8)) + planned):
@@ -115,7 +118,28 @@ def draw_changes(fault: str, root: int, system: System, onset: int, step: float,
         if told:
             kind = "rollout" if rng.random() < 0.7 else "config"
             out.append(Change(int(onset * step * _S) - age * _S, names[other], kind, "v2", "v1", "deployer"))
+    if told and rng.random() < 0.5:
+        out += _sized(root, names, services, onset, step, rng)
     return out, rolled
+
+
+def _sized(root: int, names: Sequence[str], services: NDArray[np.int64], onset: int, step: float,
+           rng: np.random.Generator) -> list[Change]:
+    """What autoscalers and people do to the number of instances: as ever before, and as a reaction after."""
+    out = []
+    for _ in range(int(rng.poisson(0.7))):
+        age = int(rng.exponential(60) if rng.random() < 0.4 else rng.uniform(0, 800))
+        out.append(_scaled(int(onset * step * _S) - age * _S, names[int(rng.choice(services))], bool(rng.random() < 0.6), rng))
+    for _ in range(int(rng.integers(0, 3))):
+        late = int(rng.uniform(0, 180))
+        at = root if root >= 0 and rng.random() < 0.5 else int(rng.choice(services))
+        out.append(_scaled(int(onset * step * _S) + late * _S, names[at], bool(rng.random() < 0.9), rng))
+    return out
+
+
+def _scaled(at_ns: int, name: str, is_up: bool, rng: np.random.Generator) -> Change:
+    few, many = int(rng.integers(1, 5)), int(rng.integers(5, 20))
+    return Change(at_ns, name, "scale", str(many if is_up else few), str(few if is_up else many), "autoscaler")
 
 
 def usual_rows(step: float, rng: np.random.Generator) -> tuple[int, int]:

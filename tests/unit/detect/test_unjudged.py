@@ -93,6 +93,13 @@ def test_time_on_the_way_goes_by_the_names_of_the_graph(shown: tuple[ServiceGrap
     assert before == pytest.approx(0.003) and now == pytest.approx(0.043)
 
 
+def test_own_work_is_what_no_child_covers_and_parallel_children_count_once(shown: tuple[ServiceGraph, Observations]) -> None:
+    before, now = column(shown[1], "web", "span.self_seconds")
+    assert before == pytest.approx(0.018) and now == pytest.approx(0.0), "it waits for all of its time"
+    before, now = column(shown[1], "cart", "span.self_seconds")
+    assert before == pytest.approx(0.0082) and now == pytest.approx(0.0087, abs=2e-4), "the broken ones ask nobody"
+
+
 def test_instances_are_shown_one_by_one(shown: tuple[ServiceGraph, Observations]) -> None:
     assert column(shown[1], "cart", "instance.error_ratio", instance="cart-0") == (0.0, 1.0)
     assert column(shown[1], "cart", "instance.error_ratio", instance="cart-1") == (0.0, 0.0)
@@ -106,7 +113,7 @@ def test_the_window_of_an_incident_has_all_channels(shown: tuple[ServiceGraph, O
     incident = Incident("i", "t", "f", first, first, "open", "warning", "", ("cart",), (), (), first)
     case = case_window(incident, graph, seen, ())
     cart = case.services.index("cart")
-    for name in ("templates", "spans", "pattern"):
+    for name in ("templates", "spans", "pattern", "self_time"):
         assert np.isfinite(case.node_metrics[name][:, cart]).sum() > 20, name
     edge = case.edges.tolist().index([case.services.index("web"), cart])
     assert np.isfinite(case.edge_metrics["network"][:, edge]).sum() > 20

@@ -282,7 +282,7 @@ def test_columns_that_say_nothing_of_a_service(column: str) -> None:
 
 @pytest.mark.parametrize(("column", "indicator"), [
     ("cart|load", "traffic"), ("cart|lat_50", "latency"), ("cart|latency-90", "latency"), ("cart|error", "errors"),
-    ("cart|success", "errors"), ("cart|cpu", "cpu"), ("cart|disk_read", None), ("cart|node_cpu", None)])
+    ("cart|success", "errors"), ("cart|cpu", "cpu"), ("cart|disk_read", "disk"), ("cart|node_cpu", None)])
 def test_columns_of_other_sources(column: str, indicator: str | None) -> None:
     role = role_of(column)
     assert (role.indicator if role else None) == indicator

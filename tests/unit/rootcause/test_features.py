@@ -8,15 +8,16 @@ import warnings
 import numpy as np
 import pytest
 
+from ingest.types import Change as Deed
 from rootcause.contrast import call_share, flow_residual, own_minus_callees, regression_residuals
-from rootcause.features import EDGE_FEATURES, NODE_FEATURES, case_features
+from rootcause.features import EDGE_FEATURES, NODE_FEATURES, _changes, case_features
 from rootcause.rankers.registry import RANKERS
 from rootcause.robust import edge_changes, node_changes
 from rootcause.simulate import simulate
 from rootcause.types import CaseWindow
 
-ROWS, BASE = 70, 60
-UNITS = ("latency", "cpu", "memory", "logs", "saturation", "lock_wait", "cache_full")
+ROWS, BASE, S = 70, 60, 10**9
+UNITS = ("latency", "cpu", "memory", "logs", "saturation", "lock_wait", "cache_full", "disk", "space", "self_time")
 
 
 def window(node: dict[str, np.ndarray], edges: list[tuple[int, int]], edge: dict[str, np.ndarray] | None = None,
@@ -34,12 +35,14 @@ def steady(levels: list[float], seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("indicator", UNITS)
 @pytest.mark.parametrize("factor", [1000.0, 1e-3])
 def test_no_ranker_knows_units(indicator: str, factor: float) -> None:
+    # Time on the way is taken away from what the caller measures: of both or of neither the unit changes.
+    of_unit = {indicator, "network"} if indicator == "latency" else {indicator}
     for n in range(12):
         case = simulate(np.random.default_rng([3, n])).case
         scaled = dataclasses.replace(
             case,
-            node_metrics={k: v * factor if k == indicator else v for k, v in case.node_metrics.items()},
-            edge_metrics={k: v * factor if k == indicator else v for k, v in case.edge_metrics.items()})
+            node_metrics={k: v * factor if k in of_unit else v for k, v in case.node_metrics.items()},
+            edge_metrics={k: v * factor if k in of_unit else v for k, v in case.edge_metrics.items()})
         before, after = case_features(case), case_features(scaled)
         np.testing.assert_allclose(after.node, before.node, rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(after.edge, before.edge, rtol=1e-3, atol=1e-4)
@@ -162,3 +165,16 @@ def test_a_bad_stretch_among_usual_rows_does_not_hide_the_next() -> None:
     assert abs(change.z[0]) < 5
     assert change.firm[0] > 20
     assert abs(change.firm[1]) < 3
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    (Deed(58 * S, "s1", "scale", "1", "5", "ana"), (0, 0, 1, 0)), (Deed(58 * S, "s1", "scale", "5", "1", "hpa"), (0, 0, 0, 1)),
+    (Deed(58 * S, "s1", "scale"), (0, 0, 0, 1)), (Deed(58 * S, "s1", "rollout", "2", "1", "ana"), (1, 1, 0, 0)),
+    (Deed(90 * S, "s1", "scale", "5", "1", "hpa"), (0, 0, 0, 0)),
+    (Deed(58 * S, "s1", "scale", "1", "5", "opsmend"), (0, 0, 0, 0))])
+def test_instances_taken_away_and_added_are_told_apart_from_roll_outs(change: Deed, told: tuple[int, ...]) -> None:
+    """What an autoscaler does later is a reaction, what we do ourselves a repair."""
+    case = window({"latency": steady([0.1, 0.1])}, [(0, 1)])
+    with_it, without = (_changes(dataclasses.replace(case, changes=changes)) for changes in ((change,), ()))
+    assert [bool(column[1]) for column in with_it] == [bool(t) for t in told]
+    assert all(not column.any() for column in without)

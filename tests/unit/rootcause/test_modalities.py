@@ -53,6 +53,18 @@ def test_all_channels_point_at_the_root(tmp_path: Path) -> None:
     assert np.isclose(calls["network"].before[0], 0.001, rtol=0.01)
 
 
+def test_own_work_is_what_is_left_of_a_service_s_time_without_its_calls(tmp_path: Path) -> None:
+    """3 of web's 100 ms are calls, as its own spans of them say: 2 in cart, 1 on the way. In the fault these take longer than
+    its requests do (they outlast them): nothing is said."""
+    write(tmp_path / "b", BEGIN + 7200)
+    window = read_case(write(tmp_path / "a")).window
+    web, cart = (window.services.index(name) for name in ("web", "cart"))
+    own = window.node_metrics["self_time"]
+    known = np.isfinite(own[:, web])
+    assert known[:window.baseline_rows].any() and not known[window.baseline_rows:].any()
+    assert np.allclose(own[known, web], 0.097) and np.allclose(own[np.isfinite(own[:, cart]), cart], 0.002)
+
+
 def test_minutes_after_the_fault_are_usual_only_to_who_looks_back(tmp_path: Path) -> None:
     write(tmp_path / "b", BEGIN + 7200)
     folder = write(tmp_path / "a")

@@ -8,7 +8,9 @@ import pytest
 from rootcause.rankers.registry import RANKERS
 from rootcause.scoring import accuracy, rank_chances
 from rootcause.simulate import FAULTS, Simulated, simulate
-from rootcause.simulate.faults import strike
+from rootcause.simulate.channels import spans_of
+from rootcause.simulate.faults import Struck, strike
+from rootcause.simulate.gauges import gauges
 from rootcause.simulate.history import strike_before
 from rootcause.simulate.physics import Conditions, flow
 from rootcause.simulate.topology import System, draw_system
@@ -16,7 +18,7 @@ from rootcause.simulate.topology import System, draw_system
 
 @pytest.fixture(scope="module")
 def drawn() -> list[Simulated]:
-    return [simulate(np.random.default_rng([11, n])) for n in range(150)]
+    return [simulate(np.random.default_rng([11, n])) for n in range(250)]
 
 
 def chain(handled: float = 0.0, fanout: float = 1.0) -> System:
@@ -149,3 +151,57 @@ def test_who_fails_may_ask_somebody_that_it_hardly_ever_asks() -> None:
         asked.append(float(found.traffic[15, 2]) > 10 * float(found.traffic[5, 2]))
         assert not given.own_error[:, 2].any()
     assert 5 < sum(asked) < 40
+
+
+def _gauges(fault: str, seed: int) -> tuple[dict[str, np.ndarray], Conditions, Struck]:
+    """30 rows, the fault in the last ten of them."""
+    system, rng = chain(), np.random.default_rng(seed)
+    given = Conditions.usual(system, 30)
+    struck = Struck(fault, 2, strike(fault, 2, system, given, 20, 1.0, rng))
+    found = flow(system, given)
+    return gauges(system, given, found, found.traffic, [struck], 1.0, rng), given, struck
+
+
+def test_a_slow_disk_is_busy_and_keeps_waiting_and_a_full_one_fails() -> None:
+    busier, slower, idler, fuller, failing = 0, 0, 0, 0, 0
+    for n in range(60):
+        table, given, _ = _gauges("disk_slow", n)
+        busy, cpu = np.nan_to_num(table["disk"][:, 2]), table["cpu"][:, 2]  # some tell nothing of their disks
+        busier += bool(busy[24:].mean() > 1.5 * busy[:20].mean())
+        idler += bool(cpu[24:].mean() < cpu[:20].mean())
+        slower += bool(given.own_seconds[24:, 2].max() > 1.3 * given.own_seconds[0, 2])
+        table, given, _ = _gauges("disk_full", n)
+        taken = np.nan_to_num(table["space"][:, 2])
+        fuller += bool(taken[20:].max() > taken[:20].max())
+        failing += bool(given.own_error[20:, 2].max() > 0.01)
+    assert busier > 25 and idler > 35 and slower > 50  # some faults are short
+    assert fuller > 25 and failing > 40
+
+
+def test_who_rests_on_the_same_volume_feels_a_part_of_it() -> None:
+    shared = [(given, s.marks.disk_with) for given, s in (_gauges("disk_slow", n)[1:] for n in range(80)) if s.marks.disk_with]
+    assert 5 < len(shared) < 50
+    for given, others in shared:
+        slowed = given.own_seconds.max(axis=0) / given.own_seconds[0]
+        assert 2 not in others and all(slowed[i] > 1 for i in others)
+        assert all(slowed[i] == 1 for i in {0, 1} - set(others))
+
+
+def test_size_changes_are_causes_reactions_and_neither(drawn: list[Simulated]) -> None:
+    fewer = [s for s in drawn if s.fault == "scaled_down" and any(
+        c.kind == "scale" and c.service == s.case.services[s.root] and int(c.ref) < int(c.old) for c in s.case.changes)]
+    assert fewer
+    others = [(c.ts_ns - s.case.ts_ns[s.case.baseline_rows]) / 1e9 for s in drawn if s.fault != "scaled_down"
+              for c in s.case.changes if c.kind == "scale"]
+    assert sum(late > 20 for late in others) > 5 and sum(late < -20 for late in others) > 5
+
+
+def test_own_time_is_that_of_who_works_and_of_calls_that_nobody_measures() -> None:
+    system = chain()
+    given = Conditions.usual(system, 30)
+    given.edge_seconds[20:, 0] = 0.4
+    found = flow(system, given)
+    told = [spans_of(system, given, found, (), np.random.default_rng(n))["self_time"] for n in range(40)]
+    rises = [np.median(own[20:], axis=0) / np.median(own[:20], axis=0) for own in told]
+    blamed = [bool(r[0] > 5) for r in rises]
+    assert 10 < sum(blamed) < 30 and all(r[1:] == pytest.approx(1, abs=0.3) for r in rises)

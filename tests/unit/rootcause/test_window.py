@@ -67,3 +67,18 @@ def test_changes_long_before_are_left_out() -> None:
     changes = [Change(at * S, "orders", "rollout") for at in (10, 1000)]
     case = case_window(incident(signal("orders", 1500)), GRAPH, seen, changes)
     assert [c.ts_ns for c in case.changes] == [1000 * S]
+
+
+def test_of_several_measures_of_a_disk_the_best_that_a_service_has_counts() -> None:
+    """They have no unit in common. Devices: the busiest; what is free is no use of space."""
+    device = {d: (("device", d),) for d in ("sda", "sdb")}
+    seen = observations({SeriesKey("orders", "system.disk.io", labels=device["sda"]): [5e6] * 3,
+                         SeriesKey("orders", "system.disk.io_time", labels=device["sda"]): [0.2] * 3,
+                         SeriesKey("orders", "system.disk.io_time", labels=device["sdb"]): [0.7] * 3,
+                         SeriesKey("payments", "container_fs_writes_bytes_total"): [3e6] * 3,
+                         SeriesKey("orders", "system.filesystem.usage", labels=(("state", "used"),)): [1e9] * 3,
+                         SeriesKey("orders", "system.filesystem.usage", labels=(("state", "free"),)): [9e9] * 3,
+                         SeriesKey("payments", "disk.used_percent"): [40.0] * 3})
+    case = case_window(incident(signal("orders", 2)), GRAPH, seen, ())
+    assert case.node_metrics["disk"][0].tolist() == [0.7, 3e6]
+    assert case.node_metrics["space"][0].tolist() == [1e9, 40.0]
