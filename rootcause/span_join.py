@@ -55,7 +55,7 @@ class SpanJoin:
         self._old_orphans: dict[str, list[_Span]] = {}
         self._covered: dict[str, list[_Stretch]] = {}  # span id -> what its children cover
         self._waiting = 0
-        """Children in `_orphans`: one parent that never comes may have any number."""
+        """Children put into `_orphans` since it was begun: one parent that never comes may have any number."""
 
     def step(self, batch: TraceBatch) -> Joined:
         out = Joined(own=_work(batch))
@@ -109,18 +109,20 @@ def _cover(known: list[_Stretch], above: _Span, child: _Span) -> int:
         return 0
     if not known or start >= known[-1][1]:
         known.append((start, stop))
-        if len(known) > _STRETCHES:  # the gap between the two oldest counts as covered from now on
-            known[:2] = [(known[0][0], known[1][1])]
-        return (stop - start) // 1000
-    before = sum(to - since for since, to in known)
-    apart: list[_Stretch] = []
-    for since, to in sorted([*known, (start, stop)]):
-        if apart and since <= apart[-1][1]:
-            apart[-1] = (apart[-1][0], max(apart[-1][1], to))
-        else:
-            apart.append((since, to))
-    known[:] = apart
-    return (sum(to - since for since, to in known) - before) // 1000
+        fresh = stop - start
+    else:
+        before = sum(to - since for since, to in known)
+        apart: list[_Stretch] = []
+        for since, to in sorted([*known, (start, stop)]):
+            if apart and since <= apart[-1][1]:
+                apart[-1] = (apart[-1][0], max(apart[-1][1], to))
+            else:
+                apart.append((since, to))
+        known[:] = apart
+        fresh = sum(to - since for since, to in known) - before
+    if len(known) > _STRETCHES:  # the gap between the two oldest counts as covered from now on
+        known[:2] = [(known[0][0], known[1][1])]
+    return fresh // 1000
 
 
 def _work(batch: TraceBatch) -> dict[str, list[int]]:

@@ -10,7 +10,7 @@ import pytest
 
 from ingest.decode import Decoder
 from ingest.types import Record, TraceBatch
-from rootcause.span_join import SpanJoin
+from rootcause.span_join import _STRETCHES, SpanJoin
 
 T0 = 1_790_000_000 * 10**9
 SPANS = (("web", 2, "a", "", 0, 100), ("web", 1, "b", "a", 10, 50), ("web", 3, "c", "b", 20, 30), ("cart", 2, "d", "c", 25, 20),
@@ -59,3 +59,12 @@ def test_many_children_one_after_the_other_stay_bounded_and_never_make_it_negati
     children = tuple(("web", 3, f"c{n}", "a", int(start), 3) for n, start in enumerate(rng.integers(0, 997, 300)))
     total = own((("web", 2, "a", "", 0, 1000),), *((child,) for child in children))["web"]
     assert 0 <= total[0] <= 1000 - 3 * 100 and total[1] == 1
+
+
+@pytest.mark.parametrize("step", [1, -1, 7])
+def test_what_children_cover_is_kept_in_few_stretches_in_whatever_order_they_come(step: int) -> None:
+    join, starts = SpanJoin(10_000), [2 * n for n in range(300)]
+    rows = tuple(("web", 3, f"c{start}", "a", start, 1) for start in starts[::step])
+    took = join.step(batch((("web", 2, "a", "", 0, 1000), *rows))).own["web"][1]
+    assert took == 1000 * (1000 - len(rows))
+    assert [len(stretches) for stretches in join._covered.values()] == [min(_STRETCHES, len(rows))]
