@@ -24,6 +24,7 @@ from opsmend.api.port import (
     NotFound,
     ServiceStatus,
     TrustStats,
+    if_readable,
     not_merged,
     still_open,
 )
@@ -33,7 +34,7 @@ from opsmend.service import Service
 from opsmend.store.causes import CauseLog
 from opsmend.store.outbox import Event, events_since, last_seq
 from remediate.actions.base import risk_of
-from remediate.ports import RepairsControl
+from remediate.ports import RepairsControl, Unclear
 from remediate.repair import DecisionError
 from remediate.types import Mode, Outcome, Plan, PlanState, Run
 from rootcause.types import Diagnosis, ServiceGraph
@@ -151,7 +152,7 @@ class StorePort:
         """The newest; once a repair of it is under way or has helped, the one that the repair was based on: signs
         that go because they were mended do not make the cause less sure."""
         runs = [r for r in self.runs(incident_id=incident_id, limit=1) if r.verdict in (None, "fixed")]
-        plan = self._s.ledger.plan(runs[0].plan_id) if runs else None
+        plan = if_readable(self.plan, runs[0].plan_id) if runs else None
         if plan is not None and (based_on := self._q.diagnoses(incident_id, limit=1, until_ns=plan.created_ns)):
             return based_on[0]
         return next(iter(self._q.diagnoses(incident_id, limit=1)), None)
@@ -163,6 +164,14 @@ class StorePort:
     def plans(self, *, incident_id: str | None = None, state: PlanState | None = None,
               limit: int = 100) -> Sequence[Plan]:
         return self._s.shown.plans(incident_id=incident_id, state=state, limit=limit)
+
+    def held(self, incident_id: str) -> str:
+        try:
+            self._s.ledger.plans(incident_id=incident_id, limit=200)
+            self._s.ledger.outcomes(incident_id=incident_id, limit=200)
+        except Unclear as error:
+            return str(error)
+        return ""
 
     def plan(self, plan_id: str) -> Plan | None:
         return self._s.ledger.plan(plan_id)

@@ -44,8 +44,9 @@ def spans_over_before(incident: Incident, others: Iterable[Incident]) -> list[Sp
             continue
         if other.state == "open" and any(s.is_open for s in other.signals):
             continue
-        last = other.closed_ns or max(s.end_ns for s in other.signals) + _SETTLE_NS
-        if max(s.end_ns for s in other.signals) < incident.first_signal_ns:
+        end_ns = max(s.end_ns for s in other.signals)
+        last = other.closed_ns or end_ns + _SETTLE_NS
+        if end_ns < incident.first_signal_ns:
             found.append((other.first_signal_ns - _MARGIN_NS, min(last, incident.first_signal_ns - _MARGIN_NS)))
     return found
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rootcause.column_statistics import quantiles
+from rootcause.column_statistics import RECENT_ROWS, quantiles
 from rootcause.contrast import call_share
 from rootcause.robust import Change, Floats, edge_changes, node_changes
 from rootcause.types import CaseWindow
@@ -52,7 +52,7 @@ class Healer:
         starved = np.zeros(len(both)) if of_call else self._starved(suspect)
         node, edge = {}, {}
         for name, table in case.node_metrics.items():
-            part = {"errors": parts["errors"][0], "latency": self._slower(*parts["latency"], both), "traffic": starved,
+            part = {"errors": parts["errors"][0], "latency": self._slower(parts["latency"][0], both), "traffic": starved,
                     "saturation": parts["latency"][0]}.get(name, both if name in _SAID else np.zeros(len(both))).copy()
             if not of_call:
                 part[suspect] = 1.0
@@ -100,9 +100,9 @@ class Healer:
             part = next_part
         return part, on
 
-    def _slower(self, part: Floats, _: Floats, both: Floats) -> Floats:
+    def _slower(self, part: Floats, both: Floats) -> Floats:
         """Of latency: who got faster did so because something else fails early."""
-        moved, _tells = _moved(self._nodes.get("latency"), len(part))
+        moved, _ = _moved(self._nodes.get("latency"), len(part))
         return np.where(moved < 0, both, part)
 
     def _starved(self, suspect: int) -> Floats:
@@ -140,7 +140,7 @@ class Healer:
         for name in ("errors", "latency"):
             if name not in self._nodes or abs(self._nodes[name].z[one]) < _UNUSUAL:
                 continue
-            now = self._case.node_metrics[name][self._case.baseline_rows:][-12:][:, [one, other]]
+            now = self._case.node_metrics[name][self._case.baseline_rows:][-RECENT_ROWS:][:, [one, other]]
             now = now[np.isfinite(now).all(axis=1)]
             if self._nodes[name].z[other] < _RATHER_UNUSUAL or len(now) < 4 or not now.std(axis=0).all():
                 return False

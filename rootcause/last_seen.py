@@ -21,6 +21,10 @@ def is_name(*names: str) -> bool:
     return sum(map(len, names)) <= MOST_LETTERS
 
 
+def _may_enter(member: str | tuple[str, ...]) -> bool:
+    return is_name(member) if isinstance(member, str) else is_name(*member)
+
+
 class LastSeen(Generic[K]):
     """Member -> event time in nanoseconds; what `is_name` denies never gets in. `is_changed` says whether members
     came or went since `settle`."""
@@ -37,7 +41,7 @@ class LastSeen(Generic[K]):
     def see(self, members: Iterable[K], now_ns: int) -> None:
         for member in sorted(members):
             if member not in self.at:
-                if not is_name(*((member,) if isinstance(member, str) else member)):
+                if not _may_enter(member):
                     continue
                 self.is_changed = True
             self.at[member] = now_ns
@@ -46,7 +50,7 @@ class LastSeen(Generic[K]):
         """The same, as somebody else tells it: what is known to be newer stays so."""
         for member in members:
             if member not in self.at:
-                if not is_name(*((member,) if isinstance(member, str) else member)):
+                if not _may_enter(member):
                     continue
                 self.is_changed = True
             self.at[member] = max(seen_ns, self.at.get(member, 0))

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from detect.types import Incident, IncidentState, Observations, Signal
 from ingest.errors import OpsmendError
 from ingest.types import Change, DeadLetter, SeriesKey
 from opsmend.causes import ConfirmedCause, Culprit
 from opsmend.store.outbox import Event
-from remediate.ports import RepairsControl
+from remediate.ports import RepairsControl, Unclear
 from remediate.types import Mode, Outcome, Plan, PlanState, Run
 from rootcause.types import Diagnosis, ServiceGraph
 
 AcceptKind = Literal["logs", "metrics", "traces", "alerts", "changes", "prometheus"]
 Decision = Literal["approve", "reject"]
 ServiceState = Literal["ok", "warning", "critical", "unknown"]
+_T = TypeVar("_T")
 
 
 class NotFound(OpsmendError):
@@ -53,6 +54,14 @@ def not_merged(incident: Incident | None, incident_id: str) -> Incident:
     if incident.state == "merged":
         raise Conflict(f"it was merged into {incident.merged_into}: say it there")
     return incident
+
+
+def if_readable(read: Callable[[str], _T | None], row_id: str) -> _T | None:
+    """For those who show a row beside others: one that can't be read, of which the store has told, is as one that is gone."""
+    try:
+        return read(row_id)
+    except Unclear:
+        return None
 
 
 @dataclass(frozen=True)
@@ -157,7 +166,13 @@ class ServicePort(Protocol):
               limit: int = 100) -> Sequence[Plan]:
         """Newest first."""
 
-    def plan(self, plan_id: str) -> Plan | None: ...
+    def held(self, incident_id: str) -> str:
+        """Why nothing more is planned for it: a plan or outcome of it can't be read, so nobody knows what was tried or
+        rejected. "" where all can be read."""
+
+    def plan(self, plan_id: str) -> Plan | None:
+        """Raises Unclear where it can't be read; so do `run` and `outcome`."""
+
     def decide(self, plan_id: str, decision: Decision, *, plan_hash: str, by: str, reason: str = "") -> Plan:
         """Approve (starts the run) or reject exactly the plan with this hash.
 

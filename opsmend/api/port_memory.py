@@ -217,6 +217,9 @@ class MemoryPort:
             self.put_run(cancelled)
             return cancelled
 
+    def held(self, incident_id: str) -> str:
+        return ""  # of what is in memory, all can be read
+
     def outcome(self, run_id: str) -> Outcome | None:
         return self._outcomes.get(run_id)
 

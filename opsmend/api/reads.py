@@ -49,7 +49,7 @@ def _full(port: ServicePort, incident: Incident) -> dict[str, Any]:
     diagnosis = port.diagnosis(incident.id)
     cause = port.cause(incident.id)
     return {**present(incident), "diagnosis": present(diagnosis) if diagnosis else None,
-            "cause": present(cause) if cause else None,
+            "cause": present(cause) if cause else None, "held": port.held(incident.id),
             "plans": present(port.plans(incident_id=incident.id)), "runs": present(port.runs(incident_id=incident.id))}
 
 

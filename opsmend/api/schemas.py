@@ -51,7 +51,7 @@ def components() -> dict[str, Any]:
     named = {name: _renamed(schema) for name, schema in found.items()}
     named["IncidentInFull"] = _extended(named["Incident"], {
         "diagnosis": {"anyOf": [ref("Diagnosis"), {"type": "null"}]},
-        "cause": {"anyOf": [ref("ConfirmedCause"), {"type": "null"}]},
+        "cause": {"anyOf": [ref("ConfirmedCause"), {"type": "null"}]}, "held": {"type": "string"},
         "plans": {"type": "array", "items": ref("Plan")}, "runs": {"type": "array", "items": ref("Run")}})
     named["RunInFull"] = _extended(named["Run"], {"outcome": {"anyOf": [ref("Outcome"), {"type": "null"}]}})
     named["Problem"] = _PROBLEM

@@ -52,6 +52,8 @@ def show(incident_id: str, url: Url = DEFAULT_URL, as_json: Json = False) -> Non
     if cause := found.get("cause"):
         said = _caused(cause) if cause["service"] else "nothing was wrong"
         output.result(f"confirmed cause: {said} (by {cause['by'] or 'nobody named'})")
+    if found["held"]:
+        output.result(f"left to people: {found['held']}")
     for plan in found["plans"]:
         _plan(plan)
     for run in found["runs"]:

@@ -9,6 +9,7 @@ import numpy as np
 from detect.indicators import indicator_of
 from detect.types import Incident
 from ingest.types import SeriesKey
+from opsmend.api.port import if_readable
 from opsmend.causes import ConfirmedCause, Culprit
 from opsmend.dashboard import charts, folds
 from opsmend.dashboard.progress import VERDICTS, progress
@@ -33,19 +34,21 @@ def incident_view(reading: Reading, incident: Incident, *, window: charts.Window
     diagnosis = reading.diagnosis(incident)
     plans = list(reading.port.plans(incident_id=incident.id))
     runs = list(reading.port.runs(incident_id=incident.id, limit=20))
-    outcome = reading.port.outcome(runs[0].id) if runs else None
+    outcome = if_readable(reading.port.outcome, runs[0].id) if runs else None
+    held = reading.held(incident)
     how = progress(incident, diagnosis, plans, runs[0] if runs else None, outcome, reading.now_ns,
-                   stopped=reading.control.stopped)
+                   stopped=reading.control.stopped, held=held)
     plan = how.plan or next((p for p in plans if p.state in ("running", "approved")), plans[0] if plans else None)
     others = sorted((i for i in reading.port.incidents(state="open", limit=50).items if i.id != incident.id),
                     key=lambda i: i.id not in incident.touches)
     rows = folds.folds(incident, reading)
     end = reading.now_ns if incident.state == "open" else incident.closed_ns or incident.updated_ns
     return {"i": incident, "d": diagnosis, "progress": how, "story": story(incident, diagnosis, plan, runs, reading),
-            "lasted": span((end - incident.first_signal_ns) / NS), "g": spread(reading, incident, diagnosis),
+            "held": held, "lasted": span((end - incident.first_signal_ns) / NS), "g": spread(reading, incident, diagnosis),
             "plan": plan, "facts": plan_facts(plan, incident, reading.graph) if plan else [],
             "earlier": [p for p in plans if plan is None or p.id != plan.id], "others": others,
-            "runs": [run_view(r, reading.port.outcome(r.id), reading.port.plan(r.plan_id)) for r in runs],
+            "runs": [run_view(r, if_readable(reading.port.outcome, r.id), if_readable(reading.port.plan, r.plan_id))
+                     for r in runs],
             "charts": charts.charts(reading, incident, diagnosis, window),
             "alerts": rows, "shown": len(rows) if all_alerts else folds.MOST, "proposal": folds.proposed(incident, rows),
             "cause": reading.port.cause(incident.id), "caused": caused, "named": named, "verdict": verdict(diagnosis),

@@ -32,13 +32,16 @@ class Progress:
 
 
 def progress(incident: Incident, diagnosis: Diagnosis | None, plans: list[Plan], run: Run | None,
-             outcome: Outcome | None, now_ns: int, *, stopped: bool = False) -> Progress:
-    """`plans` newest first; `run` the newest, with its outcome if it has one."""
+             outcome: Outcome | None, now_ns: int, *, stopped: bool = False, held: str = "") -> Progress:
+    """`plans` newest first; `run` the newest, with its outcome if it has one; `held`: why nothing more is planned for it."""
     waiting = next((p for p in plans if p.state == "proposed"), None) if incident.state == "open" else None
     known: StepMark = "done" if diagnosis is not None and not diagnosis.cannot_tell else "on"
     if waiting is not None:
         caption = "plan waits; repairs are stopped" if stopped else "plan waits for you"
         return Progress(("done", "done" if known == "done" else "on", "on", "", ""), caption, waiting, True)
+    is_under_way = run is not None and run.state in _UNDER_WAY and run.verdict is None
+    if held and incident.state == "open" and not is_under_way:
+        return Progress(("done", known, "bad", "", ""), f"left to people: {held}", needs_person=True)
     if run is not None:
         return _of_run(incident, run, outcome)
     if plans and plans[0].state in ("running", "approved"):

@@ -94,6 +94,12 @@ class Reading:
         seconds = 0.0 if incident.state == "open" else 60.0
         return self.memory.held(("diagnosis", incident.id), seconds, lambda: self.port.diagnosis(incident.id))
 
+    def held(self, incident: Incident) -> str:
+        """See ServicePort. "" of one that has ended: nothing is planned for it anyway."""
+        if incident.state != "open":
+            return ""
+        return self.memory.held(("held", incident.id), 5.0, lambda: self.port.held(incident.id))
+
     def observations(self, start_ns: int, end_ns: int, keep: Callable[[SeriesKey], bool], key: Hashable, *,
                      with_forecast: bool = False) -> Observations:
         """Read once for each event time: nothing of it changes in between."""

@@ -54,7 +54,8 @@ def row(reading: Reading, incident: Incident, drawn: str = "") -> dict[str, Any]
     if suspect is not None and suspect.change is not None and not (diagnosis and diagnosis.cannot_tell):
         ago = span((reading.now_ns - suspect.change.ts_ns) / NS)
         change = f"{change_words(suspect.change.kind, suspect.change.ref)} {ago} ago"
-    how = progress(incident, diagnosis, plans, run, outcome, reading.now_ns, stopped=reading.control.stopped)
+    how = progress(incident, diagnosis, plans, run, outcome, reading.now_ns, stopped=reading.control.stopped,
+                   held=reading.held(incident))
     pill, word = _pill(incident, run, outcome)
     return {"i": incident, "d": diagnosis, "change": change, "progress": how, "pill": pill, "word": word,
             "spark": drawn, "alerts": sum(s.count for s in incident.signals), "folded": count(incident),

@@ -56,6 +56,19 @@ def test_progress(given: tuple[object, ...], marks: str, caption: str, needs: bo
     assert found.described.startswith("found: done, diagnosed: ")
 
 
+def test_what_is_left_to_people_says_so_unless_a_plan_waits_or_runs() -> None:
+    def captions(*given: object) -> tuple[str, bool]:
+        found = progress(*given, T, held="row p of plans can't be read")  # type: ignore[arg-type]
+        return found.caption, found.needs_person
+
+    left = ("left to people: row p of plans can't be read", True)
+    assert captions(OPEN, KNOWN, [], None, None) == left
+    assert captions(OPEN, KNOWN, [], ran(state="finished", verdict="fixed", ended_ns=T), None) == left
+    assert captions(OPEN, KNOWN, [PLAN], None, None) == ("plan waits for you", True)
+    assert captions(OPEN, KNOWN, [], RUN, None) == ("repair runs", False)
+    assert captions(CLOSED, KNOWN, [], None, None) == ("ended by itself", False)
+
+
 def test_only_an_open_incident_offers_its_plan() -> None:
     assert progress(OPEN, KNOWN, [PLAN], None, None, T).plan is PLAN
     assert progress(CLOSED, KNOWN, [PLAN], None, None, T).plan is None

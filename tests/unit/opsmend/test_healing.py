@@ -22,7 +22,7 @@ from opsmend.store import tables as t
 from opsmend.store.engine import StoreBusy, open_engine
 from opsmend.store.ledger import SqlLedger
 from opsmend.store.records import Records
-from remediate.types import Outcome, Plan
+from remediate.types import Outcome, Plan, Run
 
 
 @pytest.fixture
@@ -98,6 +98,29 @@ def test_what_cannot_be_read_holds_its_incident_and_no_other(service: Service, w
     assert value("opsmend_remediate_put_off_total", {"place": "planning", "reason": "unreadable"}) == 1
     assert value("opsmend_store_unreadable_rows_total", {"table": f"{what}s"}) == 1
     assert bugs(service, "incidents") == bugs(service, "planning") == 0
+
+
+@pytest.mark.parametrize("what", ["plan", "outcome"])
+async def test_pages_and_api_say_that_an_incident_is_left_to_people(service: Service, what: str) -> None:
+    service.healer.stop()
+    for n in (1, 2):
+        service.records.put_alone(an_incident(f"i{n}"))
+        service.ledger.put_plan(a_plan(f"p{n}", f"i{n}", state="done"))
+        service.ledger.put_run(Run(f"r{n}", f"p{n}", f"i{n}", "cart", "process.restart", "finished", 1, 2, (), "not_fixed"))
+        service.ledger.put_outcome(Outcome(f"r{n}", f"p{n}", f"i{n}", "cart", "process.restart", "f", "not_fixed", 1))
+    table, key, row = (t.plans, t.plans.c.id == "p1", "row p1 of plans") if what == "plan" else (
+        t.outcomes, t.outcomes.c.run_id == "r1", "row r1 of outcomes")
+    with service.engine.begin() as c:
+        c.execute(table.update().where(key).values(body=b"{"))
+    app = create_app(StorePort(service), service.metrics.registry)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://localhost") as client:
+        said = {path: await client.get(path) for path in (
+            "/", "/incidents", "/incidents/i1", "/incidents/i2", "/policy", "/api/v1/incidents/i1", "/api/v1/incidents/i2")}
+    assert {answer.status_code for answer in said.values()} == {200}, "one row that can't be read takes no page away"
+    assert said["/api/v1/incidents/i1"].json()["held"] == f"{row} can't be read"
+    assert said["/api/v1/incidents/i2"].json()["held"] == ""
+    assert all("eft to people" in said[path].text and row in said[path].text for path in ("/", "/incidents/i1"))
+    assert "eft to people" not in said["/incidents/i2"].text
 
 
 def test_a_service_starts_with_plans_outcomes_and_incidents_that_cannot_be_read(tmp_path: Path) -> None:
