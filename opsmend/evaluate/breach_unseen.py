@@ -58,7 +58,7 @@ def compaction(rng: Rng, t: Curve) -> Curve:
 
 def slow_walk(rng: Rng, t: Curve) -> Curve:
     """Healthy: a smooth walk between two walls."""
-    rng.standard_normal(len(t))  # drawn for nothing: without it every series after this one, and its measured numbers, would be another
+    rng.standard_normal(len(t))  # for nothing: without it the walk, and all that is measured on it, would be another one
     walk = np.cumsum(rng.standard_normal(len(t)))
     walk = np.convolve(walk, np.ones(30) / 30, mode="same")
     folded = np.abs((walk / _log(rng, 30, 120)) % 2.0 - 1.0)
