@@ -80,6 +80,7 @@ class Gauges:
 
 
 def write_modalities(folder: Path, minutes: dict[int, Minute], system: System, pattern: str) -> None:
+    """Files of spans, lines and templates by minute (unix seconds); `pattern` has {} where the kind goes."""
     spans, lines, templates = [], [], []
     for at, minute in sorted(minutes.items()):
         for (caller, callee, name), (n, seconds) in sorted(minute.spans.items()):
@@ -92,9 +93,7 @@ def write_modalities(folder: Path, minutes: dict[int, Minute], system: System, p
                 lines.append([at, service, sum(k for k, _ in mine), bad // 2, bad, len(mine)])
             templates += [[at, service, text, k] for k, text in mine[:_MOST_TEMPLATES]]
     write_table(folder / f"{pattern.format('traces')}.csv",
-           ["time", "caller", "callee", "operation", "n", "mean_us", "p50_us", "p95_us", "max_us"], spans)
+                ["time", "caller", "callee", "operation", "n", "mean_us", "p50_us", "p95_us", "max_us"], spans)
     write_table(folder / f"{pattern.format('logs')}.csv",
-           ["time", "service", "n_lines", "n_level_warn_err", "n_err_words", "n_templates"], lines)
+                ["time", "service", "n_lines", "n_level_warn_err", "n_err_words", "n_templates"], lines)
     write_table(folder / f"{pattern.format('log_templates')}.csv", ["time", "service", "template", "n"], templates)
-
-
