@@ -109,7 +109,7 @@ async def test_pages_and_api_say_that_an_incident_is_left_to_people(service: Ser
         service.ledger.put_run(Run(f"r{n}", f"p{n}", f"i{n}", "cart", "process.restart", "finished", 1, 2, (), "not_fixed"))
         service.ledger.put_outcome(Outcome(f"r{n}", f"p{n}", f"i{n}", "cart", "process.restart", "f", "not_fixed", 1))
     table, key, row = (t.plans, t.plans.c.id == "p1", "row p1 of plans") if what == "plan" else (
-        t.outcomes, t.outcomes.c.run_id == "r1", "row r1 of outcomes")
+        t.outcomes, t.outcomes.c.run_id == "r1", "outcome r1 of incident i1")
     with service.engine.begin() as c:
         c.execute(table.update().where(key).values(body=b"{"))
     app = create_app(StorePort(service), service.metrics.registry)
