@@ -42,7 +42,7 @@ def target_of(key: SeriesKey) -> Target:
 
 
 class Beginnings:
-    """Stateless but for a table that names the series; cost only for series that are new."""
+    """Stateless but for a table that names the series; cost only where a series is new: what its service has reported."""
 
     def __init__(self, table: SeriesTable) -> None:
         self._table = table
@@ -55,9 +55,11 @@ class Beginnings:
         say; `gauges`: newest values, for `_created`; `listening_ns`: since when we are told things.
         """
         before: dict[Target, int] = {}
+        services = {self._table.keys[at].service for at in new}
         for at, last_ns in going_on:
-            target = target_of(self._table.keys[at])
-            before[target] = max(last_ns, before.get(target, 0))
+            if (key := self._table.keys[at]).service in services:
+                target = target_of(key)
+                before[target] = max(last_ns, before.get(target, 0))
         found = {}
         for at, at_ns in new.items():
             key = self._table.keys[at]
