@@ -29,7 +29,8 @@ def widened(weight: Tensor) -> Tensor:
     """[h, NODE_FEATURES] of [h, columns of version 6 or of this one]. Raises ValueError for another width."""
     import torch
 
-    known = [k for k in range(NODE_FEATURES) if k not in set(ADDED_COLUMNS)]
+    added = set(ADDED_COLUMNS)
+    known = [k for k in range(NODE_FEATURES) if k not in added]
     if weight.shape[1] == NODE_FEATURES:
         return weight
     if weight.shape[1] != len(known):

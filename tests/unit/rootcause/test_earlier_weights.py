@@ -75,3 +75,14 @@ def test_training_goes_on_from_earlier_weights_and_names_them(tmp_path: Path) ->
     before = kept["1/lift.0.weight"]
     assert torch.allclose(now[1]["lift.0.weight"][:, _KNOWN], before, atol=1e-3)
     assert not torch.equal(now[1]["lift.0.weight"][:, _KNOWN], before)
+
+
+@pytest.mark.parametrize(("width", "says"), [(NODE_FEATURES, "1 members, 2 are wanted"), (17, "weights of 17 columns")])
+def test_weights_that_cannot_be_gone_on_from_are_refused_before_anything_is_simulated(tmp_path: Path, width: int,
+                                                                                       says: str) -> None:
+    save_file({"0/lift.0.weight": torch.zeros(2, width)}, tmp_path / "rootcause.safetensors")
+    (tmp_path / "rootcause.json").write_text('{"version": "rootcause-6-9"}')
+    endless = TrainConfig(graphs=10**9, members=2, workers=0, start=tmp_path)
+    with pytest.raises(ValueError, match=says):
+        train_rootcause(tmp_path / "new", progress=False, config=endless)
+    assert not (tmp_path / "new").exists()
