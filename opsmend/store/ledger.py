@@ -217,7 +217,7 @@ class SqlLedger:
                 if outcome is None and not self._is_shown:
                     outcome = rebuilt_outcome(row)
                     if incident_id is not None:
-                        raise Unclear(f"row {row.run_id} of outcomes can't be read")
+                        raise Unclear(f"outcome {row.run_id} of incident {incident_id} can't be read")
                 if outcome is not None and incident_id in (None, outcome.incident_id):
                     found.append(outcome)
         return found
