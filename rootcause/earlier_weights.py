@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ingest.errors import OpsmendError
 from rootcause.features import ADDED_COLUMNS, NODE_FEATURES
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ _FIRST = "lift.0.weight"
 
 def earlier_members(directory: Path) -> list[dict[str, Tensor]]:
     """The members there, each with a weight of zero for every column that it does not know: until it has learned of them it
-    says what it said. Raises OSError where there are none, ValueError where they are of neither version."""
+    says what it said. Raises OSError where there are none, OpsmendError where they are of neither version."""
     from safetensors.torch import load_file
 
     members: dict[str, dict[str, Tensor]] = {}
@@ -26,7 +27,7 @@ def earlier_members(directory: Path) -> list[dict[str, Tensor]]:
 
 
 def widened(weight: Tensor) -> Tensor:
-    """[h, NODE_FEATURES] of [h, columns of version 6 or of this one]. Raises ValueError for another width."""
+    """[h, NODE_FEATURES] of [h, columns of version 6 or of this one]. Raises OpsmendError for another width."""
     import torch
 
     added = set(ADDED_COLUMNS)
@@ -34,8 +35,8 @@ def widened(weight: Tensor) -> Tensor:
     if weight.shape[1] == NODE_FEATURES:
         return weight
     if weight.shape[1] != len(known):
-        raise ValueError(f"train: weights of {weight.shape[1]} columns, neither {NODE_FEATURES} nor {len(known)}: "
-                         "train from nothing, without --from")
+        raise OpsmendError(f"train: weights of {weight.shape[1]} columns, neither {NODE_FEATURES} nor {len(known)}: "
+                           "train from nothing, without --from", reason="other_weights")
     out = torch.zeros(weight.shape[0], NODE_FEATURES)
     out[:, known] = weight
     return out

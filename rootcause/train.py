@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.errors import OpsmendError
 from rootcause.earlier_weights import earlier_members
 from rootcause.features import case_features
 from rootcause.rankers.fused import FusedRanker
@@ -59,7 +60,7 @@ GOING_ON = TrainConfig(graphs=10000, epochs=1, learning_rate=5e-4)
 
 def train_rootcause(out_dir: Path, *, seed: int = 0, progress: bool = True,
                     config: TrainConfig | None = None) -> dict[str, Any]:
-    """Train, write `rootcause.safetensors` and its card; returns the card. Raises ValueError or OSError, before anything is
+    """Train, write `rootcause.safetensors` and its card; returns the card. Raises OpsmendError or OSError, before anything is
     simulated, where `start` holds no weights to go on from."""
     import torch
     from rich.console import Console
@@ -70,7 +71,8 @@ def train_rootcause(out_dir: Path, *, seed: int = 0, progress: bool = True,
     # Read at once: it may be the directory that is written to.
     went_on_from = json.loads((c.start / "rootcause.json").read_text())["version"] if c.start else ""
     if c.start is not None and (known := len(earlier_members(c.start))) < c.members:
-        raise ValueError(f"train: {c.start} has {known} members, {c.members} are wanted: train from nothing, without --from")
+        raise OpsmendError(f"train: {c.start} has {known} members, {c.members} are wanted: train from nothing, without --from",
+                           reason="other_weights")
     began = time.monotonic()
     torch.set_num_threads(1)
     console = Console(stderr=True)

@@ -19,8 +19,10 @@ _QUANTIZE = ("train: --quantize is not offered: at this size INT8 is slower than
 def run_training(what: str, out: Path | None, seed: int, *, distill: int = 0, quantize: bool = False,
                  data: Path | None = None, start: Path | None = None) -> None:
     """Train on one thread, with a progress bar; prints the model card. Raises ConfigError for what is not offered."""
-    if start is not None and (what != "rootcause" or not (start / "rootcause.json").is_file()):
-        raise ConfigError(f"train: --from is for rootcause, and names a directory with rootcause.json: {start}")
+    if start is not None and (what != "rootcause" or not all(
+            (start / f"rootcause.{end}").is_file() for end in ("json", "safetensors"))):
+        raise ConfigError("train: --from is for rootcause, and names a directory with rootcause.json and "
+                          f"rootcause.safetensors: {start}")
     if (distill or quantize) and what != "forecaster":
         raise ConfigError(f"train: --distill and --quantize are for the forecaster, not for '{what}'")
     if quantize:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ingest.errors import OpsmendError
 from ingest.types import Change
 from rootcause.earlier_weights import earlier_members, widened
 from rootcause.features import ADDED_COLUMNS, NODE_FEATURES, case_features
@@ -54,7 +55,7 @@ def test_wider_weights_say_what_they_said_where_nothing_new_is_seen() -> None:
 
 
 def test_weights_of_another_width_are_refused_in_words() -> None:
-    with pytest.raises(ValueError, match="without --from"):
+    with pytest.raises(OpsmendError, match="without --from"):
         widened(torch.zeros(2, 17))
 
 
@@ -83,6 +84,6 @@ def test_weights_that_cannot_be_gone_on_from_are_refused_before_anything_is_simu
     save_file({"0/lift.0.weight": torch.zeros(2, width)}, tmp_path / "rootcause.safetensors")
     (tmp_path / "rootcause.json").write_text('{"version": "rootcause-6-9"}')
     endless = TrainConfig(graphs=10**9, members=2, workers=0, start=tmp_path)
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(OpsmendError, match=says):
         train_rootcause(tmp_path / "new", progress=False, config=endless)
     assert not (tmp_path / "new").exists()
