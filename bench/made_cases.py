@@ -30,8 +30,8 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)  # or bench/ingest.py 
 
 from bench.made_gauges import Gauges, write_modalities
 from bench.made_load import another_day, write_load_set
+from bench.made_rows import drift, write_table
 from bench.made_system import Fault, Operation, Step, System, draw_system, play
-from bench.made_tables import drift, write_table
 
 _MINUTE: Final = 60
 _USUAL: Final = 240  # fault-free rows of metrics

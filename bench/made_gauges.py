@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.made_rows import write_table
 from bench.made_system import Fault, Minute, System
-from bench.made_tables import write_table
 
 _MOST_TEMPLATES = 200  # per service and minute, as recorded sets have it
 

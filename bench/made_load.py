@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.made_rows import drift, write_table
 from bench.made_system import Fault, Minute, System, draw_system, play
-from bench.made_tables import drift, write_table
 
 _ROW = 300
 _USUAL = 288
