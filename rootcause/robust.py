@@ -149,7 +149,7 @@ def _smaller(one: Floats, other: Floats) -> Floats:
 
 def changes_of(tables: dict[str, Floats], baseline: int, step_seconds: float) -> dict[str, Change]:
     """`tables` maps an indicator to [t, n]; traffic is in requests per second, and a row is `step_seconds` long.
-    Cost: 1 to 2 ms for 40 services, 11 indicators and 150 rows."""
+    Cost: 4 ms for 40 services, 18 indicators and 150 rows."""
     names = [name for name, table in tables.items() if table.shape[1] and np.isfinite(table).any()]
     if not names:
         return {}
