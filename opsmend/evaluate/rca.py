@@ -7,6 +7,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ from rootcause.types import CaseWindow, Ranker, Ranking
 Floats = NDArray[np.float64]
 OURS = "opsmend"
 FLOOR = "random"
+_FAILS = (ValueError, ArithmeticError, LookupError, RuntimeError, np.linalg.LinAlgError)
+"""How a ranking fails on data that it can't use."""
 
 
 @dataclass(frozen=True)
@@ -129,15 +132,16 @@ def _rank(name: str, ranker: Ranker, windows: Sequence[CaseWindow], labels: Sequ
     rankings: list[Ranking | None] = []
     failures: list[str] = []
     seconds = 0.0
-    for i, (window, label) in enumerate(zip(windows, labels, strict=True)):
+    with suppress(*_FAILS):  # the first call loads the weights; of a window that fails is told when it is its turn
+        for window in windows[-1:]:
+            ranker.rank(window)
+    for window, label in zip(windows, labels, strict=True):
         try:
-            if i == 0:
-                ranker.rank(windows[-1])  # the first call loads the weights
             fresh = replace(window)  # of which nothing is known from the ranking before
             began = time.perf_counter()
             rankings.append(ranker.rank(fresh))
             seconds += time.perf_counter() - began
-        except (ValueError, ArithmeticError, LookupError, RuntimeError, np.linalg.LinAlgError) as error:
+        except _FAILS as error:
             rankings.append(None)
             failures.append(f"{name} on {label}: {type(error).__name__}: {error}"[:300])
     return _Ranked(rankings, round(1e3 * seconds / max(1, len(rankings) - len(failures)), 2), failures)

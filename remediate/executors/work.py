@@ -171,7 +171,10 @@ class Workshop:
     def settle_and_judge(self, given: RunInput, acted_ns: int) -> tuple[Verdict, str, dict[str, float], dict[str, float]]:
         """Wait (event time) for the watch window to pass, then judge it. Silence is cannot_tell."""
         self._move(given, "verifying")
-        incident = self.observer.incident(given.plan.incident_id)
+        try:
+            incident = self.observer.incident(given.plan.incident_id)
+        except Unclear:
+            incident = None  # to break off here would leave the outcome to whoever finds the run
         run = self.ledger.run(given.run_id)
         if incident is None or run is None:
             return "cannot_tell", "the incident is not known", {}, {}

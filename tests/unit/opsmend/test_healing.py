@@ -132,6 +132,8 @@ def test_a_service_starts_with_plans_outcomes_and_incidents_that_cannot_be_read(
         records.put_alone(an_incident(f"i{n}"))
         ledger.put_plan(a_plan(f"p{n}", f"i{n}", state=state))
     ledger.put_plan(a_plan("p3", "i3", expires_ns=1))
+    ledger.put_run(Run("r1", "p1", "i1", "cart", "process.restart", "running", 1))
+    assert ledger.acquire_service("cart", "r1")
     ledger.put_outcome(Outcome("r", "p9", "i9", "cart", "process.restart", "f", "fixed", 1))
     with engine.begin() as c:
         c.execute(t.plans.update().where(t.plans.c.id.in_(("p0", "p1"))).values(body=b"{"))
@@ -143,6 +145,26 @@ def test_a_service_starts_with_plans_outcomes_and_incidents_that_cannot_be_read(
     service.observer.now_ns = lambda: 10**18  # type: ignore[method-assign]
     service.repair.tick()
     assert [p.id for p in service.ledger.plans(state="expired")] == ["p3"], "one that can't be read stops no other"
+    ended = service.ledger.run("r1")
+    assert ended is not None and (ended.state, ended.verdict) == ("failed", "cannot_tell"), "nobody works on it any more"
+    assert not service.ledger.leases() and service.ledger.outcome("r1") is not None
+    service.stop()
+
+
+def test_a_service_starts_with_a_run_of_which_nobody_knows_when_it_ended(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"service": {"data_dir": tmp_path}, "repair": {"executor": "memory"}})
+    engine = open_engine(settings.store_url)
+    ledger = SqlLedger(engine)
+    ledger.put_run(Run("r1", "p1", "i1", "cart", "process.restart", "finished", 1))
+    assert ledger.acquire_service("web", "r2")
+    with engine.begin() as c:
+        c.execute(t.runs.update().values(body=b"{"))
+    engine.dispose()
+    service = Service(settings)
+    with capture_logs() as logs:
+        service.start()
+    assert "run.not_recovered" in [line["event"] for line in logs]
+    assert dict(service.ledger.leases()) == {"web": "r2"}, "nothing is given back that may be in use"
     service.stop()
 
 

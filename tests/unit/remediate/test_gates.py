@@ -22,6 +22,7 @@ from remediate.executors.base import RunInput
 from remediate.executors.memory import MemoryExecutor
 from remediate.executors.work import Workshop
 from remediate.gates import AllowRule, GateConfig, GateInput, Gates
+from remediate.ports import Unclear
 from remediate.repair import DecisionError, Repair, RepairConfig
 from remediate.runbook import Runbook, Step, plan_hash
 from remediate.types import Outcome, Plan, Run
@@ -165,6 +166,24 @@ def test_each_limit_stops_it(tmp_path: Path, gate: str, config: GateConfig) -> N
     assert gate in bench.failed(plan())
     bench.submit(plan())
     assert bench.action.done == 0
+
+
+def test_an_incident_that_can_no_longer_be_read_ends_the_run_with_an_outcome(
+        bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from remediate.repair import run_id_of
+
+    known = bench.observer.incident
+
+    def incident(incident_id: str) -> Incident | None:
+        if bench.action.done:
+            raise Unclear("what is stored of it can't be read")
+        return known(incident_id)
+
+    monkeypatch.setattr(bench.observer, "incident", incident)
+    bench.submit(plan())
+    outcome = bench.ledger.outcome(run_id_of(plan()))
+    assert bench.action.done == 1 and outcome is not None and outcome.verdict == "cannot_tell"
+    assert not bench.ledger.leases()
 
 
 def test_what_a_model_chose_waits_for_a_person(bench: Bench) -> None:

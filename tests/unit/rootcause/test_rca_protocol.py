@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ingest.types import Change
+from opsmend.evaluate.rca import _rank
 from opsmend.evaluate.rca_cases import RecordedCase
 from opsmend.evaluate.rca_clock import find_onset, split_at, without_earlier
 from opsmend.evaluate.rca_made import calm_windows, overlaid, pairs, with_deploy
@@ -21,7 +22,7 @@ from opsmend.evaluate.rca_scores import (
     tied_scores,
 )
 from rootcause.robust import node_changes
-from rootcause.types import CaseWindow
+from rootcause.types import CaseWindow, Ranking
 
 SERVICES = ("cart", "store", "web")
 MINUTE = 60 * 10**9
@@ -210,3 +211,22 @@ def test_who_falls_silent_in_one_of_two_faults_is_silent_in_both() -> None:
     assert window is not None
     assert np.isnan(window.node_metrics["latency"][window.baseline_rows:, 2]).all()
     assert np.isfinite(window.node_metrics["latency"][:, :2]).all()
+
+
+class _Picky:
+    """No ranking of windows in which nothing is known of latency."""
+
+    name = "picky"
+
+    def rank(self, case: CaseWindow) -> Ranking:
+        return Ranking(case.node_metrics["latency"][-1], None, "")
+
+
+def test_a_window_that_cannot_be_ranked_costs_no_other_one_its_ranking() -> None:
+    windows = [recorded("cart", seed=seed).window for seed in range(3)]
+    for at in range(3):
+        shown = [replace(w, node_metrics={}) if k == at else w for k, w in enumerate(windows)]
+        found = _rank("picky", _Picky(), shown, ["a", "b", "c"])
+        assert [ranking is None for ranking in found.rankings] == [k == at for k in range(3)]
+        assert found.failures == [f"picky on {'abc'[at]}: KeyError: 'latency'"]
+    assert _rank("picky", _Picky(), [], []).rankings == []
