@@ -45,8 +45,7 @@ class Detection(Corrections):
         incidents: dict[str, Incident] = {}
         for bucket in judged:
             signals.update((s.id, s) for s in bucket.signals)
-            incidents.update((i.id, i) for i in self._convergence.step(bucket.ts_ns, bucket.signals, calls,
-                                                                                      rests_on))
+            incidents.update((i.id, i) for i in self._convergence.step(bucket.ts_ns, bucket.signals, calls, rests_on))
         heard = self._shard.table.keys
         keys = list(dict.fromkeys([*heard, *(key for bucket in judged for key in bucket.unjudged)]))
         column = {key: n for n, key in enumerate(keys)} if len(keys) > len(heard) else {}

@@ -44,7 +44,8 @@ class ApiServer:
     pages have no end, must not hold a round for ever."""
 
     def lists(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(kind, object) of all kinds, 500 objects at a time. Takes `round_seconds` and one `timeout_seconds` at most.
+        """(kind, object) of all kinds, 500 objects at a time. Takes `round_seconds` and
+        one `timeout_seconds` at most, as long as the head of an answer does not dribble: only bodies are watched byte by byte.
         Raises TransportError where nobody answers in time, OpsmendError where it is refused."""
         import httpx
 
