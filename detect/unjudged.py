@@ -71,9 +71,11 @@ class Unjudged:
     def _waits(self, bucket: Bucket, found: dict[SeriesKey, float]) -> None:
         for call, (seconds, calls) in sorted(bucket.waits.items()):
             service, _, peer = call.partition("\x1f")
-            if calls > 0 and not peer:
+            if calls <= 0:  # work without a request; whatever its name looks like
+                continue
+            if not peer:
                 found[SeriesKey(service, "span.self_seconds")] = max(0.0, seconds / calls)
-            elif peer:
+            else:
                 found[SeriesKey(service, "client.network_seconds", peer=peer)] = max(0.0, seconds / calls)
 
     def _instances(self, ts_ns: int, bucket: Bucket, found: dict[SeriesKey, float]) -> None:

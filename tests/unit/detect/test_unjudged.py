@@ -160,3 +160,18 @@ def test_failures_are_counted_by_level_or_by_word(shown: tuple[ServiceGraph, Obs
     seen = detection.step(Decoder().decode([Record("t", 0, 0, T0 * 1000, body)]), calls=frozenset()).observations
     told = {k.name: seen.values[0, n] for n, k in enumerate(seen.series) if k.service == "mail"}
     assert (told["log.bad_lines_per_second"], told["log.error_lines_per_second"]) == (1.0, 0.0)
+
+
+def test_a_name_with_the_separator_in_it_breaks_nothing() -> None:
+    """Work without a request, of a service that is called like a call."""
+    builder, detection = GraphBuilder(), Detection(DetectionConfig(bucket_seconds=10.0, allowed_lateness_seconds=5.0))
+    found: set[str] = set()
+    for t in range(0, 60, 5):
+        strange = {"type": "span", "ts": (T0 + t) * 10**9, "trace_id": "t", "service": "web\x1fcart", "kind": 1,
+                   "span_id": f"x{t}", "duration_us": 900}
+        body = "\n".join(json.dumps(row) for row in (strange, *requests(t)))
+        batch = Decoder().decode([Record("telemetry", 0, t, T0 * 1000, body.encode())])
+        graph = builder.step(batch)
+        seen = detection.step(builder.resolved(batch), calls=graph.edges).observations
+        found |= {key.peer for key in seen.series if key.name == "client.network_seconds"}
+    assert found == {"cart"}
