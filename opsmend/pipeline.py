@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -31,6 +32,10 @@ from opsmend.store.records import StepResult
 from rootcause.graph import GraphBuilder, GraphConfig
 from rootcause.stage import RootCause, RootCauseConfig
 from rootcause.types import Diagnosis, ServiceGraph
+
+CLOSED_KEPT: Final = 100
+"""The last incidents that closed, whose rows `rootcause.earlier` leaves out: as many are read back at a start, so that a
+restart in a storm diagnoses as if there had been none."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,9 @@ class Pipeline:
                 self._diagnosed_ns.pop(incident.id, None)
                 self.closed_incidents[incident.id] = incident
         oldest = self.history.newest_ns - int(self._config.history_seconds * 1e9)
-        self.closed_incidents = {i: incident for i, incident in self.closed_incidents.items() if incident.closed_ns >= oldest}
+        recent = sorted((incident for incident in self.closed_incidents.values() if incident.closed_ns >= oldest),
+                        key=lambda incident: (-incident.opened_ns, incident.id))
+        self.closed_incidents = {incident.id: incident for incident in recent[:CLOSED_KEPT]}
 
     def _diagnose(self, now_ns: int) -> tuple[Diagnosis, ...]:
         """Diagnose the open incidents whose turn it is, in the order of their opening."""

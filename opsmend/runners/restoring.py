@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from ingest.types import Watermark
-from opsmend.pipeline import Pipeline
+from opsmend.pipeline import CLOSED_KEPT, Pipeline
 from opsmend.runners.poison import STAGE, PoisonBudget
 from opsmend.store.bodies import UnreadableState, reading_state
 from opsmend.store.queries import Queries
@@ -17,8 +17,6 @@ from opsmend.store.records import Records, StepResult
 CORRECTED: Final = "runner.corrected"
 """Beside the stages' states: the number of the last correction that they know of."""
 _HOUR_NS: Final = 3600 * 10**9
-_CLOSED: Final = 100
-"""The last incidents that closed, which `rootcause.earlier` needs: those of the history that is looked at, and not of more."""
 
 
 def restored(make_pipeline: Callable[[], Pipeline], records: Records, queries: Queries,
@@ -33,7 +31,7 @@ def restored(make_pipeline: Callable[[], Pipeline], records: Records, queries: Q
     incidents, newest = queries.incidents(state="open", limit=1000), queries.newest_observation_ns()
     start = newest - int(history_seconds * 1e9)
     observations, changes = queries.observations(start, newest), queries.changes(start, newest + _HOUR_NS)
-    closed = queries.incidents(state="closed", limit=_CLOSED)
+    closed = queries.incidents(state="closed", limit=CLOSED_KEPT)
     states, lost = records.states(), set[str]()
     while True:
         pipeline = make_pipeline()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import msgspec
+
 from detect.config import DetectionConfig
 from detect.types import Incident
 from ingest.types import Record
-from opsmend.pipeline import Pipeline, PipelineConfig
+from opsmend.pipeline import CLOSED_KEPT, Pipeline, PipelineConfig
 from rootcause.types import Diagnosis
 
 START = 1_790_000_000
@@ -60,3 +62,13 @@ def test_incidents_are_forgotten_with_their_rows() -> None:
         closed += sum(i.state == "closed" for i in pipeline.step(records).incidents)
     assert closed
     assert pipeline.closed_incidents == {}
+
+
+def test_no_more_of_them_are_kept_than_a_restart_reads_back() -> None:
+    pipeline = Pipeline(CONFIG)
+    incident = next(i for k in range(FIRST.stop + 200) if k not in SECOND
+                    for i in pipeline.step(second(k)).incidents if i.state == "closed")
+    many = [msgspec.structs.replace(incident, id=f"i{k:03d}", opened_ns=incident.opened_ns + k)
+            for k in range(CLOSED_KEPT + 30)]
+    pipeline.restore({}, incidents=many, observations=pipeline.history.observations(), changes=())
+    assert sorted(pipeline.closed_incidents) == sorted(i.id for i in many[30:])
