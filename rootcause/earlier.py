@@ -59,7 +59,7 @@ def usual_rows(incident: Incident, seen: Observations, others: Iterable[Incident
     before = seen.ts_ns < incident.first_signal_ns
     wanted = int((before & (seen.ts_ns >= incident.first_signal_ns - int(wanted_seconds * 1e9))).sum())
     keep = kept(seen.ts_ns, before, spans, wanted)
-    if keep.all():
+    if keep.all() or not wanted:  # of older rows alone nobody made a window before either
         return UsualRows(seen, wanted_seconds)
     usual = seen.ts_ns[keep & before][-wanted:]
     forecast = None if seen.forecast is None else seen.forecast[keep]

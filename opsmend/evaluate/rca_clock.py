@@ -87,6 +87,8 @@ def split_at(case: CaseWindow, onset: Onset) -> CaseWindow:
 def without_earlier(case: CaseWindow) -> CaseWindow:
     """The same without those usual rows in which something else was wrong."""
     base = case.baseline_rows
+    if base == 0:
+        return case
     keep = np.ones(len(case.ts_ns), dtype=bool)
     apart = _largest(case, base, lambda name, table, change: None if name in _LASTING else _far(table[:base], change))
     for row in np.flatnonzero(apart > _LEAST).tolist():

@@ -82,3 +82,12 @@ def test_a_fainter_fault_after_a_loud_one_is_found() -> None:
     assert with_past.suspects[0].service == "orders"
     assert with_past.suspects[0].probability > alone.suspects[0].probability + 0.1
     assert with_past.p_none < alone.p_none
+
+
+def test_without_a_row_in_the_last_minutes_older_ones_are_not_taken_instead() -> None:
+    all_rows = seen()
+    gap = (all_rows.ts_ns < 150 * S) | (all_rows.ts_ns >= ONSET * S)
+    few = Observations(all_rows.ts_ns[gap], all_rows.series, all_rows.values[gap])
+    usual = usual_rows(NOW, few, [incident("long ago", 100, 120)])
+    assert usual.seen is few
+    assert usual.baseline_seconds == 300
