@@ -32,7 +32,7 @@ class Weights:
     none_bias: float
     """"None of these" is the answer where its log odds against all suspects together are above this."""
     version: str
-    trust: tuple[float, float] = (1.0, 0.0)
+    trust: tuple[float, float]
     """Slope and offset of the log odds with which the first suspect of `fused` is right (`bench/rootcause_trust.py`)."""
 
 
